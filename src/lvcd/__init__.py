@@ -1,0 +1,5 @@
+"""lvcd: reference-based lineart video colorization (LVCD, arXiv 2409.12960).
+
+Letters used in shapes throughout the package: b batch (clips), t frames of one network call (references first),
+c channels, h w latent height and width, H W pixel height and width, n N counts.
+"""

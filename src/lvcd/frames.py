@@ -1,0 +1,121 @@
+"""Who sees whom: one table that every layer of every network reads.
+
+A network call holds t frames. The first `num_refs` are *references*: no temporal layer lets them see another frame or
+be seen. The rest are the *video*, one window of consecutive frames. In every spatial self-attention frame t reads
+the keys and values of the frames `sources[:, t]`, side by side (LVCD, reference and prev-reference attention).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class AttentionGroup:
+    """Frames whose spatial self-attention has the same shape, so that they can share one call."""
+
+    frames: tuple[int, ...]
+    """Which frames ask."""
+    sources: tuple[tuple[int, ...], ...]
+    """(S, len(frames)): whose keys and values each of them reads."""
+    log_gain: tuple[float, ...] | None
+    """(S): added to the logits of each source; None when all are equal."""
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """The right of each of t frames to see the others.
+
+    Raises ValueError if the table contradicts itself.
+    """
+
+    num_refs: int
+    """Leading frames isolated in time: 1 in training, 1 + overlap in long sampling, 0 for plain SVD."""
+    sources: tuple[tuple[int, ...], ...]
+    """(S, t): frame t attends to the joined tokens of frames sources[0][t], sources[1][t], ..."""
+    gain: tuple[tuple[float, ...], ...] | None = None
+    """(S, t): weight of each source (alpha in the paper, section 5.2); None = 1 everywhere."""
+    gain_layers: int | None = 13
+    """The gain counts only in the first so many spatial self-attentions of a network, in the order input, middle,
+    output; None = in all. The original uses 13: of SVD's 16 layers the last three, at full resolution, have none."""
+
+    def __post_init__(self):
+        t = self.num_frames
+        if any(len(row) != t or not all(0 <= s < t for s in row) for row in self.sources):
+            raise ValueError(f"every row of sources needs {t} frame numbers in 0..{t - 1}: {self.sources}")
+        if not 0 <= self.num_refs < t:
+            raise ValueError(f"num_refs is {self.num_refs}, but needs to leave a video frame out of {t} frames")
+        if self.gain is not None and [len(row) for row in self.gain] != [t] * len(self.sources):
+            raise ValueError(f"gain needs the shape of sources, ({len(self.sources)}, {t})")
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.sources[0])
+
+    @classmethod
+    def plain(cls, num_frames: int) -> FrameLayout:
+        """SVD as it was: no reference, every frame sees itself in space and all others in time."""
+        return cls(0, (tuple(range(num_frames)),))
+
+    @classmethod
+    def referenced(cls, window: int, num_refs: int = 1) -> FrameLayout:
+        """Reference attention (paper 4.3): video frames also read frame 0. Training, and the first segment."""
+        t = num_refs + window
+        return cls(num_refs, (tuple(range(t)), (*range(num_refs), *[0] * window)))
+
+    @classmethod
+    def prev_referenced(
+        cls, window: int, overlap: int, gain: float = 10.0, reach: int = 3, gain_layers: int | None = 13
+    ) -> FrameLayout:
+        """Prev-reference attention (paper 5.2), for every segment after the first.
+
+        Frames: the reference, `overlap` results of the previous segment, the `window`. Of the window the first
+        `overlap` frames read themselves and, `gain` times as strongly, their previous result; each later one reads
+        the frame `reach` to its left (fewer when the overlap is shorter) and the reference, but not itself.
+        """
+        refs, reach = 1 + overlap, min(reach, overlap)
+        own, new = range(refs, refs + overlap), range(refs + overlap, refs + window)
+        sources = (
+            (*range(refs), *own, *(t - reach for t in new)),
+            (*range(refs), *(t - overlap for t in own), *(0 for _ in new)),
+        )
+        gains = (tuple([1.0] * (refs + window)), tuple(gain if t in own else 1.0 for t in range(refs + window)))
+        return cls(refs, sources, gains if overlap else None, gain_layers)
+
+    def with_sources(self, other: FrameLayout) -> FrameLayout:
+        """This layout's gain over another's sources: what the original does once prev-reference attention ends."""
+        return FrameLayout(self.num_refs, other.sources, self.gain, self.gain_layers)
+
+    def groups(self, layer: int) -> tuple[AttentionGroup, ...]:
+        """The calls that spatial self-attention number `layer` (from 0) is made of; they cover every frame once."""
+        biased = self.gain is not None and (self.gain_layers is None or layer < self.gain_layers)
+        return self._biased_groups if biased else self._plain_groups
+
+    @cached_property
+    def _plain_groups(self) -> tuple[AttentionGroup, ...]:
+        return self._group(None)
+
+    @cached_property
+    def _biased_groups(self) -> tuple[AttentionGroup, ...]:
+        return self._group(self.gain)
+
+    def _group(self, gain) -> tuple[AttentionGroup, ...]:
+        found: dict[tuple[float, ...], list[tuple[int, tuple[int, ...]]]] = {}
+        for t in range(self.num_frames):
+            # The same frame read twice weighs as much as once with the sum of both gains.
+            weight: dict[int, float] = {}
+            for s, row in enumerate(self.sources):
+                weight[row[t]] = weight.get(row[t], 0.0) + (gain[s][t] if gain else 1.0)
+            first = next(iter(weight.values()))
+            log_gain = tuple(math.log(w / first) for w in weight.values())
+            found.setdefault(log_gain, []).append((t, tuple(weight)))
+        return tuple(
+            AttentionGroup(
+                frames=tuple(t for t, _ in members),
+                sources=tuple(zip(*(sources for _, sources in members))),
+                log_gain=log_gain if any(log_gain) else None,
+            )
+            for log_gain, members in found.items()
+        )

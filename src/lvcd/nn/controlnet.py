@@ -1,0 +1,100 @@
+"""The branch that reads the line art."""
+
+from __future__ import annotations
+
+from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from lvcd.frames import FrameLayout
+
+from .encoder import Constants, LayoutUNet
+
+
+def sketch_stem(widths: tuple[int, ...], out_channels: int) -> nn.Sequential:
+    """Sketches to features, halving the size with each width after the first; SiLU between (method, section 4)."""
+    steps = [(3, widths[0], 1)]
+    for narrow, wide in zip(widths, widths[1:]):
+        steps += [(narrow, narrow, 1), (narrow, wide, 2)]
+    steps += [(widths[-1], out_channels, 1)]
+    layers: list[nn.Module] = []
+    for c_in, c_out, stride in steps:
+        layers += [nn.Conv2d(c_in, c_out, 3, stride, 1), nn.SiLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class SketchControlNet(LayoutUNet):
+    """The U-Net's encoder once more, temporal layers included, fed with sketches (paper, section 4.2).
+
+    Its outputs pass zero-initialized 1x1 convolutions into the U-Net's skips: at first it changes nothing.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 8,
+        down_block_types: tuple[str, ...] = (*["CrossAttnDownBlockSpatioTemporal"] * 3, "DownBlockSpatioTemporal"),
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        addition_time_embed_dim: int = 256,
+        projection_class_embeddings_input_dim: int = 768,
+        layers_per_block: int | tuple[int, ...] = 2,
+        cross_attention_dim: int | tuple[int, ...] = 1024,
+        transformer_layers_per_block: int | tuple[int, ...] = 1,
+        num_attention_heads: int | tuple[int, ...] = (5, 10, 20, 20),
+        stem_widths: tuple[int, ...] = (16, 32, 96, 256),  # each but the first halves the size: the VAE's factor
+    ):
+        # The parent builds a decoder too, which goes at once: so the encoder is the U-Net's own, by construction.
+        super().__init__(
+            in_channels=in_channels,
+            down_block_types=down_block_types,
+            up_block_types=tuple(t.replace("Down", "Up") for t in reversed(down_block_types)),
+            block_out_channels=block_out_channels,
+            addition_time_embed_dim=addition_time_embed_dim,
+            projection_class_embeddings_input_dim=projection_class_embeddings_input_dim,
+            layers_per_block=layers_per_block,
+            cross_attention_dim=cross_attention_dim,
+            transformer_layers_per_block=transformer_layers_per_block,
+            num_attention_heads=num_attention_heads,
+        )
+        self.up_blocks = nn.ModuleList()
+        del self.conv_norm_out, self.conv_act, self.conv_out
+        self._obey_layout()
+
+        self.stem = sketch_stem(tuple(stem_widths), block_out_channels[0])
+        skips = [block_out_channels[0]]
+        for block in self.down_blocks:
+            skips += [block.resnets[-1].spatial_res_block.out_channels] * len(block.resnets)
+            skips += skips[-1:] if block.downsamplers else []
+        self.zero_convs = nn.ModuleList(nn.Conv2d(c, c, 1) for c in skips)
+        self.zero_mid = nn.Conv2d(block_out_channels[-1], block_out_channels[-1], 1)
+        for conv in (*self.zero_convs, self.zero_mid):
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    @classmethod
+    def from_unet(cls, unet: UNetSpatioTemporalConditionModel, **config) -> SketchControlNet:
+        """A ControlNet as training starts from: the U-Net's encoder copied, stem fresh, outputs zero."""
+        keys = cls._get_init_keys(cls) - {"self", "stem_widths"}
+        net = cls(**{k: unet.config[k] for k in keys if k in unet.config}, **config)
+        mine = net.state_dict()
+        net.load_state_dict({k: v for k, v in unet.state_dict().items() if k in mine}, strict=False)
+        return net
+
+    def embed_sketches(self, sketches: Tensor) -> Tensor:
+        """sketches: (b t 1 H W) in [0, 1], line = 1 => features (b t c h w), independent of noise and context."""
+        return self.stem(sketches.flatten(0, 1).expand(-1, 3, -1, -1)).unflatten(0, sketches.shape[:2])
+
+    def forward(  # type: ignore[override]
+        self,
+        sample: Tensor,  # (b t c h w) as for the U-Net
+        timestep: Tensor,  # (b) c_noise
+        encoder_hidden_states: Tensor,  # (b n d)
+        added_time_ids: Tensor,  # (b 3)
+        sketch_features: Tensor,  # (b t c h w) from embed_sketches
+        layout: FrameLayout | None = None,
+        constants: Constants | None = None,
+    ) -> list[Tensor]:
+        """=> what to add to each skip of the U-Net, (b t) c h w, and last to its middle."""
+        x, arguments = self._embed(sample, timestep, encoder_hidden_states, added_time_ids, layout, constants)
+        middle, skips = self._encode(x + sketch_features.flatten(0, 1), arguments)
+        return [conv(skip) for conv, skip in zip(self.zero_convs, skips, strict=True)] + [self.zero_mid(middle)]

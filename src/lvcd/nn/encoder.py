@@ -1,0 +1,118 @@
+"""The half that the U-Net and the ControlNet share: SVD's encoder, made to obey a FrameLayout."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from torch import Tensor, nn
+
+from lvcd.frames import FrameLayout
+
+from .attention import (
+    ConstantCrossAttnProcessor,
+    FramePositions,
+    IsolatedTemporalAttnProcessor,
+    ReferenceAttnProcessor,
+    Shared,
+)
+from .conv import IsolatedConv3d
+
+
+class Constants(NamedTuple):
+    """What does not depend on the noise: computed once a segment by `LayoutUNet.constants`."""
+
+    added: Tensor
+    """(b c) embedding of fps, motion bucket and conditioning noise."""
+    cross: dict[Attention, Tensor] | None
+    """(b 1 c) output of every cross-attention; None when the context has more than one token."""
+
+
+def obey_layout(module: nn.Module, shared: Shared, first_layer: int = 0) -> int:
+    """Make the layers of `module` read `shared.layout`; => the number of spatial self-attentions counted so far."""
+    for block in [m for m in module.modules() if isinstance(m, TemporalResnetBlock)]:
+        block.conv1, block.conv2 = IsolatedConv3d(block.conv1, shared), IsolatedConv3d(block.conv2, shared)
+    for transformer in [m for m in module.modules() if isinstance(m, TransformerSpatioTemporalModel)]:
+        transformer.time_proj = FramePositions(transformer.time_proj, shared)
+        for block in transformer.transformer_blocks:
+            block.attn1.set_processor(ReferenceAttnProcessor(shared, first_layer))
+            block.attn2.set_processor(ConstantCrossAttnProcessor(shared))
+            first_layer += 1
+        for block in transformer.temporal_transformer_blocks:
+            block.attn1.set_processor(IsolatedTemporalAttnProcessor(shared))
+            block.attn2.set_processor(ConstantCrossAttnProcessor(shared))
+    # The original has 1e-5 in all residual blocks; diffusers 0.42 takes 1e-6 in some (method, section 4).
+    for block in [m for m in module.modules() if isinstance(m, (ResnetBlock2D, TemporalResnetBlock))]:
+        block.norm1.eps = block.norm2.eps = 1e-5
+    return first_layer
+
+
+class LayoutUNet(UNetSpatioTemporalConditionModel):
+    """SVD's U-Net whose layers obey the FrameLayout given to each call."""
+
+    def _obey_layout(self) -> None:
+        self._shared = Shared()
+        layer = 0
+        for part in (self.down_blocks, self.mid_block, self.up_blocks):  # the original's order of counting
+            layer = obey_layout(part, self._shared, layer)
+
+    def constants(self, encoder_hidden_states: Tensor, added_time_ids: Tensor) -> Constants:
+        """Precompute what stays the same from step to step. Shapes as in `forward`."""
+        added = self._embed_added(added_time_ids, encoder_hidden_states.dtype)
+        if encoder_hidden_states.shape[1] != 1:
+            return Constants(added, None)
+        cross = {}
+        for attn in self.modules():
+            if isinstance(attn, Attention) and isinstance(attn.processor, ConstantCrossAttnProcessor):
+                cross[attn] = attn.processor.constant(attn, encoder_hidden_states)
+        return Constants(added, cross)
+
+    def _embed_added(self, added_time_ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """(b 3) => (b c)"""
+        sinusoids = self.add_time_proj(added_time_ids.flatten()).reshape(added_time_ids.shape[0], -1)
+        return self.add_embedding(sinusoids.to(dtype))
+
+    def _embed(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        added_time_ids: Tensor,
+        layout: FrameLayout | None,
+        constants: Constants | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(b t c h w) => folded input features (b t) c h w, and the arguments that every block takes."""
+        b, t = sample.shape[:2]
+        layout = layout or FrameLayout.plain(t)
+        if layout.num_frames != t:
+            raise ValueError(f"the layout is for {layout.num_frames} frames, the sample has {t}")
+        self._shared.layout = layout
+        self._shared.constants = constants.cross if constants else None
+
+        timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
+        added = constants.added if constants else self._embed_added(added_time_ids, sample.dtype)
+        emb = self.time_embedding(self.time_proj(timestep).to(sample.dtype)) + added
+        arguments = {
+            "temb": emb.repeat_interleave(t, dim=0),
+            "encoder_hidden_states": encoder_hidden_states.repeat_interleave(t, dim=0),
+            "image_only_indicator": sample.new_zeros(b, t),
+        }
+        return self.conv_in(sample.flatten(0, 1)), arguments
+
+    def _encode(self, x: Tensor, arguments: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Input blocks and middle => the middle's output and the skips, the input's features first."""
+        skips = [x]
+        for block in self.down_blocks:
+            x, more = self._call(block, x, arguments)
+            skips += more
+        return self._call(self.mid_block, x, arguments), skips
+
+    @staticmethod
+    def _call(block: nn.Module, x: Tensor, arguments: dict[str, Tensor], **more):
+        if not getattr(block, "has_cross_attention", False):
+            arguments = {k: v for k, v in arguments.items() if k != "encoder_hidden_states"}
+        return block(hidden_states=x, **arguments, **more)

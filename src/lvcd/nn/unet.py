@@ -1,0 +1,49 @@
+"""The U-Net that paints."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from diffusers import UNetSpatioTemporalConditionModel
+from torch import Tensor
+
+from lvcd.frames import FrameLayout
+
+from .encoder import Constants, LayoutUNet
+
+
+class ColorUNet(LayoutUNet):
+    """Stable Video Diffusion's U-Net with reference attention, isolated references and room for a ControlNet.
+
+    Configuration and weights are those of diffusers' UNetSpatioTemporalConditionModel. Without layout and residuals
+    it computes what that class does (but for the epsilon of some norms, see encoder.py).
+    """
+
+    @functools.wraps(UNetSpatioTemporalConditionModel.__init__)  # diffusers reads the configuration's keys off it
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._obey_layout()
+
+    def forward(
+        self,
+        sample: Tensor,  # (b t c h w) noisy latents, scaled by c_in, joined with the reference's on channels
+        timestep: Tensor,  # (b) c_noise
+        encoder_hidden_states: Tensor,  # (b n d) context of the clip, one image token in practice
+        added_time_ids: Tensor,  # (b 3) fps, motion bucket, conditioning noise, as given
+        layout: FrameLayout | None = None,  # None = plain SVD
+        residuals: Sequence[Tensor] | None = None,  # the ControlNet's, one a skip and the middle's last; None = none
+        constants: Constants | None = None,  # from self.constants(...); None = computed here
+    ) -> Tensor:
+        """=> (b t c h w), the raw output F. h and w must divide by 2 ** (levels - 1)."""
+        x, arguments = self._embed(sample, timestep, encoder_hidden_states, added_time_ids, layout, constants)
+        x, skips = self._encode(x, arguments)
+        if residuals is not None:
+            *down, middle = residuals
+            x, skips = x + middle, [skip + r for skip, r in zip(skips, down, strict=True)]
+        for block in self.up_blocks:
+            n = len(block.resnets)
+            x = self._call(block, x, arguments, res_hidden_states_tuple=tuple(skips[-n:]))
+            skips = skips[:-n]
+        x = self.conv_out(self.conv_act(self.conv_norm_out(x)))
+        return x.unflatten(0, sample.shape[:2])
