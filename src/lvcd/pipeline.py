@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,8 +137,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         """
         # 1. One clip is a batch of one.
         batched = isinstance(reference, Sequence)
-        references, clips = (list(reference), list(sketches)) if batched else ([reference], [sketches])
-        own = list(reference_sketch) if batched and reference_sketch is not None else [reference_sketch]
+        references, clips = _listed(reference, batched), _listed(sketches, batched)
         lengths = {len(clip) for clip in clips}
         if len(clips) != len(references) or len(lengths) != 1:
             raise InputError(f"{len(references)} references, clips of {sorted(lengths)} sketches: clips need one "
@@ -150,6 +150,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         size = (height, width) if height and width else size_of(clips[0][0])
         own_lines = None
         if reference_sketch is not None:
+            own = _listed(reference_sketch, batched)
             own_lines = torch.stack([sketch(s, line_mode([s], lines), size) for s in own])
 
         def sketch_of(frame: int) -> Tensor:
@@ -203,12 +204,12 @@ class LineartVideoPipeline(DiffusionPipeline):
         if num_frames < 1:
             raise InputError("there are no sketches to colorize: give at least one")
         if reference_frame is not None and not 0 <= reference_frame < num_frames:
-            raise InputError(f"the reference frame must be one of the sketches 0 to {num_frames - 1}: {reference_frame}")
+            raise InputError(f"reference frame {reference_frame} is none of the sketches 0 to {num_frames - 1}")
         if reference_frame is not None and reference_sketch is not None:
             raise InputError("the reference has a sketch of its own or is a frame of the clip, not both")
 
         # 2. What the reference tells: a token, a latent, and a sketch to compare with.
-        padding = Padding(*reference.shape[-2:], self.size_multiple)
+        padding = Padding(reference.shape[-2], reference.shape[-1], self.size_multiple)
         token, latent = self._encode_reference(reference, padding)
         scale = self.vae.config.scaling_factor
         if reference_frame is not None:
@@ -230,10 +231,10 @@ class LineartVideoPipeline(DiffusionPipeline):
         chunks = ChunkDecoder(self._decode if decode else lambda z: z, latent.float() * scale)
         if state is None:
             noise = _noise(generator, reference.shape[0], (scheme.slots, *latent.shape[1:])).to(latent.device)
-            carry, done = None, 0
+            before, done = None, 0
         else:
-            carry, done = _unpack(state, chunks)
-            noise = carry.noise
+            before, done = _unpack(state, chunks)
+            noise = before.noise
 
         # 5. Paint segment after segment and decode what is complete.
         place = _Places(padding.crop, reference if decode else latent.float() * scale, first, reference_frame)
@@ -241,7 +242,7 @@ class LineartVideoPipeline(DiffusionPipeline):
             bar.update(done * (len(scheme.sigmas) - 1))
             watch = _Watch(self, scheme, bar.update, callback_on_step_end)
             todo = segments[done:]
-            for _, latents, carry in colorize(prepare, todo, noise, latent, scale, scheme, carry, watch=watch):
+            for _, latents, carry in colorize(prepare, todo, noise, latent, scale, scheme, before, watch=watch):
                 done += 1
                 frames = place(chunks.push(latents), chunks.decoded)
                 yield Painted(frames, _pack(carry, chunks, done))
@@ -267,7 +268,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         strength = torch.linspace(low, high, concat.shape[1], device=token.device).view(1, -1, 1, 1, 1)
 
         def denoise(x: Tensor, sigma: Tensor, layout: FrameLayout) -> Tensor:
-            with_, *without = (precondition(lambda z, c, n=n: n(z, c, layout))(x, sigma) for n in nets)
+            with_, *without = (precondition(partial(net, layout=layout))(x, sigma) for net in nets)
             return without[0] + strength * (with_ - without[0]) if without else with_
 
         return denoise
@@ -317,6 +318,10 @@ class _Watch:
         return (answer or {}).get("latents", denoised)
 
 
+def _listed(thing: Any, batched: bool) -> list[Any]:
+    return list(thing) if batched else [thing]
+
+
 def _noise(generator: Generators, count: int, shape: tuple[int, ...]) -> Tensor:
     """Unit normal (count, *shape); a clip's part depends on its own generator alone."""
     many = list(generator) if isinstance(generator, Sequence) else [generator] * count
@@ -325,14 +330,17 @@ def _noise(generator: Generators, count: int, shape: tuple[int, ...]) -> Tensor:
     return torch.stack([torch.randn(shape, generator=g, device=g.device if g else None).cpu() for g in many])
 
 
+_STATE = ("noise", "latents", "denoised", "pending")
+
+
 def _pack(carry: Carry, chunks: ChunkDecoder, segments_done: int) -> dict[str, Tensor]:
     counts = torch.tensor([segments_done, chunks.decoded])
-    tensors = {"noise": carry.noise, "latents": carry.latents, "denoised": carry.denoised, "pending": chunks.pending}
-    return {**{k: v.contiguous() for k, v in tensors.items()}, "counts": counts}
+    tensors = (carry.noise, carry.latents, carry.denoised, chunks.pending)
+    return {**{k: v.contiguous() for k, v in zip(_STATE, tensors)}, "counts": counts}
 
 
 def _unpack(state: dict[str, Tensor], chunks: ChunkDecoder) -> tuple[Carry, int]:
-    noise, latents, denoised, pending = (state[k].to(chunks.pending) for k in ("noise", "latents", "denoised", "pending"))
+    noise, latents, denoised, pending = (state[k].to(chunks.pending) for k in _STATE)
     segments_done, chunks.decoded = (int(n) for n in state["counts"])
     chunks.pending = pending
     return Carry(noise, latents, denoised), segments_done

@@ -46,7 +46,8 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoise
     With lambda = -ln s and h = lambda' - lambda: x <- (s'/s) x + (1 - e^-h) D, where D is extrapolated from this and
     the last estimate; the first and the last step are first order.
     """
-    before, h_before = None, None
+    before: Tensor | None = None
+    h_before = sigmas.new_zeros(())
     for step, (s, s_next) in enumerate(pairwise(sigmas)):
         denoised = on_denoised(step, denoise(x, s))
         h = s.log() - s_next.log()  # infinite in the last step, to sigma 0

@@ -11,6 +11,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from transformers import CLIPVisionModelWithProjection
 
 # Mean and standard deviation that CLIP was trained with (OpenAI, 2021).
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -67,7 +68,7 @@ def encode_mode(vae: AutoencoderKLTemporalDecoder | LatentEncoder, images: Tenso
     return vae.quant_conv(vae.encoder(images)).chunk(2, dim=1)[0]
 
 
-def clip_token(image_encoder: nn.Module, images: Tensor) -> Tensor:
+def clip_token(image_encoder: CLIPVisionModelWithProjection, images: Tensor) -> Tensor:
     """images: (n 3 H W) in [-1, 1] => CLIP embedding (n 1 d).
 
     Resized like the original does: bicubic with antialiasing to the encoder's square, whatever the aspect.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from diffusers import UNetSpatioTemporalConditionModel
+from diffusers import ModelMixin, UNetSpatioTemporalConditionModel  # from_pretrained looks here for ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from lvcd.frames import FrameLayout
 
 from .encoder import Constants, LayoutUNet
+
+__all__ = ["SketchControlNet", "ModelMixin"]
 
 
 def sketch_stem(widths: tuple[int, ...], out_channels: int) -> nn.Sequential:
@@ -43,8 +45,10 @@ class SketchControlNet(LayoutUNet):
         num_attention_heads: int | tuple[int, ...] = (5, 10, 20, 20),
         stem_widths: tuple[int, ...] = (16, 32, 96, 256),  # each but the first halves the size: the VAE's factor
     ):
-        # The parent builds a decoder too, which goes at once: so the encoder is the U-Net's own, by construction.
-        super().__init__(
+        # The U-Net's constructor, so that the encoder is the U-Net's own; its decoder goes at once. Taken without the
+        # decorator, which would mix the U-Net's settings into this class's.
+        UNetSpatioTemporalConditionModel.__init__.__wrapped__(  # type: ignore[attr-defined]
+            self,
             in_channels=in_channels,
             down_block_types=down_block_types,
             up_block_types=tuple(t.replace("Down", "Up") for t in reversed(down_block_types)),

@@ -20,7 +20,7 @@ def bind(
     condition: Condition,
     sketches: Tensor,  # (b t 1 H W) in [0, 1], line = 1
     fixed: bool = False,  # the weights stay as they are between calls (sampling): compute what is constant only once
-) -> Callable[[Tensor, Tensor, FrameLayout], Tensor]:
+) -> Callable[..., Tensor]:
     """=> net(x (b t c h w), c_noise (b), layout) -> F (b t c h w)."""
     features = controlnet.embed_sketches(sketches)
     told = (condition.token, condition.numbers)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from diffusers import UNetSpatioTemporalConditionModel
+from diffusers import ModelMixin, UNetSpatioTemporalConditionModel  # from_pretrained looks here for ModelMixin
 from torch import Tensor
 
 from lvcd.frames import FrameLayout
 
 from .encoder import Constants, LayoutUNet
+
+__all__ = ["ColorUNet", "ModelMixin"]
 
 
 class ColorUNet(LayoutUNet):
@@ -20,7 +22,8 @@ class ColorUNet(LayoutUNet):
     it computes what that class does (but for the epsilon of some norms, see encoder.py).
     """
 
-    @functools.wraps(UNetSpatioTemporalConditionModel.__init__)  # diffusers reads the configuration's keys off it
+    # diffusers reads the configuration's keys off the signature
+    @functools.wraps(UNetSpatioTemporalConditionModel.__init__)  # type: ignore[misc]
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._obey_layout()

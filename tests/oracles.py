@@ -1,0 +1,96 @@
+"""Slow, readable re-derivations of what src does cleverly. Nothing here is shared with src but the layer weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def heads(attn, x: Tensor) -> Tensor:
+    """(n l c) => (n heads l c')"""
+    return x.view(*x.shape[:2], attn.heads, -1).transpose(1, 2)
+
+
+def attention(attn, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    out = F.scaled_dot_product_attention(heads(attn, q), heads(attn, k), heads(attn, v), attn_mask=mask)
+    return attn.to_out[0](out.transpose(1, 2).flatten(2))
+
+
+class DenseReference:
+    """Reference attention as the original has it: 2N gathered keys for every frame, and a dense bias if any."""
+
+    def __init__(self, shared, layer: int):
+        self.shared, self.layer = shared, layer
+
+    def __call__(self, attn, x: Tensor, *args, **kwargs) -> Tensor:
+        layout, n = self.shared.layout, x.shape[1]
+        t = layout.num_frames
+        q, k, v = attn.to_q(x), attn.to_k(x), attn.to_v(x)
+        k, v = (y.view(-1, t, n, y.shape[-1]) for y in (k, v))
+        k, v = (torch.cat([y[:, list(row)] for row in layout.sources], dim=2).flatten(0, 1) for y in (k, v))
+        mask = None
+        if layout.gain is not None and (layout.gain_layers is None or self.layer < layout.gain_layers):
+            mask = torch.zeros(t, 1, n, n * len(layout.sources))
+            for s, row in enumerate(layout.gain):
+                for frame, gain in enumerate(row):
+                    mask[frame, :, :, s * n : (s + 1) * n] = math.log(gain)
+            mask = mask.repeat(x.shape[0] // t, 1, 1, 1)
+        return attention(attn, q, k, v, mask)
+
+
+class DenseTemporal:
+    """Temporal self-attention of all frames under a (t, t) mask."""
+
+    def __init__(self, shared):
+        self.shared = shared
+
+    def __call__(self, attn, x: Tensor, *args, **kwargs) -> Tensor:
+        t, refs = x.shape[1], self.shared.layout.num_refs
+        mask = torch.full((t, t), -math.inf)
+        mask[refs:, refs:] = 0
+        mask.fill_diagonal_(0)
+        return attention(attn, attn.to_q(x), attn.to_k(x), attn.to_v(x), mask)
+
+
+class PlainCross:
+    def __call__(self, attn, x: Tensor, encoder_hidden_states: Tensor, *args, **kwargs) -> Tensor:
+        context = encoder_hidden_states
+        return attention(attn, attn.to_q(x), attn.to_k(context), attn.to_v(context))
+
+
+def densify(net) -> None:
+    """Give a LayoutUNet the attention above in place of its own."""
+    from lvcd.nn.attention import IsolatedTemporalAttnProcessor, ReferenceAttnProcessor
+
+    for module in net.modules():
+        processor = getattr(module, "processor", None)
+        if isinstance(processor, ReferenceAttnProcessor):
+            module.set_processor(DenseReference(processor.shared, processor.layer))
+        elif isinstance(processor, IsolatedTemporalAttnProcessor):
+            module.set_processor(DenseTemporal(processor.shared))
+        elif processor is not None:
+            module.set_processor(PlainCross())
+
+
+def isolated_conv(conv, x: Tensor, refs: int) -> Tensor:
+    """A (3, 1, 1) convolution frame by frame: (b c t h w)."""
+    frames = x.unbind(2)
+    out = []
+    for i in range(len(frames)):
+        total = conv.bias[None, :, None, None].expand(x.shape[0], -1, *x.shape[-2:])
+        for tap, j in enumerate((i - 1, i, i + 1)):
+            alone = i < refs and j != i
+            across = j < refs <= i
+            if 0 <= j < len(frames) and not alone and not across:
+                total = total + torch.einsum("oi,bihw->bohw", conv.weight[:, :, tap, 0, 0], frames[j])
+        out.append(total)
+    return torch.stack(out, dim=2)
+
+
+def distance_walk(steps: int, low: float = 0.002, high: float = 700.0, rho: float = 7.0) -> list[float]:
+    """The EDM schedule in plain Python doubles, its final 0 included."""
+    a, b = high ** (1 / rho), low ** (1 / rho)
+    return [(a + i / max(1, steps - 1) * (b - a)) ** rho for i in range(steps)] + [0.0]
