@@ -94,3 +94,48 @@ def distance_walk(steps: int, low: float = 0.002, high: float = 700.0, rho: floa
     """The EDM schedule in plain Python doubles, its final 0 included."""
     a, b = high ** (1 / rho), low ** (1 / rho)
     return [(a + i / max(1, steps - 1) * (b - a)) ** rho for i in range(steps)] + [0.0]
+
+
+def original_sampling(
+    denoise_segment, sigmas: Tensor, noise: Tensor, segments, scale: float, reference, overlap: int, blend_steps: int
+) -> list[Tensor]:
+    """The original's segment loop with Euler steps (method, section 7): the final latents (slots ...) of each segment.
+
+    denoise_segment(frame of each slot, -1 the reference; concat, x, sigma, step, first) -> estimates. One clip, no
+    batch: noise (slots c h w), reference (c h w) unscaled. All estimates of all slots are kept, as in the original.
+    """
+    results, before = [], []
+    window = len(segments[0])
+    for i, frames in enumerate(segments):
+        if i == 0:
+            slots = [-1] * (1 + overlap) + list(frames)
+            concat = [reference] * len(slots)
+        else:
+            slots = [-1, *frames[:overlap], *frames]
+            last = [results[-1][k] / scale for k in range(1 + window, 1 + window + overlap)]
+            concat = [reference, *last, *[reference] * window]
+            tail = list(range(1 + window, 1 + window + overlap))
+            noise = torch.stack([noise[k] for k in [0, *tail, *tail, *range(1 + overlap, 1 + window)]])
+        x = noise * math.sqrt(1 + float(sigmas[0]) ** 2)
+        estimates = []
+        for step in range(len(sigmas) - 1):
+            denoised = denoise_segment(slots, torch.stack(concat), x, sigmas[step], step, i == 0).clone()
+            if i and step < blend_steps:
+                for k in range(overlap):
+                    denoised[1 + overlap + k] = before[step][1 + window + k]
+            estimates.append(denoised)
+            x = x + (sigmas[step + 1] - sigmas[step]) * (x - denoised) / sigmas[step]
+        before = estimates
+        results.append(x)
+    return results
+
+
+def chunks(total: int, size: int, overlap: int) -> list[list[tuple[int, list[int]]]]:
+    """Method, section 8: chunk by chunk, (frame kept, all frames of its chunk), for frames 0 .. total - 1."""
+    stride, out = size - 1 - overlap, []
+    for i in range(total):
+        members = [0] + [f for f in range(stride * i + 1, stride * i + size) if f < total]
+        kept = members if i == 0 else members[1 + overlap :]
+        if kept:
+            out.append([(f, members) for f in kept])
+    return out
