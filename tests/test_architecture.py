@@ -20,7 +20,7 @@ MAY_SEE = {
     "data": {"diffusion"} | BOTTOM,
     "video": {"diffusion"} | BOTTOM,
     "metrics": set(),
-    "images": {"data", "errors"},
+    "images": {"data", "video", "errors"},
     "pipeline": {"diffusion", "images"} | MIDDLE | BOTTOM,
     "training": {"pipeline", "nn", "data", "diffusion", "metrics"} | BOTTOM,
     "callbacks": {"training", "pipeline", "images", "diffusion", "metrics"} | MIDDLE | BOTTOM,

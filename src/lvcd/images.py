@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .data.lineart import detect_lines, to_sketch
 from .errors import InputError
+from .video.files import FrameReader
 
 Image = PIL.Image.Image | np.ndarray | Tensor
 """PIL, uint8 array (H W), (H W 3) or (H W 4), or tensor (c H W) in [0, 1]; a sketch as tensor (1 H W) has line = 1."""
@@ -37,10 +38,10 @@ def size_of(image: Image) -> tuple[int, int]:
     return tuple(image.shape[-2:]) if isinstance(image, Tensor) else tuple(image.shape[:2])  # type: ignore[return-value]
 
 
-def color(image: Image, size: tuple[int, int]) -> Tensor:
+def color(image: Image, size: tuple[int, int], name: str = "the reference") -> Tensor:
     """A colored image => (3 H W) in [-1, 1] at `size`; what is transparent becomes white.
 
-    Raises InputError if its aspect ratio is not that of `size`.
+    Raises InputError, which calls it `name`, if its aspect ratio is not that of `size`.
     """
     if isinstance(image, Tensor):
         pixels = image.float()
@@ -51,12 +52,12 @@ def color(image: Image, size: tuple[int, int]) -> Tensor:
     (h, w), (height, width) = pixels.shape[-2:], size
     if abs(h * width / (w * height) - 1) > ASPECT_TOLERANCE:
         raise InputError(
-            f"the reference is {w}x{h} and the sketches are {width}x{height}: crop one to the aspect ratio of the other"
+            f"{name} is {w}x{h} and the sketches are {width}x{height}: crop one to the aspect ratio of the other"
         )
     return resize(pixels, size) * 2 - 1
 
 
-def line_mode(clip: Sequence, lines: str) -> str:
+def line_mode(clip: Sequence[Image] | FrameReader, lines: str) -> str:
     """How the images of a clip show their lines: `lines`, or if that is "auto", what a few of them look like."""
     if lines != "auto" or isinstance(clip[0], Tensor):
         return lines

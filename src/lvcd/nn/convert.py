@@ -767,9 +767,7 @@ def to_original(
         raise InputError(f"{svd_out}: SVD's file must be named .safetensors")
     if svd_out.resolve() == lvcd_out.resolve():
         raise InputError(f"{svd_out}: cannot be both SVD's file and LVCD's")
-    index = _read_json(folder / "model_index.json")
-    empty = index.get("condition_encoder") in (None, [None, None])
-    opened = _open_folder(folder, [name for name in CLASSES if not (empty and name == "condition_encoder")])
+    opened, empty = _open_model(folder)
     parts = opened.parts
     vae, vae_tensors = parts["vae"]
     if empty:
@@ -799,6 +797,15 @@ def to_original(
     return done
 
 
+def verify(folder: Path) -> None:
+    """InputError, in one line, unless `folder` is a model with every tensor of every network in its shape."""
+    folder = Path(folder)
+    index = _read_json(folder / "model_index.json")
+    if index.get("_class_name") != "LineartVideoPipeline":
+        raise InputError(f"{folder}: a {index.get('_class_name')}, not a model of lvcd; lvcd convert makes one")
+    _open_model(folder)
+
+
 @dataclass
 class _Opened:
     parts: dict[str, tuple[Component, Checkpoint]]
@@ -826,6 +833,12 @@ def _open_svd(path: Path, head_channels: int) -> _Opened:
     eye = torch.eye(len(last))[:, :, None, None].to(last.dtype)
     vae |= {"quant_conv.weight": held(eye), "quant_conv.bias": held(torch.zeros(len(last)).to(last.dtype))}
     return _Opened(parts, ignored)
+
+
+def _open_model(folder: Path) -> tuple[_Opened, bool]:
+    """=> its components, and whether it lacks a condition encoder (the VAE's serves)."""
+    empty = _read_json(folder / "model_index.json").get("condition_encoder") in (None, [None, None])
+    return _open_folder(folder, [name for name in CLASSES if not (empty and name == "condition_encoder")]), empty
 
 
 def _open_folder(folder: Path, names: Iterable[str]) -> _Opened:

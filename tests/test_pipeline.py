@@ -1,0 +1,517 @@
+"""Line art in, painted frames out: any length, any size, any way of asking, the same answer."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import PIL.Image
+import pytest
+import safetensors.torch
+import torch
+from conftest import toy_pipeline
+
+from lvcd.diffusion.noise import karras
+from lvcd.diffusion.solver import SOLVERS
+from lvcd.errors import InputError
+from lvcd.nn.condition import LatentEncoder
+from lvcd.nn.controlnet import SketchControlNet
+from lvcd.pipeline import LineartVideoPipeline
+
+WINDOW = 5  # of the toy
+SIZE = (32, 32)  # 2 x 2 at the bottom of the toy U-Net; at 1 x 1 its norms magnify rounding
+LENGTHS = (1, 2, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 3)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def picture(size=SIZE, seed: int = 0) -> PIL.Image.Image:
+    return PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
+
+
+def clip(count: int, size=SIZE, seed: int = 0) -> torch.Tensor:
+    """(N 1 H W), line = 1"""
+    return (torch.rand(count, 1, *size, generator=seeded(100 + seed)) > 0.8).float()
+
+
+def paint(pipeline, reference=None, sketches=None, steps=1, overlap=2, seed=0, **more):
+    """One clip, as a tensor (N 3 H W) unless asked otherwise."""
+    reference = picture() if reference is None else reference
+    sketches = clip(8) if sketches is None else sketches
+    more = {"output_type": "pt", "generator": seeded(seed), **more}
+    return pipeline(reference, sketches, steps, overlap, **more).frames[0]
+
+
+def remade(pipeline, kind=LineartVideoPipeline, **changes) -> LineartVideoPipeline:
+    """The toy with other parts, or of another class."""
+    made = kind(**{**pipeline.components, **changes}, window=WINDOW, steps=2, sigma_max=80.0)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def close(a, b, tolerance=2e-4):
+    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
+
+
+# ------------------------------------------------------------------------------------------- every sketch gets its frame
+
+
+@pytest.mark.parametrize("count", LENGTHS)
+@pytest.mark.parametrize("where", ["extracted", "given", "first", "middle", "last"])
+def test_as_many_frames_as_sketches(pipeline, count, where):
+    own = {"first": 0, "middle": count // 2, "last": count - 1}.get(where)
+    given = clip(1, seed=7)[0] if where == "given" else None
+    for overlap in (0, 2, WINDOW - 1):
+        frames = paint(
+            pipeline,
+            sketches=clip(count),
+            overlap=overlap,
+            reference_frame=own,
+            reference_sketch=given,
+            output_type="pil",
+        )
+        assert len(frames) == count
+        is_reference = [np.array_equal(frame, picture()) for frame in frames]
+        assert is_reference == [f == own for f in range(count)]
+
+
+@pytest.mark.parametrize("own", [None, 0, 12])
+def test_every_frame_has_its_own_sketch(pipeline, own):
+    """Sketch f is painted all over with f / 100: which slots of the network got which?"""
+    seen = []
+
+    class Spy(SketchControlNet):
+        def embed_sketches(self, sketches):
+            seen.append((100 * sketches.mean(dim=(0, 2, 3, 4))).round().int().tolist())
+            return super().embed_sketches(sketches)
+
+    spy = Spy.from_config(pipeline.controlnet.config)
+    spy.load_state_dict(pipeline.controlnet.state_dict())
+    spied = remade(pipeline, controlnet=spy)
+    sketches = torch.arange(13.0).view(13, 1, 1, 1).expand(13, 1, *SIZE) / 100
+    reference = {"reference_sketch": torch.full((1, *SIZE), 0.5)} if own is None else {"reference_frame": own}
+    paint(spied, sketches=sketches, **reference)
+    first, end = (1, 13) if own == 0 else (0, 12) if own == 12 else (0, 13)
+    ref = 50 if own is None else own
+    want = []
+    for start in range(first, end - 2, 3):
+        window = [min(start + i, end - 1) for i in range(WINDOW)]
+        want.append([ref, *([ref] * 2 if start == first else window[:2]), *window])
+    assert seen == want
+
+
+def test_frames_come_from_the_first_segment_that_has_them(pipeline):
+    """Every estimate says in which segment and slot it was made."""
+    calls = 0
+
+    def callback(pipe, step, sigma, tensors):
+        nonlocal calls
+        calls += 1
+        slots = 10.0 * calls + torch.arange(float(tensors["latents"].shape[1]))
+        return {"latents": slots.view(1, -1, 1, 1, 1).expand_as(tensors["latents"])}
+
+    latents = paint(pipeline, sketches=clip(13), callback_on_step_end=callback, output_type="latent")
+    made_in = [13, 14, 15, 16, 17, 25, 26, 27, 35, 36, 37, 45, 46]
+    close(latents.mean(dim=(1, 2, 3)), torch.tensor(made_in).float())
+
+
+def test_the_three_ways_to_a_reference_sketch_differ(pipeline):
+    sketches = clip(3)
+    extracted = paint(pipeline, sketches=sketches)
+    given = paint(pipeline, sketches=sketches, reference_sketch=clip(1, seed=7)[0])
+    assert (extracted - given).abs().max() > 1e-4
+
+
+def test_a_reference_frame_is_a_reference_with_its_sketch(pipeline):
+    """Where the reference is no frame of the run that is painted, or one that is painted anyway."""
+    sketches = clip(7)
+    for own, others in ((0, slice(1, 7)), (6, slice(0, 6))):
+        frames = paint(pipeline, sketches=sketches, reference_frame=own)
+        apart = paint(pipeline, sketches=sketches[others], reference_sketch=sketches[own])
+        close(frames[others], apart)
+    frames = paint(pipeline, sketches=sketches, reference_frame=3)
+    apart = paint(pipeline, sketches=sketches, reference_sketch=sketches[3])
+    for frame in (0, 1, 2, 4, 5, 6):
+        close(frames[frame], apart[frame])
+
+
+# --------------------------------------------------------------------------------------------------------- sizes and forms
+
+
+@pytest.mark.parametrize("size", [(16, 16), (18, 22), (16, 33), (5, 7), (31, 16)])
+@pytest.mark.parametrize("own", [None, 0])
+def test_any_size(pipeline, size, own):
+    frames = paint(pipeline, picture(size), clip(3, size), reference_frame=own)
+    assert frames.shape == (3, 3, *size) and frames.isfinite().all()
+    assert frames.min() >= 0 and frames.max() <= 1
+
+
+def test_the_latents_cover_the_padded_size(pipeline):
+    latents = paint(pipeline, picture((18, 22)), clip(3, (18, 22)), output_type="latent")
+    assert latents.shape == (3, 4, 8, 8)
+
+
+def test_painting_at_another_size(pipeline):
+    frames = paint(pipeline, picture((32, 64)), clip(3, (64, 128)), height=16, width=32)
+    assert frames.shape == (3, 3, 16, 32)
+
+
+def test_output_types(pipeline):
+    pt = paint(pipeline)
+    array = paint(pipeline, output_type="np")
+    pils = paint(pipeline, output_type="pil")
+    latent = paint(pipeline, output_type="latent")
+    assert pt.shape == (8, 3, *SIZE) and pt.dtype == torch.float32 and 0 <= pt.min() and pt.max() <= 1
+    assert isinstance(array, np.ndarray) and np.array_equal(array, pt.permute(0, 2, 3, 1).numpy())
+    assert all(isinstance(p, PIL.Image.Image) and p.size == SIZE and p.mode == "RGB" for p in pils)
+    assert np.array_equal(np.stack(pils), (array * 255).round().astype(np.uint8))
+    assert latent.shape == (8, 4, 8, 8)
+
+
+def test_unknown_output_type(pipeline):
+    with pytest.raises(ValueError, match="jpeg"):
+        paint(pipeline, output_type="jpeg")
+
+
+def test_a_tuple_instead_of_a_dict(pipeline):
+    arguments = {"num_inference_steps": 1, "overlap": 2, "output_type": "pt"}
+    as_tuple = pipeline(picture(), clip(3), generator=seeded(), return_dict=False, **arguments)
+    as_output = pipeline(picture(), clip(3), generator=seeded(), **arguments)
+    assert isinstance(as_tuple, tuple) and torch.equal(as_tuple[0], as_output.frames)
+    assert as_output.frames.shape == (1, 3, 3, *SIZE)
+
+
+def test_sketches_in_many_forms(pipeline):
+    lines = clip(3)
+    bytes_ = (255 - lines[:, 0] * 255).byte().numpy()
+    want = paint(pipeline, sketches=lines)
+    forms = {
+        "list of tensors": list(lines),
+        "dark PIL": [PIL.Image.fromarray(b) for b in bytes_],
+        "light arrays": [255 - b for b in bytes_],
+        "transparent": [PIL.Image.fromarray(np.dstack([*[b * 0] * 3, 255 - b])) for b in bytes_],
+    }
+    for form in forms.values():
+        close(paint(pipeline, sketches=form), want, 1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------------------ batches
+
+
+@pytest.mark.parametrize("own", [None, 0, 4])
+def test_two_clips_are_two_singles(pipeline, own):
+    references, clips = [picture(seed=s) for s in (1, 2)], [clip(8, seed=s) for s in (1, 2)]
+    sketches = None if own is not None else [clip(1, seed=s)[0] for s in (3, 4)]
+
+    def run(references, clips, seeds, sketches):
+        return pipeline(
+            references,
+            clips,
+            2,
+            2,
+            generator=[seeded(s) for s in seeds],
+            output_type="pt",
+            reference_frame=own,
+            reference_sketch=sketches,
+        ).frames
+
+    together = run(references, clips, (5, 6), sketches)
+    assert together.shape == (2, 8, 3, *SIZE)
+    for i, seed in enumerate((5, 6)):
+        one = slice(i, i + 1)
+        close(together[one], run(references[one], clips[one], (seed,), sketches and sketches[one]))
+    close(together[0], paint(pipeline, references[0], clips[0], 2, seed=5, reference_frame=own,
+                             reference_sketch=sketches and sketches[0]))  # fmt: skip
+
+
+def test_batches_of_pil_are_lists_of_lists(pipeline):
+    frames = pipeline([picture()] * 2, [clip(3)] * 2, 1, 2, generator=[seeded(), seeded(1)]).frames
+    assert [len(one) for one in frames] == [3, 3] and frames[0][0].size == SIZE
+
+
+# --------------------------------------------------------------------------------------------------------------------- seeds
+
+
+def test_a_seed_is_a_result(pipeline):
+    assert torch.equal(paint(pipeline, seed=3), paint(pipeline, seed=3))
+    assert (paint(pipeline, seed=3) - paint(pipeline, seed=4)).abs().max() > 1e-3
+
+
+def test_the_worlds_random_numbers_are_left_alone(pipeline):
+    torch.manual_seed(0)
+    before, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first = paint(pipeline)
+    assert torch.equal(torch.get_rng_state(), before) and np.array_equal(np.random.get_state()[1], numpys)
+    torch.manual_seed(1)
+    assert torch.equal(paint(pipeline), first)
+
+
+def test_without_a_generator_the_world_decides(pipeline):
+    torch.manual_seed(0)
+    first = paint(pipeline, generator=None)
+    second = paint(pipeline, generator=None)
+    torch.manual_seed(0)
+    assert torch.equal(paint(pipeline, generator=None), first) and not torch.equal(second, first)
+
+
+# ------------------------------------------------------------------------------------------------------ streams and restarts
+
+
+def stream(pipeline, count=13, own=None, sketch_of=None, overlap=2, generator=None, state=None, changes=None, **more):
+    sketches = clip(count, (18, 22))
+    return pipeline.stream(
+        torch.rand(1, 3, 18, 22, generator=seeded()) * 2 - 1,
+        sketch_of or (lambda f: sketches[f][None]),
+        count,
+        pipeline.scheme(2, overlap, **(changes or {})),
+        generator=seeded() if generator is None else generator,
+        reference_frame=own,
+        state=state,
+        **more,
+    )
+
+
+STREAMS = {
+    "own sketch": {},
+    "first": {"own": 0},
+    "middle": {"own": 6},
+    "last": {"own": 12},
+    "no overlap": {"overlap": 0},
+    "largest overlap": {"overlap": 4},
+    "one segment": {"count": 3},
+    "never blended": {"changes": {"blend_steps": 0}},
+    "heun": {"changes": {"solver": SOLVERS["heun"]}},
+    "guided": {"guidance_scale": 2.0},
+    "latents": {"decode": False},
+}
+
+
+@pytest.mark.parametrize("how", STREAMS.values(), ids=STREAMS)
+def test_an_interrupted_stream_goes_on_where_it_was(pipeline, how):
+    whole = list(stream(pipeline, **how))
+    frames = torch.cat([p.frames for p in whole], dim=1)
+    assert frames.shape[1] == how.get("count", 13)
+    assert [p.state is None for p in whole] == [False] * (len(whole) - 1) + [True]
+    for k in {0, len(whole) // 2 - 1, len(whole) - 2}:
+        piece = whole[k]
+        saved = safetensors.torch.load(safetensors.torch.save(piece.state))  # as a file keeps it
+        rest = list(stream(pipeline, **how, state=saved, generator=seeded(99)))
+        again = torch.cat([p.frames for p in [*whole[: k + 1], *rest]], dim=1)
+        assert torch.equal(again, frames)
+
+
+def test_frames_come_as_they_are_finished(pipeline):
+    """After each segment all but a chunk of the decoder is out; the state does not grow."""
+    painted, out, sizes = 0, 0, set()
+    for piece in stream(pipeline, 30):
+        out += piece.frames.shape[1]
+        if piece.state is not None:
+            painted += WINDOW - 2
+            assert out >= painted - 10
+            sizes.add(sum(v.numel() for k, v in piece.state.items() if k != "pending"))
+            assert piece.state["pending"].shape[1] < 10
+    assert out == 30 and len(sizes) == 1
+
+
+@pytest.mark.parametrize("own", [None, 0, 20])
+def test_sketches_are_read_when_they_are_needed_and_forgotten(pipeline, own):
+    asked, alive, most = [], [], 0
+
+    def sketch_of(frame):
+        nonlocal most
+        sketch = torch.zeros(1, 1, 18, 22)
+        asked.append(frame)
+        alive.append(weakref.ref(sketch))
+        most = max(most, sum(ref() is not None for ref in alive))
+        return sketch
+
+    pieces = stream(pipeline, 40, own, sketch_of)
+    before = 0
+    for segment in range(3):
+        next(pieces)
+        start, run = 3 * segment, asked[before:]
+        reference = {own} if own is not None and segment == 0 else set()
+        first = 1 if own == 0 else 0
+        assert set(run) == {start + first + i for i in range(WINDOW)} | reference
+        before = len(asked)
+    list(pieces)
+    assert set(asked) == set(range(40))
+    assert most <= WINDOW + 2
+    assert len(asked) <= 2 * 40 + WINDOW  # overlapped frames twice
+
+
+# ---------------------------------------------------------------------------------------------------------------- callbacks
+
+
+def test_the_callback_sees_every_step(pipeline):
+    seen = []
+
+    def callback(pipe, step, sigma, tensors):
+        assert pipe is pipeline and set(tensors) == {"latents"}
+        seen.append((step, float(sigma), tuple(tensors["latents"].shape)))
+        return None if len(seen) % 2 else {}
+
+    frames = paint(pipeline, steps=3, callback_on_step_end=callback)
+    sigmas = karras(3, 0.002, 80.0)[:-1].tolist()
+    shape = (1, 1 + 2 + WINDOW, 4, 8, 8)
+    assert seen == [(i, pytest.approx(sigmas[i]), shape) for _ in range(2) for i in range(3)]
+    assert torch.equal(frames, paint(pipeline, steps=3))
+
+
+def test_the_callback_may_replace_the_estimate(pipeline):
+    def callback(pipe, step, sigma, tensors):
+        return {"latents": torch.full_like(tensors["latents"], 0.25)}
+
+    latents = paint(pipeline, steps=3, callback_on_step_end=callback, output_type="latent")
+    close(latents, torch.full_like(latents, 0.25), 1e-5)
+
+
+class Bar:
+    """A progress bar to ask afterwards."""
+
+    def __init__(self, total):
+        self.total, self.done = total, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def update(self, n):
+        self.done += n
+
+
+class Counting(LineartVideoPipeline):
+    def progress_bar(self, iterable=None, total=None):
+        self.bar = Bar(total)
+        return self.bar
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_progress_counts_the_steps_of_all_segments(pipeline, solver, steps):
+    counting = remade(pipeline, Counting)
+    paint(counting, sketches=clip(8), scheme=counting.scheme(steps, 2, solver=SOLVERS[solver]))
+    assert counting.bar.total == counting.bar.done == 2 * steps
+
+
+def test_progress_goes_on_where_it_was(pipeline):
+    counting = remade(pipeline, Counting)
+    pieces = list(stream(counting, 13))
+    rest = stream(counting, 13, state=pieces[1].state)
+    next(rest)
+    assert (counting.bar.done, counting.bar.total) == (6, 8)
+    list(rest)
+    assert (counting.bar.done, counting.bar.total) == (8, 8)
+
+
+# ----------------------------------------------------------------------------------------------------------------- guidance
+
+
+def test_guidance_of_one_is_none(pipeline):
+    plain = paint(pipeline, steps=2)
+    assert torch.equal(paint(pipeline, steps=2, guidance_scale=1.0), plain)
+    assert torch.equal(paint(pipeline, steps=2, guidance_scale=(1.0, 1.0)), plain)
+    assert (paint(pipeline, steps=2, guidance_scale=3.0) - plain).abs().max() > 1e-3
+
+
+def test_guidance_goes_from_the_unconditional_estimate_through_the_conditional(pipeline):
+    """One step to zero: latents are the estimates, and D_u + s (D_c - D_u) is a straight line in s."""
+
+    def first_segment(scale):
+        return paint(pipeline, sketches=clip(WINDOW), guidance_scale=scale, output_type="latent")
+
+    without, with_ = first_segment(0.0), first_segment(1.0)
+    close(first_segment(2.5), without + 2.5 * (with_ - without), 1e-3)
+    # From the first slot to the last of 1 + 2 + 5; the window's are the last five.
+    scale = torch.linspace(1.0, 3.0, 8)[3:].view(-1, 1, 1, 1)
+    close(first_segment((1.0, 3.0)), without + scale * (with_ - without), 1e-3)
+
+
+def test_guidance_in_later_segments(pipeline):
+    """Prev-reference attention and guidance together: where the original crashes."""
+    plain, guided = (paint(pipeline, sketches=clip(11), steps=2, guidance_scale=s) for s in (1.0, 3.0))
+    assert guided.shape == (11, 3, *SIZE) and guided.isfinite().all()
+    assert ((guided - plain).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ saved, loaded
+
+
+def test_saved_and_loaded(model_folder):
+    loaded = LineartVideoPipeline.from_pretrained(model_folder)
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.config.window == WINDOW and loaded.config.steps == 2 and loaded.config.sigma_max == 80.0
+    assert torch.equal(paint(loaded, steps=None), paint(toy_pipeline(), steps=None))
+
+
+def test_a_condition_encoder_is_used_and_saved(pipeline, tmp_path):
+    torch.manual_seed(5)
+    encoder = LatentEncoder(block_out_channels=(32, 32, 32), layers_per_block=1)
+    other = remade(pipeline, condition_encoder=encoder)
+    frames = paint(other)
+    assert (frames - paint(pipeline)).abs().max() > 1e-4
+    other.save_pretrained(tmp_path)
+    loaded = LineartVideoPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert torch.equal(paint(loaded), frames)
+
+
+def test_the_models_own_settings(pipeline):
+    scheme = pipeline.scheme()
+    assert torch.equal(scheme.sigmas, karras(2, 0.002, 80.0)) and scheme.window == WINDOW and scheme.overlap == 4
+    scheme = pipeline.scheme(7, 1, gain=2.0)
+    assert len(scheme.sigmas) == 8 and scheme.overlap == 1 and scheme.gain == 2.0
+    given = paint(pipeline, scheme=pipeline.scheme(2, 1))
+    assert torch.equal(given, paint(pipeline, steps=2, overlap=1))
+
+
+# ---------------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sketches": []}, "no sketches"),
+        ({"sketches": torch.zeros(0, 1, *SIZE)}, "no sketches"),
+        ({"reference": picture((32, 40))}, "aspect"),
+        ({"reference_frame": 8}, "reference frame 8 is none of the sketches 0 to 7"),
+        ({"reference_frame": -1}, "reference frame -1"),
+        ({"reference_frame": 0, "reference_sketch": clip(1)[0]}, "not both"),
+        ({"generator": [seeded()] * 2}, "2 generators for 1 clips"),
+        ({"lines": "purple", "sketches": [picture()] * 2}, "purple"),
+    ],
+)
+def test_input_that_cannot_be_used(pipeline, arguments, message):
+    with pytest.raises(InputError, match=message):
+        paint(pipeline, **arguments)
+
+
+@pytest.mark.parametrize("overlap", [-1, WINDOW, 100])
+def test_overlaps_that_are_none(pipeline, overlap):
+    with pytest.raises(ValueError, match="overlap must be 0 to 4"):
+        paint(pipeline, overlap=overlap)
+
+
+@pytest.mark.parametrize("steps", [0, -2])
+def test_no_steps(pipeline, steps):
+    with pytest.raises(ValueError, match="steps"):
+        paint(pipeline, steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("references", "clips"),
+    [(2, (3,)), (1, (3, 3)), (2, (3, 4)), (0, ()), (2, (0, 0))],
+    ids=["too few clips", "too few references", "unequal clips", "nothing", "empty clips"],
+)
+def test_batches_that_do_not_fit(pipeline, references, clips):
+    with pytest.raises(InputError, match="sketches"):
+        pipeline([picture()] * references, [clip(n) for n in clips], 1, 2, generator=seeded())
+
+
+def test_reference_sketches_for_another_number_of_clips(pipeline):
+    with pytest.raises(InputError):
+        pipeline([picture()] * 2, [clip(3)] * 2, 1, 2, reference_sketch=[clip(1)[0]], generator=[seeded()] * 2)
