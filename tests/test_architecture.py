@@ -116,7 +116,7 @@ def test_a_right_import_is_not():
     assert faults("nn/unet", code) == []
 
 
-# ------------------------------------------------------------------------------------------------- no literal windows
+# --------------------------------------------------------------------------------------------------- no literal windows
 
 WINDOWS = {14, 15, 19}
 """The window of SVD, with the reference, and with four frames of overlap: settings, nowhere numbers in the code."""
@@ -136,7 +136,9 @@ def literal_windows(code: str) -> list[int]:
             defaults += zip(node.kwonlyargs, node.kw_defaults)
             fine |= {value for arg, value in defaults if arg.arg == "window"}
         elif isinstance(node, ast.Dict):
-            fine |= {v for k, v in zip(node.keys, node.values) if isinstance(k, ast.Constant) and k.value == "num_frames"}
+            fine |= {
+                v for k, v in zip(node.keys, node.values) if isinstance(k, ast.Constant) and k.value == "num_frames"
+            }
     return [
         node.lineno
         for node in ast.walk(tree)

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.frames import FrameLayout
@@ -43,7 +43,7 @@ def weights(layout: FrameLayout, frame: int, biased: bool) -> dict[int, float]:
     return dict(total)
 
 
-# ----------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_layout_cannot_be_changed():
         FrameLayout.plain(3).num_refs = 1
 
 
-# -------------------------------------------------------------------------------- the published tables, written out
+# ------------------------------------------------------------------------------------ the published tables, written out
 
 
 def test_training():
@@ -140,9 +140,10 @@ def test_plain_is_svd():
     assert group.frames == (0, 1, 2, 3, 4, 5) and group.sources == ((0, 1, 2, 3, 4, 5),) and group.log_gain is None
 
 
-# ------------------------------------------------------------------------------------------------- any window, any table
+# ------------------------------------------------------------------------------------------------ any window, any table
 
 
+@settings(deadline=None)
 @given(windows(), st.integers(1, 5))
 def test_every_window_and_overlap_has_its_layouts(size, reach):
     window, overlap = size
@@ -164,6 +165,7 @@ def test_every_window_and_overlap_has_its_layouts(size, reach):
             assert got == {0: 1.0, frame: 1.0}
 
 
+@settings(deadline=None)
 @given(layouts(), st.integers(0, 3))
 def test_groups_cover_every_frame_once_and_keep_the_weights(layout, layer):
     biased = layout.gain is not None and (layout.gain_layers is None or layer < layout.gain_layers)
@@ -184,7 +186,9 @@ def test_groups_cover_every_frame_once_and_keep_the_weights(layout, layer):
 
 def test_a_source_read_twice_weighs_the_sum():
     layout = FrameLayout(0, ((0, 0), (1, 0), (1, 1)), ((1.0, 1.0), (2.0, 3.0), (4.0, 5.0)), None)
-    found = {f: (tuple(row[i] for row in g.sources), g.log_gain) for g in layout.groups(0) for i, f in enumerate(g.frames)}
+    found = {
+        f: (tuple(row[i] for row in g.sources), g.log_gain) for g in layout.groups(0) for i, f in enumerate(g.frames)
+    }
     assert found[0] == ((0, 1), pytest.approx((0.0, math.log(6))))
     assert found[1] == ((0, 1), pytest.approx((0.0, math.log(5 / 4))))
 

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.errors import InputError
@@ -24,7 +24,7 @@ WANT = torch.from_numpy(RGB.astype(np.float32)).permute(2, 0, 1) / 127.5 - 1
 EXACT = {"atol": 1e-6, "rtol": 0}
 
 
-# ------------------------------------------------------------------------------------------------------------------- color
+# ---------------------------------------------------------------------------------------------------------------- color
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_input_is_left_alone():
     assert torch.equal(tensor, before) and np.array_equal(pixels, RGB)
 
 
-# -------------------------------------------------------------------------------------------------------- size and aspect
+# ------------------------------------------------------------------------------------------------------ size and aspect
 
 
 def test_size():
@@ -140,18 +140,20 @@ def test_resizing():
 
 
 def test_shrinking_averages():
-    """Antialiased: a fine checkerboard is grey, not black or white."""
-    board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
-    got = resize(board[None].float(), (8, 8))
-    assert (got - 0.5).abs().max() < 0.05
+    """Antialiased: of pure noise little is left, and it does not depend on which pixels are looked at."""
+    dots = (torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    got = resize(dots, (8, 8))
+    assert abs(got.mean() - dots.mean()) < 0.02 and got.std() < 0.12
 
 
 def test_color_stays_in_range_when_resized():
-    got = color(np.kron(np.array([[0, 255], [255, 0]], np.uint8), np.ones((8, 8), np.uint8))[..., None].repeat(3, 2), (40, 40))
+    got = color(
+        np.kron(np.array([[0, 255], [255, 0]], np.uint8), np.ones((8, 8), np.uint8))[..., None].repeat(3, 2), (40, 40)
+    )
     assert got.min() >= -1 and got.max() <= 1
 
 
-# ------------------------------------------------------------------------------------------------------------------ sketches
+# ------------------------------------------------------------------------------------------------------------- sketches
 
 
 def drawing(ground: int, line: int) -> np.ndarray:
@@ -223,9 +225,10 @@ def test_arrays_are_bytes():
     assert array(PIL.Image.fromarray(RGB).convert("LA")).shape == (H, W, 4)
 
 
-# ------------------------------------------------------------------------------------------------------------------- padding
+# -------------------------------------------------------------------------------------------------------------- padding
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 20), st.integers(1, 20), st.sampled_from((1, 4, 8, 16)), st.sampled_from(((2,), (2, 3), (1, 2, 2)))
 )

@@ -55,7 +55,7 @@ def close(a, b, tolerance=2e-4):
     torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
-# ------------------------------------------------------------------------------------------- every sketch gets its frame
+# ------------------------------------------------------------------------------------------ every sketch gets its frame
 
 
 @pytest.mark.parametrize("count", LENGTHS)
@@ -137,7 +137,7 @@ def test_a_reference_frame_is_a_reference_with_its_sketch(pipeline):
         close(frames[frame], apart[frame])
 
 
-# --------------------------------------------------------------------------------------------------------- sizes and forms
+# ------------------------------------------------------------------------------------------------------ sizes and forms
 
 
 @pytest.mark.parametrize("size", [(16, 16), (18, 22), (16, 33), (5, 7), (31, 16)])
@@ -163,7 +163,7 @@ def test_output_types(pipeline):
     array = paint(pipeline, output_type="np")
     pils = paint(pipeline, output_type="pil")
     latent = paint(pipeline, output_type="latent")
-    assert pt.shape == (8, 3, *SIZE) and pt.dtype == torch.float32 and 0 <= pt.min() and pt.max() <= 1
+    assert pt.shape == (8, 3, *SIZE) and pt.dtype == torch.float32 and pt.min() >= 0 and pt.max() <= 1
     assert isinstance(array, np.ndarray) and np.array_equal(array, pt.permute(0, 2, 3, 1).numpy())
     assert all(isinstance(p, PIL.Image.Image) and p.size == SIZE and p.mode == "RGB" for p in pils)
     assert np.array_equal(np.stack(pils), (array * 255).round().astype(np.uint8))
@@ -197,7 +197,7 @@ def test_sketches_in_many_forms(pipeline):
         close(paint(pipeline, sketches=form), want, 1e-5)
 
 
-# ------------------------------------------------------------------------------------------------------------------ batches
+# -------------------------------------------------------------------------------------------------------------- batches
 
 
 @pytest.mark.parametrize("own", [None, 0, 4])
@@ -231,7 +231,7 @@ def test_batches_of_pil_are_lists_of_lists(pipeline):
     assert [len(one) for one in frames] == [3, 3] and frames[0][0].size == SIZE
 
 
-# --------------------------------------------------------------------------------------------------------------------- seeds
+# ---------------------------------------------------------------------------------------------------------------- seeds
 
 
 def test_a_seed_is_a_result(pipeline):
@@ -256,7 +256,7 @@ def test_without_a_generator_the_world_decides(pipeline):
     assert torch.equal(paint(pipeline, generator=None), first) and not torch.equal(second, first)
 
 
-# ------------------------------------------------------------------------------------------------------ streams and restarts
+# ------------------------------------------------------------------------------------------------- streams and restarts
 
 
 def stream(pipeline, count=13, own=None, sketch_of=None, overlap=2, generator=None, state=None, changes=None, **more):
@@ -342,7 +342,7 @@ def test_sketches_are_read_when_they_are_needed_and_forgotten(pipeline, own):
     assert len(asked) <= 2 * 40 + WINDOW  # overlapped frames twice
 
 
-# ---------------------------------------------------------------------------------------------------------------- callbacks
+# ------------------------------------------------------------------------------------------------------------ callbacks
 
 
 def test_the_callback_sees_every_step(pipeline):
@@ -408,7 +408,7 @@ def test_progress_goes_on_where_it_was(pipeline):
     assert (counting.bar.done, counting.bar.total) == (8, 8)
 
 
-# ----------------------------------------------------------------------------------------------------------------- guidance
+# ------------------------------------------------------------------------------------------------------------- guidance
 
 
 def test_guidance_of_one_is_none(pipeline):
@@ -438,7 +438,7 @@ def test_guidance_in_later_segments(pipeline):
     assert ((guided - plain).abs().amax(dim=(1, 2, 3)) > 1e-3).all()
 
 
-# ------------------------------------------------------------------------------------------------------------ saved, loaded
+# -------------------------------------------------------------------------------------------------------- saved, loaded
 
 
 def test_saved_and_loaded(model_folder):
@@ -469,7 +469,7 @@ def test_the_models_own_settings(pipeline):
     assert torch.equal(given, paint(pipeline, steps=2, overlap=1))
 
 
-# ---------------------------------------------------------------------------------------------------------------- bad input
+# ------------------------------------------------------------------------------------------------------------ bad input
 
 
 @pytest.mark.parametrize(

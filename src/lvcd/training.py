@@ -8,7 +8,6 @@ from typing import Any
 import lightning
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -21,6 +20,7 @@ from .nn.condition import Condition, clip_token, encode_mode, numbers
 from .nn.controlnet import SketchControlNet
 from .nn.network import bind
 from .nn.unet import ColorUNet
+from .nn.vae import ColorVAE
 from .pipeline import LineartVideoPipeline
 
 
@@ -50,20 +50,32 @@ class _Module(lightning.LightningModule):
 
 
 class VaeModule(_Module):
-    """A small autoencoder for flat colors and sharp lines: |x - x'| + edges, and a little KL."""
+    """A small autoencoder for flat colors and sharp lines: |x - x'| + (x - x')^2 + edges, and a little KL.
 
-    def __init__(self, vae: dict, lr: float = 1e-3, warmup_steps: int = 50, kl: float = 1e-6, edges: float = 1.0):
+    Trained on one random crop of each batch, height and width in px: the network is convolutional but for one layer.
+    """
+
+    def __init__(
+        self,
+        vae: dict,
+        crop: tuple[int, int],
+        lr: float = 1e-3,
+        warmup_steps: int = 50,
+        kl: float = 1e-6,
+        edges: float = 0.5,
+    ):
         super().__init__()
         self.save_hyperparameters()
-        self.vae = AutoencoderKLTemporalDecoder(**vae)
-        self.lr, self.warmup_steps, self.kl, self.edges = lr, warmup_steps, kl, edges
+        self.vae = ColorVAE(**vae)
+        self.lr, self.warmup_steps, self.crop, self.kl, self.edges = lr, warmup_steps, crop, kl, edges
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        x = batch.frames.flatten(0, 1)
+        top, left = (int(torch.randint(full - part + 1, ())) for full, part in zip(batch.frames.shape[-2:], self.crop))
+        x = batch.frames.flatten(0, 1)[..., top : top + self.crop[0], left : left + self.crop[1]]
         posterior = self.vae.encode(x).latent_dist
         y = self.vae.decode(posterior.sample(), num_frames=batch.frames.shape[1]).sample
         edges = sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in (-1, -2))
-        loss = F.l1_loss(y, x) + self.edges * edges + self.kl * posterior.kl().mean()
+        loss = F.l1_loss(y, x) + F.mse_loss(y, x) + self.edges * edges + self.kl * posterior.kl().mean()
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -103,7 +115,7 @@ class FineTuneModule(_Module):
         self.unet = ColorUNet(**unet)
         self.controlnet = SketchControlNet.from_unet(self.unet, **controlnet)
         self.image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**image_encoder))
-        self.vae = AutoencoderKLTemporalDecoder.from_pretrained(vae, torch_dtype=torch.float32)
+        self.vae = ColorVAE.from_pretrained(vae, torch_dtype=torch.float32)
         self.vae.requires_grad_(False)
         self.lr, self.warmup_steps = lr, warmup_steps
         self.sigma_mean, self.sigma_std = sigma_mean, sigma_std

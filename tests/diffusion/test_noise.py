@@ -10,7 +10,7 @@ import oracles
 import pytest
 import torch
 from conftest import GOLDEN
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.diffusion.noise import SCHEDULES, align_your_steps, karras, log_normal_sigma
@@ -19,6 +19,7 @@ from lvcd.diffusion.noise import SCHEDULES, align_your_steps, karras, log_normal
 PUBLISHED = [700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.floats(1e-3, 0.5), st.floats(1.0, 1000.0), st.floats(3.0, 10.0))
 def test_karras_in_plain_doubles(steps, low, high, rho):
     want = oracles.distance_walk(steps, low, high, rho)
@@ -36,6 +37,7 @@ def test_align_your_steps_is_the_published_list():
     assert align_your_steps(10).tolist() == pytest.approx([*PUBLISHED[:-1], 0.0], rel=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 120))
 def test_align_your_steps_between_the_published_levels(steps):
     at = np.arange(steps) * 10 / steps
@@ -43,6 +45,7 @@ def test_align_your_steps_between_the_published_levels(steps):
     assert align_your_steps(steps).tolist() == pytest.approx(want, rel=1e-5)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.floats(1e-4, 0.1), st.floats(1.0, 900.0))
 def test_align_your_steps_keeps_its_shape_between_other_ends(steps, low, high):
     stretched, published = align_your_steps(steps, low, high), align_your_steps(steps)
@@ -52,6 +55,7 @@ def test_align_your_steps_keeps_its_shape_between_other_ends(steps, low, high):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@settings(deadline=None)
 @given(st.integers(1, 5000))
 def test_levels_fall_from_the_largest_to_zero(schedule, steps):
     levels = schedule(steps)

@@ -54,7 +54,7 @@ PUBLISHED = (
 )
 
 
-# ----------------------------------------------------------------------------------------------------- spatial attention
+# ---------------------------------------------------------------------------------------------------- spatial attention
 
 
 @settings(deadline=None, max_examples=60)
@@ -117,7 +117,7 @@ def test_no_mask_is_made(overlap):
     assert most_numbers(ReferenceAttnProcessor(shared, 0), attn, x) <= t * 2 * tokens * WIDTH < mask / 8
 
 
-# ---------------------------------------------------------------------------------------------------- temporal attention
+# --------------------------------------------------------------------------------------------------- temporal attention
 
 
 @settings(deadline=None, max_examples=40)
@@ -141,7 +141,7 @@ def test_temporal_attention_isolates():
         assert [f for f in range(5) if changed[f] > 0] == reached
 
 
-# --------------------------------------------------------------------------------------------------- temporal convolution
+# ------------------------------------------------------------------------------------------------- temporal convolution
 
 
 @settings(deadline=None, max_examples=40)
@@ -159,7 +159,7 @@ def test_isolated_convolution(t, data):
         torch.testing.assert_close(got[0], plain(x))
 
 
-# -------------------------------------------------------------------------------------------------------- cross-attention
+# ------------------------------------------------------------------------------------------------------ cross-attention
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5])
@@ -182,7 +182,7 @@ def test_constants_serve_the_rows_of_their_clip():
     torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
 
 
-# --------------------------------------------------------------------------------------------------------- frame positions
+# ------------------------------------------------------------------------------------------------------ frame positions
 
 
 @pytest.mark.parametrize(

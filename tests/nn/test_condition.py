@@ -47,7 +47,7 @@ def test_an_encoder_apart_from_its_vae(tmp_path):
     assert torch.equal(encode_mode(LatentEncoder.from_pretrained(tmp_path), images), want)
 
 
-# -------------------------------------------------------------------------------------------------------------- CLIP token
+# ----------------------------------------------------------------------------------------------------------- CLIP token
 
 
 def test_clips_statistics_are_openais():
@@ -84,3 +84,12 @@ def test_any_size_is_squeezed_into_the_square(pipeline, size):
     off = (clip_token(clip, ramp(*size)) - clip_token(clip, ramp(side, side))).abs().max()
     turned = (clip_token(clip, ramp(*size)) - clip_token(clip, ramp(side, side).transpose(2, 3))).abs().max()
     assert off < turned / 5
+
+
+@torch.no_grad()
+def test_fine_patterns_are_averaged(pipeline):
+    """Antialiased: of black and white dots one pixel wide, CLIP sees grey."""
+    dots = ((torch.arange(256)[:, None] + torch.arange(256)) % 2 * 2.0 - 1).expand(1, 3, 256, 256)
+    grey, white = (clip_token(pipeline.image_encoder, torch.full((1, 3, 256, 256), x)) for x in (0.0, 1.0))
+    got = clip_token(pipeline.image_encoder, dots)
+    assert (got - grey).abs().max() < (white - grey).abs().max() / 20

@@ -60,7 +60,7 @@ LAYOUTS = {
 each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
-# --------------------------------------------------------------------------------------------------------- what they equal
+# ------------------------------------------------------------------------------------------------------ what they equal
 
 
 @torch.no_grad()
@@ -103,7 +103,7 @@ def test_the_numbers_are_embedded_one_by_one_cosine_first(unet):
     close(unet.constants(torch.zeros(1, 1, CONTEXT), values[None]).added[0], want, 1e-5)
 
 
-# ------------------------------------------------------------------------------------------------------------- the ControlNet
+# ------------------------------------------------------------------------------------------------------- the ControlNet
 
 
 @torch.no_grad()
@@ -167,7 +167,7 @@ def test_the_full_stem_has_the_originals_widths():
     assert isinstance(sketch_stem((16, 32), 8)[-1], nn.Conv2d)  # no SiLU after the last
 
 
-# --------------------------------------------------------------------------------------------------------------- constants
+# ------------------------------------------------------------------------------------------------------------ constants
 
 
 @torch.no_grad()
@@ -194,7 +194,7 @@ def test_constants_do_not_outlive_their_call(unet):
     assert torch.equal(unet(**arguments), fresh)  # ... as long as they are given
 
 
-# --------------------------------------------------------------------------------------------------------------- isolation
+# ------------------------------------------------------------------------------------------------------------ isolation
 
 
 def without_temporal_norms(net):
@@ -247,7 +247,7 @@ def test_two_clips_are_each_alone(unet, controlnet, layout):
         close(together[clip : clip + 1], run(slice(clip, clip + 1)), 3e-5)
 
 
-# --------------------------------------------------------------------------------------------------- any number of frames
+# ------------------------------------------------------------------------------------------------- any number of frames
 
 
 @torch.no_grad()
@@ -273,7 +273,7 @@ def test_residuals_for_another_network(unet, controlnet):
         unet(**arguments, residuals=[*residuals, residuals[-1]])
 
 
-# ---------------------------------------------------------------------------------------------------- copies, files, memory
+# ------------------------------------------------------------------------------------------------ copies, files, memory
 
 
 @torch.no_grad()

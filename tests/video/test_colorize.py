@@ -67,7 +67,7 @@ def close(a, b):
     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
-# ------------------------------------------------------------------------------------------------ against the original's loop
+# ------------------------------------------------------------------------------------------ against the original's loop
 
 
 @settings(deadline=None, max_examples=40)
@@ -110,7 +110,7 @@ def test_the_originals_loop(window, data):
     assert painted(results).shape == (1, frames, *SHAPE)
 
 
-# ----------------------------------------------------------------------------------------------------------- noise and slots
+# ------------------------------------------------------------------------------------------------------ noise and slots
 
 
 def test_noise_moves_on_with_its_frame():
@@ -143,7 +143,7 @@ def test_slots_of_every_segment():
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------- conditions
+# ----------------------------------------------------------------------------------------------------------- conditions
 
 
 def test_conditions():
@@ -178,7 +178,7 @@ def test_the_clip_of_a_batch_knows_nothing_of_the_others():
         close(together[one], alone)
 
 
-# ---------------------------------------------------------------------------------------------------------------- layouts
+# -------------------------------------------------------------------------------------------------------------- layouts
 
 
 def test_layouts_step_by_step():
@@ -212,7 +212,7 @@ def test_the_gain_may_end_with_prev_reference_attention():
     assert fake.of(1)[3][2] == FrameLayout.referenced(14, 5)
 
 
-# --------------------------------------------------------------------------------------------------------------- blending
+# ------------------------------------------------------------------------------------------------------------- blending
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -269,7 +269,7 @@ def test_heun_blends_both_calls_of_a_step():
     assert results[0][2].denoised.shape == (4, 1, 2, *SHAPE)  # two calls in each of two steps
 
 
-# ----------------------------------------------------------------------------------------------- restart, extremes, memory
+# -------------------------------------------------------------------------------------------- restart, extremes, memory
 
 
 SCHEMES = {
@@ -292,6 +292,9 @@ def test_going_on_from_any_segment(changes):
     segments = plan(12, scheme.window, scheme.overlap)
     whole = run(scheme, 12)
     assert len(whole) == len(segments) > 1
+    for _, _, carry in whole:
+        assert carry.latents.shape[1] == scheme.overlap
+        assert carry.denoised.numel() == 0 or carry.denoised.shape[1:] == carry.latents.shape
     for k in range(1, len(segments)):
         rest = list(colorize(Fake(), segments[k:], noise, reference, SCALE, scheme, carry=whole[k - 1][2]))
         for (_, a, carry_a), (_, b, carry_b) in zip(whole[k:], rest, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import oracles
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.video.decode import ChunkDecoder
@@ -44,6 +44,7 @@ def sizes(draw):
     return size, draw(st.integers(0, size - 2))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), sizes(), st.data())
 def test_any_clip_in_any_portions(total, shape, data):
     cuts = data.draw(st.lists(st.integers(0, total - 1), max_size=8))
@@ -53,6 +54,7 @@ def test_any_clip_in_any_portions(total, shape, data):
     assert [frame for frame, _ in want] == list(range(total)) and chunks.decoded == total
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), sizes())
 def test_nothing_is_decoded_in_vain(total, shape):
     recorder, pieces, _ = decode(total, *shape)
@@ -69,6 +71,7 @@ def test_the_originals_chunks():
     ]
 
 
+@settings(deadline=None)
 @given(sizes(), st.integers(1, 9))
 def test_frames_come_as_soon_as_they_can_and_little_waits(shape, portion):
     size, overlap = shape

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_frames import windows
 
 from lvcd.video.segments import plan
 
 
+@settings(deadline=None)
 @given(st.integers(0, 120), windows())
 def test_every_frame_once_in_order(frames, size):
     segments = plan(frames, *size)
     assert [f for s in segments for f in s.frames[: s.count]] == list(range(frames))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 120), windows())
 def test_every_segment_is_a_window_that_overlaps_the_one_before(frames, size):
     window, overlap = size
@@ -32,6 +34,7 @@ def test_every_segment_is_a_window_that_overlaps_the_one_before(frames, size):
         assert len(set(before.frames)) == window  # only the last is filled up
 
 
+@settings(deadline=None)
 @given(st.integers(1, 120), windows())
 def test_no_segment_too_many(frames, size):
     window, overlap = size

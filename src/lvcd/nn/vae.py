@@ -1,0 +1,49 @@
+"""An autoencoder for small models."""
+
+from __future__ import annotations
+
+from diffusers import AutoencoderKLTemporalDecoder, ModelMixin  # from_pretrained looks here for ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
+from torch import nn
+
+__all__ = ["ColorVAE", "ModelMixin"]
+
+
+class ColorVAE(AutoencoderKLTemporalDecoder):
+    """SVD's autoencoder, for narrow widths.
+
+    SVD normalizes in 32 groups. At 32 channels that makes every group one channel and takes a flat area's brightness
+    out of it; here the number of groups is a setting. Residual branches start at zero, as a nearly linear network,
+    which learns colors within minutes. Names and shapes of the weights are SVD's.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        block_out_channels: tuple[int, ...] = (32, 32, 64),  # each but the first halves the size
+        layers_per_block: int = 1,
+        latent_channels: int = 4,
+        norm_groups: int = 8,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        scaling_factor: float = 1.0,
+        force_upcast: bool = False,
+    ):
+        # Without the decorator, which would mix the parent's settings into this class's.
+        AutoencoderKLTemporalDecoder.__init__.__wrapped__(  # type: ignore[attr-defined]
+            self,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            down_block_types=("DownEncoderBlock2D",) * len(block_out_channels),
+            block_out_channels=tuple(block_out_channels),
+            layers_per_block=layers_per_block,
+            latent_channels=latent_channels,
+        )
+        for module in self.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.num_groups = norm_groups
+            if isinstance(module, (ResnetBlock2D, TemporalResnetBlock)):
+                nn.init.zeros_(module.conv2.weight)
+                nn.init.zeros_(module.conv2.bias)
+        nn.init.constant_(self.quant_conv.bias[latent_channels:], -6.0)  # little noise on the latents at first
