@@ -44,6 +44,9 @@ class Recording:
         self.folder = folder
         self.manifest = json.loads((folder / "manifest.json").read_text())
         self.config = self.manifest["config"]
+        missing = [name for name in self.manifest["files"] if not (folder / name).is_file()]
+        if missing:
+            raise OSError(f"{missing[0]} is missing")
 
     def has(self, file: str) -> bool:
         return f"{file}.safetensors" in self.manifest["files"]
@@ -387,7 +390,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     try:
         recording = Recording(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"{folder} is no recording: {error}", file=sys.stderr)
         return 2
     count = misses = 0

@@ -159,17 +159,12 @@ def colorize(a: argparse.Namespace) -> None:
 
 def _load(a: argparse.Namespace) -> LineartVideoPipeline:
     """The model, on its device. Raises InputError if the folder is not one, or the device not there."""
-    import diffusers
     import torch
-    import transformers
 
     from .nn.convert import verify
-    from .pipeline import LineartVideoPipeline
+    from .pipeline import LineartVideoPipeline, quiet
 
-    diffusers.logging.set_verbosity_error()
-    diffusers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quiet()
     verify(a.model)
     device = a.device
     if device == "auto":

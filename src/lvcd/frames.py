@@ -42,6 +42,8 @@ class FrameLayout:
     output; None = in all. The original uses 13: of SVD's 16 layers the last three, at full resolution, have none."""
 
     def __post_init__(self):
+        if not self.sources or not self.sources[0]:
+            raise ValueError("sources needs at least one row, of at least one frame")
         t = self.num_frames
         if any(len(row) != t or not all(0 <= s < t for s in row) for row in self.sources):
             raise ValueError(f"every row of sources needs {t} frame numbers in 0..{t - 1}: {self.sources}")
@@ -49,6 +51,8 @@ class FrameLayout:
             raise ValueError(f"num_refs is {self.num_refs}, but needs to leave a video frame out of {t} frames")
         if self.gain is not None and [len(row) for row in self.gain] != [t] * len(self.sources):
             raise ValueError(f"gain needs the shape of sources, ({len(self.sources)}, {t})")
+        if self.gain is not None and not all(g > 0 for row in self.gain for g in row):
+            raise ValueError(f"every gain must be positive: {self.gain}")
 
     @property
     def num_frames(self) -> int:

@@ -24,11 +24,15 @@ ASPECT_TOLERANCE = 0.02
 def array(image: Image) -> np.ndarray:
     """=> uint8 (H W 3) or (H W 4); palettes and grey become RGB, transparency is kept."""
     if isinstance(image, PIL.Image.Image):
+        if image.mode.startswith("I;16"):  # which PIL would clip
+            return array((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535)
         clear = "A" in image.getbands() or "transparency" in image.info
         return np.asarray(image.convert("RGBA" if clear else "RGB"))
     if isinstance(image, Tensor):
-        return (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return image
+        return array((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    if image.ndim == 2:
+        image = image[..., None]
+    return np.repeat(image, 3, axis=-1).astype(np.uint8) if image.shape[-1] == 1 else image
 
 
 def size_of(image: Image) -> tuple[int, int]:
@@ -44,7 +48,7 @@ def color(image: Image, size: tuple[int, int], name: str = "the reference") -> T
     Raises InputError, which calls it `name`, if its aspect ratio is not that of `size`.
     """
     if isinstance(image, Tensor):
-        pixels = image.float()
+        pixels = image.float().expand(3, -1, -1) if image.shape[0] == 1 else image.float()
     else:
         pixels = torch.from_numpy(array(image).copy()).float().movedim(-1, 0) / 255
     if pixels.shape[0] == 4:

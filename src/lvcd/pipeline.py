@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import diffusers
 import numpy as np
 import PIL.Image
 import torch
+import transformers
 from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
@@ -49,6 +51,14 @@ class Painted(NamedTuple):
     """(b n 3 H W) in [-1, 1], or latents (b n c h w)."""
     state: dict[str, Tensor] | None
     """Give it back to `stream` to go on after this piece; None with the last."""
+
+
+def quiet() -> None:
+    """No messages of the libraries below: for programs whose own progress and errors are all a person should see."""
+    diffusers.logging.set_verbosity_error()
+    diffusers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
 
 
 class LineartVideoPipeline(DiffusionPipeline):
@@ -135,6 +145,11 @@ class LineartVideoPipeline(DiffusionPipeline):
         `callback_on_step_end(pipeline, step, sigma, {"latents": estimate})` sees each estimate of the clean latents
         (b slots c h w) and may return another. Raises InputError for input that cannot be used.
         """
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise InputError(f"output_type {output_type!r} is none of pil, np, pt and latent")
+        if (height is None) != (width is None):
+            raise InputError("give both height and width, or neither")
+
         # 1. One clip is a batch of one.
         batched = isinstance(reference, Sequence)
         references, clips = _listed(reference, batched), _listed(sketches, batched)
@@ -147,10 +162,12 @@ class LineartVideoPipeline(DiffusionPipeline):
 
         # 2. Images to tensors, at one size.
         modes = [line_mode(clip, lines) for clip in clips]
-        size = (height, width) if height and width else size_of(clips[0][0])
+        size = (height, width) if height is not None and width is not None else size_of(clips[0][0])
         own_lines = None
         if reference_sketch is not None:
             own = _listed(reference_sketch, batched)
+            if len(own) != len(clips):
+                raise InputError(f"{len(own)} reference sketches for {len(clips)} clips: clips need one each")
             own_lines = torch.stack([sketch(s, line_mode([s], lines), size) for s in own])
 
         def sketch_of(frame: int) -> Tensor:
@@ -243,6 +260,7 @@ class LineartVideoPipeline(DiffusionPipeline):
             watch = _Watch(self, scheme, bar.update, callback_on_step_end)
             todo = segments[done:]
             for _, latents, carry in colorize(prepare, todo, noise, latent, scale, scheme, before, watch=watch):
+                watch.start()
                 done += 1
                 frames = place(chunks.push(latents), chunks.decoded)
                 yield Painted(frames, _pack(carry, chunks, done))
@@ -308,9 +326,12 @@ class _Watch:
         self.pipeline, self.scheme, self.advance, self.callback = pipeline, scheme, advance, callback
         self.step = -1
 
+    def start(self) -> None:
+        """A new segment."""
+        self.step = -1
+
     def __call__(self, step: int, denoised: Tensor) -> Tensor:
-        if step != self.step:
-            self.advance(1)
+        self.advance(step - self.step)  # a second-order solver asks twice in one step
         self.step = step
         if self.callback is None:
             return denoised
