@@ -18,6 +18,7 @@ from .diffusion.precondition import precondition
 from .frames import FrameLayout
 from .nn.condition import Condition, clip_token, encode_mode, numbers
 from .nn.controlnet import SketchControlNet
+from .nn.encoder import zero_branches
 from .nn.network import bind
 from .nn.unet import ColorUNet
 from .nn.vae import ColorVAE
@@ -113,6 +114,7 @@ class FineTuneModule(_Module):
         super().__init__()
         self.save_hyperparameters()
         self.unet = ColorUNet(**unet)
+        zero_branches(self.unet)
         self.controlnet = SketchControlNet.from_unet(self.unet, **controlnet)
         self.image_encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**image_encoder))
         self.vae = ColorVAE.from_pretrained(vae, torch_dtype=torch.float32)

@@ -51,6 +51,19 @@ def obey_layout(module: nn.Module, shared: Shared, first_layer: int = 0) -> int:
     return first_layer
 
 
+def zero_branches(module: nn.Module) -> None:
+    """Zero the last layer of every residual branch, as the original does before training from nothing."""
+    for m in module.modules():
+        if isinstance(m, (ResnetBlock2D, TemporalResnetBlock)):
+            last: nn.Module = m.conv2
+        elif isinstance(m, TransformerSpatioTemporalModel):
+            last = m.proj_out
+        else:
+            continue
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+
+
 class LayoutUNet(UNetSpatioTemporalConditionModel):
     """SVD's U-Net whose layers obey the FrameLayout given to each call."""
 

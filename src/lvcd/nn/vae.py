@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from diffusers import AutoencoderKLTemporalDecoder, ModelMixin  # from_pretrained looks here for ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
 from torch import nn
+
+from .encoder import zero_branches
 
 __all__ = ["ColorVAE", "ModelMixin"]
 
@@ -40,10 +41,8 @@ class ColorVAE(AutoencoderKLTemporalDecoder):
             layers_per_block=layers_per_block,
             latent_channels=latent_channels,
         )
+        zero_branches(self)
         for module in self.modules():
             if isinstance(module, nn.GroupNorm):
                 module.num_groups = norm_groups
-            if isinstance(module, (ResnetBlock2D, TemporalResnetBlock)):
-                nn.init.zeros_(module.conv2.weight)
-                nn.init.zeros_(module.conv2.bias)
         nn.init.constant_(self.quant_conv.bias[latent_channels:], -6.0)  # little noise on the latents at first

@@ -1,0 +1,31 @@
+# make setup   the environment, in .venv          make demo   train a mini model, evaluate it, color two clips
+# make test    all tests                          make lint   ruff and mypy             make bench   timings
+PYTHON ?= python3.11
+PY := .venv/bin/python
+export HF_HUB_OFFLINE := 1
+
+.PHONY: setup demo test lint bench
+setup: .venv/ready
+
+.venv/ready: setup.cfg constraints.txt
+	command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: make PYTHON=your-python-3.11-or-later" >&2; exit 2; }
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --progress-bar off -c constraints.txt -e .[dev]
+	touch $@
+
+demo: setup
+	$(PY) train.py experiment=mini run_dir=outputs/demo/train
+	$(PY) eval.py model=outputs/demo/train/model out=outputs/demo/eval
+	$(PY) -m lvcd.demo outputs/demo/train/model outputs/demo
+	cp outputs/demo/eval/table.md outputs/demo/table.md
+
+test: setup
+	$(PY) -m pytest -n 2 --dist loadfile
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy src train.py eval.py
+
+bench: setup
+	$(PY) tests/bench.py

@@ -1,0 +1,39 @@
+"""Pictures for people: contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Array = np.ndarray
+GAP, LABEL, INK = 6, 16, (40, 40, 40)
+
+
+def contact_sheet(rows: Mapping[str, Sequence[Array | None]], scale: float = 1.0) -> Image.Image:
+    """Rows of equally large frames, each under its name: {name: [uint8 (H W 3) or (H W), None = an empty place]}.
+
+    `scale` enlarges small frames, without smoothing when it is a whole number.
+    """
+    first = next(frame for row in rows.values() for frame in row if frame is not None)
+    height, width = (round(n * scale) for n in first.shape[:2])
+    columns = max(len(row) for row in rows.values())
+    sheet = Image.new(
+        "RGB", (GAP + columns * (width + GAP), GAP + len(rows) * (LABEL + height + GAP)), color=(255, 255, 255)
+    )
+    draw = ImageDraw.Draw(sheet)
+    for i, (name, row) in enumerate(rows.items()):
+        top = GAP + i * (LABEL + height + GAP)
+        draw.text((GAP, top), name, fill=INK)
+        for j, frame in enumerate(row):
+            if frame is not None:
+                how = Image.Resampling.NEAREST if float(scale).is_integer() else Image.Resampling.BICUBIC
+                picture = Image.fromarray(frame).convert("RGB").resize((width, height), how)
+                sheet.paste(picture, (GAP + j * (width + GAP), top + LABEL))
+    return sheet
+
+
+def pick(count: int, most: int) -> list[int]:
+    """At most `most` numbers spread evenly over 0 .. count - 1, both ends included."""
+    return sorted({round(i * (count - 1) / max(1, most - 1)) for i in range(min(most, count))})

@@ -1,0 +1,125 @@
+"""Timings and memory, as ratios within one run: `make bench`.
+
+Each measurement runs in a process of its own, on one thread, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPEATS = 3
+
+
+def peak() -> float:
+    """This process's highest resident memory so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def step(which: str, mode: str) -> dict[str, float]:
+    """One denoising step of 19 frames at 24x40 latents (model_channels 64, 1 2 4 4): seconds, and MB above loading."""
+    import oracles
+    import torch
+
+    from lvcd.frames import FrameLayout
+    from lvcd.nn.condition import Condition, numbers
+    from lvcd.nn.controlnet import SketchControlNet
+    from lvcd.nn.network import bind
+    from lvcd.nn.unet import ColorUNet
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    unet = ColorUNet(block_out_channels=(64, 128, 256, 256), num_attention_heads=(1, 2, 4, 4)).eval()
+    controlnet = SketchControlNet.from_unet(unet).eval()
+    for conv in (*controlnet.zero_convs, controlnet.zero_mid):
+        torch.nn.init.normal_(conv.weight, std=0.1)
+    if which == "dense":
+        oracles.densify(unet)
+        oracles.densify(controlnet)
+    window, overlap, h, w = 14, 4, 24, 40
+    t = 1 + overlap + window
+    layout = FrameLayout.referenced(window, 1 + overlap)
+    if mode == "prev-reference":
+        layout = FrameLayout.prev_referenced(window, overlap)
+    condition = Condition(torch.randn(1, 1, 1024), torch.randn(1, t, 4, h, w), numbers(1))
+    sketches, x, c_noise = torch.rand(1, t, 1, 8 * h, 8 * w), torch.randn(1, t, 4, h, w), torch.tensor([0.3])
+    with torch.no_grad():
+        bound = bind(unet, controlnet, condition, sketches, fixed=True) if which == "ours" else None
+        before, seconds = peak(), []
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            out = (bound or bind(unet, controlnet, condition, sketches))(x, c_noise, layout)
+            seconds.append(time.perf_counter() - start)
+    parameters = sum(p.numel() for net in (unet, controlnet) for p in net.parameters())
+    check = out.double().abs().sum().item()
+    return {"seconds": min(seconds), "MB": peak() - before, "parameters": parameters, "check": check}
+
+
+def clip(frames: str) -> dict[str, float]:
+    """`lvcd colorize` on so many sketches: peak MB of the process, and above what loading the libraries took."""
+    import numpy as np
+    import torch
+    from conftest import toy_pipeline
+
+    from lvcd.cli import main
+    from lvcd.data.cartoons import draw
+    from lvcd.video.files import write_png
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        toy_pipeline(window=14).save_pretrained(folder / "model")
+        (folder / "sketches").mkdir()
+        drawn = draw(0, 60, 64, 96)
+        for i in range(int(frames)):
+            write_png(folder / "sketches" / f"{i}.png", np.repeat(255 - drawn.lines[i % 60, ..., None], 3, -1))
+        write_png(folder / "reference.png", drawn.frames[0])
+        before = peak()
+        arguments = ["--model", "model", "--sketches", "sketches", "--reference", "reference.png", "--output", "out"]
+        os.chdir(folder)
+        assert main(["colorize", "--steps", "2", "--device", "cpu", *arguments]) == 0
+        assert len(list((folder / "out").iterdir())) == int(frames)
+        return {"MB": peak(), "above": peak() - before}
+
+
+def measure(*what: str) -> dict[str, float]:
+    """Run one of the above in a fresh process."""
+    command = [sys.executable, __file__, *what]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report() -> None:
+    print("one denoising step, 19 frames, 24x40 latents, one thread, best of", REPEATS)
+    steps = {(which, mode): measure("step", which, mode) for mode in ("normal", "prev-reference")
+             for which in ("ours", "dense")}  # fmt: skip
+    print(f"  {steps['ours', 'normal']['parameters'] / 1e6:.1f} M parameters, ControlNet included")
+    for mode in ("normal", "prev-reference"):
+        ours, dense = steps["ours", mode], steps["dense", mode]
+        same = abs(ours["check"] / dense["check"] - 1)
+        print(f"  {mode:<15} {ours['seconds']:.2f} s, {ours['MB']:.0f} MB; dense oracle {dense['seconds']:.2f} s, "
+              f"{dense['MB']:.0f} MB; time x {ours['seconds'] / dense['seconds']:.2f} (target 0.85), "
+              f"memory x {ours['MB'] / dense['MB']:.2f}, outputs' sums differ by {same:.0e}")  # fmt: skip
+    ratio = steps["ours", "prev-reference"]["seconds"] / steps["ours", "normal"]["seconds"]
+    print(f"  prev-reference against normal: x {ratio:.2f} (target 1.03)")
+    short, long = measure("clip", "60"), measure("clip", "1000")
+    print(f"lvcd colorize, toy model, 64x96: 60 sketches peak at {short['MB']:.0f} MB ({short['above']:.0f} above start), "
+          f"1000 at {long['MB']:.0f} MB ({long['above']:.0f}): x {long['MB'] / short['MB']:.3f} (target 1.10)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", help="step ours|dense normal|prev-reference, clip FRAMES; nothing: all")
+    what = parser.parse_args().what
+    if not what:
+        report()
+    else:
+        print(json.dumps({"step": step, "clip": clip}[what[0]](*what[1:])))
