@@ -1,0 +1,205 @@
+"""`lvcd`, as a person would use it: real files, real processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from lvcd.cli import main
+from lvcd.data.cartoons import draw
+from lvcd.video.files import open_frames, read_image, write_movie, write_png
+
+HEIGHT, WIDTH = 32, 48
+
+
+def write_clip(folder, count: int, light: bool = False):
+    """Sketches and a reference (frame 0 in color) under `folder`."""
+    clip = draw(3, count, HEIGHT, WIDTH)
+    (folder / "sketches").mkdir(parents=True)
+    for i, lines in enumerate(clip.lines):
+        write_png(folder / "sketches" / f"{i}.png", np.repeat((lines if light else 255 - lines)[..., None], 3, -1))
+    write_png(folder / "reference.png", clip.frames[0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("clip"), 9)
+
+
+@pytest.fixture
+def colorize(clip, model_folder, tmp_path, capsys):
+    """colorize("--option", value, ...) => exit code, last line of stderr; the output is tmp_path / "out"."""
+
+    def run(*options, model=model_folder):
+        defaults = {"--sketches": clip / "sketches", "--reference": clip / "reference.png", "--model": model,
+                    "--output": tmp_path / "out", "--steps": 2, "--overlap": 2, "--device": "cpu"}  # fmt: skip
+        words, rest = {**defaults}, list(options)
+        flags = []
+        while rest:
+            word = rest.pop(0)
+            if rest and not str(rest[0]).startswith("--"):
+                words[word] = rest.pop(0)
+            else:
+                flags.append(word)
+        code = main(["colorize", *[str(w) for pair in words.items() for w in pair], *flags])
+        return code, capsys.readouterr().err.strip().splitlines()[-1:]
+
+    return run
+
+
+def frames(path) -> list[np.ndarray]:
+    with open_frames(path) as reader:
+        return list(reader)
+
+
+@pytest.mark.parametrize("count", [1, 5, 14, 15, 23, 24, 40, 100])
+def test_as_many_frames_as_sketches(colorize, tmp_path, count):
+    folder = write_clip(tmp_path / "long", count)
+    code, _ = colorize("--sketches", folder / "sketches", "--steps", 1)
+    assert code == 0
+    assert len(frames(tmp_path / "out")) == count
+
+
+def test_the_reference_is_the_result_of_its_own_frame(colorize, clip, tmp_path):
+    assert colorize("--reference-frame", 0)[0] == 0
+    assert np.array_equal(frames(tmp_path / "out")[0], read_image(clip / "reference.png"))
+
+
+def test_polarity_is_recognized(colorize, tmp_path):
+    folder = write_clip(tmp_path / "light", 9, light=True)
+    assert colorize()[0] == 0
+    assert colorize("--sketches", folder / "sketches", "--output", tmp_path / "light_out")[0] == 0
+    dark, light = (np.stack(frames(tmp_path / name)).astype(int) for name in ("out", "light_out"))
+    assert np.abs(dark - light).max() <= 1  # 1 - (255 - v) / 255 and v / 255 differ in the last bit
+    assert colorize("--lines", "light", "--output", tmp_path / "wrong")[0] == 0
+    assert not np.array_equal(frames(tmp_path / "out"), frames(tmp_path / "wrong"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
+def test_movies(colorize, clip, tmp_path, suffix):
+    movie = tmp_path / f"sketches{suffix}"
+    write_movie(movie, frames(clip / "sketches"), fps=10)
+    assert colorize("--sketches", movie, "--output", tmp_path / f"out{suffix}")[0] == 0
+    with open_frames(tmp_path / f"out{suffix}") as reader:
+        assert len(reader) == 9 and reader.size == (HEIGHT, WIDTH) and reader.fps == pytest.approx(10, rel=0.02)
+
+
+def test_seed_and_size(colorize, tmp_path):
+    for name, options in {"a": [], "b": [], "c": ["--seed", 1], "d": ["--size", "96x64"]}.items():
+        assert colorize("--output", tmp_path / name, *options)[0] == 0
+    a, b, c, d = (np.stack(frames(tmp_path / name)) for name in "abcd")
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+    assert d.shape[1:3] == (64, 96)
+
+
+def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path):
+    """Ctrl-C in another process; the same command with --resume ends with the same bytes."""
+    clip = write_clip(tmp_path / "clip", 26)  # three chunks of the decoder
+    options = ["--sketches", clip / "sketches", "--overlap", 2, "--steps", 4]
+    options += ["--reference", clip / "reference.png"]
+    assert colorize(*options, "--output", tmp_path / "whole")[0] == 0
+    files = ["--model", model_folder]
+    command = [sys.executable, "-m", "lvcd.cli", "colorize", *files, "--output", tmp_path / "out", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([str(w) for w in [*command, *options]], stderr=subprocess.PIPE, env=environment)
+    partial = tmp_path / "out.partial"
+    while process.poll() is None and not list(partial.glob("00009.png")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate()[1].decode()
+    assert process.returncode == 130 and "--resume" in stderr and "Traceback" not in stderr
+    assert not (tmp_path / "out").exists()
+    assert all(image.shape == (HEIGHT, WIDTH, 3) for image in frames(partial))
+
+    code, (line,) = colorize(*options)
+    assert code == 2 and "--resume" in line
+    code, (line,) = colorize(*options, "--seed", 1, "--resume")
+    assert code == 2 and "seed" in line
+    assert colorize(*options, "--resume")[0] == 0
+    assert np.array_equal(frames(tmp_path / "out"), frames(tmp_path / "whole"))
+    assert colorize(*options, "--resume")[0] == 0  # finished already
+
+
+def broken(model_folder, tmp_path, fault) -> str:
+    model = shutil.copytree(model_folder, tmp_path / "model")
+    weights = next((model / "unet").glob("*.safetensors"))
+    if fault == "missing file":
+        weights.unlink()
+    elif fault == "missing tensor":
+        tensors = load_file(weights)
+        tensors.pop("conv_out.bias")
+        save_file(tensors, weights)
+    elif fault == "foreign file":
+        shutil.copy(next((model / "vae").glob("*.safetensors")), weights)
+    elif fault == "truncated file":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif fault == "foreign folder":
+        (model / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    return model
+
+
+@pytest.mark.parametrize(
+    "fault", ["missing file", "missing tensor", "foreign file", "truncated file", "foreign folder"]
+)
+def test_bad_models(colorize, model_folder, tmp_path, fault):
+    model = broken(model_folder, tmp_path, fault)
+    code, (line,) = colorize(model=model)
+    assert code == 2 and str(model) in line and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--sketches", "nowhere"], "nowhere"),
+        (["--sketches", "{tmp}/empty"], "empty"),
+        (["--sketches", "{tmp}/mixed"], "1.png"),
+        (["--sketches", "{tmp}/broken.mp4"], "broken.mp4"),
+        (["--sketches", "{tmp}/torn"], "0.png"),
+        (["--reference", "{tmp}/none.png"], "none.png"),
+        (["--reference", "{tmp}/torn/0.png"], "0.png"),
+        (["--reference", "{tmp}/tall.png"], "tall.png"),
+        (["--reference-sketch", "{tmp}/none.png"], "none.png"),
+        (["--reference-frame", "9"], "0 to 8"),
+        (["--overlap", "5"], "0 to 4"),
+        (["--overlap", "1000000"], "0 to 4"),
+        (["--overlap=-1"], "negative"),
+        (["--steps", "0"], "steps"),
+        (["--model", "nowhere"], "nowhere"),
+        (["--output", "{tmp}/torn/0.png/out"], "0.png"),
+        (["--output", "/proc/out"], "/proc/out"),
+        (["--output", "{tmp}/out.avi"], ".avi"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--size", "64x64"], "reference.png"),
+    ],
+)
+def test_bad_input_is_one_line(colorize, tmp_path, options, said):
+    (tmp_path / "empty").mkdir()
+    write_clip(tmp_path / "mixed_clip", 3)
+    (tmp_path / "mixed_clip" / "sketches").rename(tmp_path / "mixed")
+    write_png(tmp_path / "mixed" / "1.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "broken.mp4").write_bytes(b"not a movie at all" * 99)
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "0.png").write_bytes((tmp_path / "mixed" / "0.png").read_bytes()[:60])
+    write_png(tmp_path / "tall.png", np.zeros((90, 30, 3), np.uint8))
+    before = sorted(p.name for p in tmp_path.iterdir())
+    code, lines = colorize(*[o.format(tmp=tmp_path) for o in options])
+    assert code == 2
+    assert len(lines) == 1 and lines[0].startswith("lvcd colorize: ") and said in lines[0]
+    left = [p for p in tmp_path.iterdir() if p.name not in before and not p.name.startswith(".")]
+    assert all(p.name.endswith(".partial") and not list(p.glob("*.png")) for p in left)
+
+
+def test_convert_says_what_is_missing(tmp_path, capsys):
+    assert main(["convert", "--out", str(tmp_path / "model")]) == 2
+    assert "--svd" in capsys.readouterr().err
+    assert main(["convert", "--svd", str(tmp_path / "no.safetensors"), "--lvcd", "x.ckpt", "--out", str(tmp_path)]) == 2
+    assert "x.ckpt: no such file" in capsys.readouterr().err

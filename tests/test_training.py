@@ -1,0 +1,104 @@
+"""The entry points, run as they are: train a toy for a few steps, evaluate it, color with it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from eval import evaluate, render  # noqa: E402
+from train import train  # noqa: E402
+
+SMALL = ["data.height=32", "data.width=48", "data.workers=0", "trainer.max_steps=3", "trainer.val_check_interval=3",
+         "trainer.limit_val_batches=1", "+trainer.enable_progress_bar=false", "+trainer.logger=false",
+         "trainer.enable_checkpointing=false"]  # fmt: skip
+
+
+def composed(config: str, *overrides: str):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose(config, list(overrides))
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("vae")
+    overrides = [o if "checkpointing" not in o else f"+{o}" for o in SMALL]
+    return train(composed("train", "experiment=mini_vae", f"run_dir={run}", *overrides))
+
+
+@pytest.fixture(scope="module")
+def model(vae, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("mini")
+    overrides = [o if "checkpointing" not in o else f"+{o}" for o in SMALL]
+    return train(composed("train", "experiment=mini", f"module.vae={vae}", f"run_dir={run}", *overrides))
+
+
+def test_the_autoencoder_is_scaled_to_unit_variance(vae):
+    from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, collate
+    from lvcd.nn.condition import encode_mode
+    from lvcd.nn.vae import ColorVAE
+
+    net = ColorVAE.from_pretrained(vae, torch_dtype=torch.float32)
+    batch = collate([CartoonClips(4, VALIDATION_SEED, 2, 32, 48, "shapes", 24)[i] for i in range(4)])
+    with torch.no_grad():
+        z = encode_mode(net, batch.frames.flatten(0, 1)) * net.config.scaling_factor
+    assert 0.9 < z.std() < 1.1
+
+
+def test_a_trained_model_is_evaluated_and_colors(model, tmp_path):
+    size = ["height=32", "width=48", "clips=2", "frames=6", "sheets=1"]
+    table = evaluate(composed("eval", f"model={model}", f"out={tmp_path}", *size))
+    assert set(table) == {"ours", "copy the reference"}
+    assert all(len(values) == 2 for metrics in table.values() for values in metrics.values())
+    assert (tmp_path / "clip_00.png").exists()
+    assert render(table).count("\n") == 3
+
+
+def test_scores_know_a_perfect_result():
+    from eval import scores
+    from lvcd.data.cartoons import draw
+
+    clip = draw(1, 5, 32, 48)
+    target = torch.from_numpy(clip.frames[1:]).movedim(-1, 1) / 255
+    assert scores(target, clip)["SSIM"] == pytest.approx(1, abs=1e-5)
+    off = scores((target - 0.1).abs(), clip)
+    assert off["PSNR"] == pytest.approx(20, abs=1e-3) and off["PSNR, moving"] == pytest.approx(20, abs=1e-3)
+
+
+def test_training_lowers_the_loss(vae):
+    """The same few clips over and over: whatever the noise, the loss must fall."""
+    from hydra.utils import instantiate
+
+    from lvcd.data.datamodule import CartoonClips, collate
+
+    torch.manual_seed(0)
+    config = composed("train", "experiment=mini", f"module.vae={vae}")
+    module = instantiate(config.module, _convert_="all")
+    batch = collate([CartoonClips(2, 0, 3, 32, 48, "shapes", 24)[i] for i in range(2)])
+    optimizer = torch.optim.AdamW((p for p in module.parameters() if p.requires_grad), 1e-3)
+    losses = []
+    for step in range(25):
+        loss = module._loss(batch, torch.Generator().manual_seed(step % 5))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_training_clips_and_held_out_clips_never_meet():
+    from lvcd.data.datamodule import TEST_SEED, VALIDATION_SEED
+
+    assert VALIDATION_SEED + 100_000 < TEST_SEED < 10_000_000 - 100_000
+
+
+@pytest.mark.parametrize("experiment", [f.stem for f in (ROOT / "conf" / "experiment").glob("*.yaml")])
+def test_every_experiment_composes(experiment):
+    config = composed("train", f"experiment={experiment}")
+    assert config.module._target_.startswith("lvcd.training.")
