@@ -21,7 +21,8 @@ from lvcd.sheets import contact_sheet, pick
 
 def scores(painted: Tensor, clip: Cartoon) -> dict[str, float]:
     """painted: (n 3 H W) in [0, 1], frames 1 .. n of the clip => PSNR and PSNR on moving pixels in dB, SSIM."""
-    target = torch.from_numpy(clip.frames[1:]).movedim(-1, 1) / 255
+    painted = painted.double()  # SSIM of flat areas subtracts nearly equal numbers
+    target = torch.from_numpy(clip.frames[1:]).movedim(-1, 1).double() / 255
     error = (painted - target).square().mean(dim=1)
     moving = torch.from_numpy(clip.moving)  # pixel of a frame whose color is another in the frame before
     return {
