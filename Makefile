@@ -1,6 +1,6 @@
 # make setup   the environment, in .venv          make demo   train a mini model, evaluate it, color two clips
 # make test    all tests                          make lint   ruff and mypy             make bench   timings
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
 export HF_HUB_OFFLINE := 1
 
@@ -8,7 +8,9 @@ export HF_HUB_OFFLINE := 1
 setup: .venv/ready
 
 .venv/ready: setup.cfg constraints.txt
-	command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: make PYTHON=your-python-3.11-or-later" >&2; exit 2; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "make: $(PYTHON) is not Python 3.11 or later: name one with PYTHON=" >&2; exit 2; }
+	@echo "setting up .venv: some minutes and 6 GB of disk"
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --progress-bar off -c constraints.txt -e .[dev]
 	touch $@

@@ -24,7 +24,7 @@ from lvcd.diffusion.loss import denoising_loss
 from lvcd.diffusion.noise import karras
 from lvcd.diffusion.precondition import precondition
 from lvcd.frames import FrameLayout
-from lvcd.nn import convert
+from lvcd.nn import checkpoint, convert, names
 from lvcd.nn.attention import IsolatedTemporalAttnProcessor, ReferenceAttnProcessor, Shared
 from lvcd.nn.condition import Condition, encode_mode, numbers
 from lvcd.nn.conv import IsolatedConv3d
@@ -64,7 +64,7 @@ class Recording:
         weights = {}
         for file in ("weights", "vae"):
             if self.has(file):
-                weights |= {k: convert.held(v) for k, v in self.load(file).items()}
+                weights |= {k: checkpoint.held(v) for k, v in self.load(file).items()}
         source = self.folder / "weights"
         configs = {
             "unet": lambda: convert.unet_config(weights, source, self.config["num_head_channels"]),
@@ -152,7 +152,7 @@ def attention(recording: Recording) -> Iterator[Line]:
         block = SpatioTemporalResBlock(
             w["in_layers.0.weight"].shape[0], w["out_layers.0.weight"].shape[0], w["emb_layers.1.weight"].shape[1], 1e-5
         )
-        table = {"time_mixer.mix_factor": "time_mixer.mix_factor", **convert.UNET_RESNET}
+        table = {"time_mixer.mix_factor": "time_mixer.mix_factor", **names.UNET_RESNET}
         obey_layout(block, shared)
         block.load_state_dict(_renamed(block, table, w))
         for t in (15, 19):
@@ -167,7 +167,7 @@ def attention(recording: Recording) -> Iterator[Line]:
         width // size, size, width, cross_attention_dim=w["transformer_blocks.0.attn2.to_k.weight"].shape[1]
     )
     obey_layout(net, shared)
-    net.load_state_dict(_renamed(net, convert.UNET_ATTENTION, w))
+    net.load_state_dict(_renamed(net, names.UNET_ATTENTION, w))
     for name, t, b in (("15_b1", 15, 1), ("15_b2", 15, 2), ("19_b1", 19, 1)):
         # Recorded without hooks: all frames read the clip's frame 0, the leading ones too.
         refs = t - window
@@ -179,7 +179,7 @@ def attention(recording: Recording) -> Iterator[Line]:
 def _renamed(module: nn.Module, table: dict, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     state = {}
     for ours in module.state_dict():
-        prefix = next(p for p in convert._prefixes(ours) if p in table)
+        prefix = next(p for p in names.prefixes(ours) if p in table)
         other = table[prefix]
         state[ours] = theirs[(other if isinstance(other, str) else other.name) + ours[len(prefix) :]]
     return state

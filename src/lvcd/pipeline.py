@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from .nn.condition import Condition, LatentEncoder, clip_token, encode_mode, num
 from .nn.controlnet import SketchControlNet
 from .nn.network import bind
 from .nn.unet import ColorUNet
+from .nn.vae import ColorVAE
 from .video.colorize import REFERENCE, Carry, Scheme, SlotDenoise, colorize
 from .video.decode import ChunkDecoder
 from .video.segments import plan
@@ -55,6 +57,7 @@ class Painted(NamedTuple):
 
 def quiet() -> None:
     """No messages of the libraries below: for programs whose own progress and errors are all a person should see."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
     diffusers.logging.set_verbosity_error()
     diffusers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
@@ -74,7 +77,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         self,
         unet: ColorUNet,
         controlnet: SketchControlNet,
-        vae: AutoencoderKLTemporalDecoder,
+        vae: AutoencoderKLTemporalDecoder | ColorVAE,
         image_encoder: CLIPVisionModelWithProjection,
         condition_encoder: LatentEncoder | None = None,  # encodes the reference latent; None = the VAE does
         window: int = 14,  # frames of the video path that the networks were trained with

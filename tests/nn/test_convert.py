@@ -15,7 +15,7 @@ from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
 from lvcd.errors import InputError
-from lvcd.nn import convert
+from lvcd.nn import checkpoint, convert
 from lvcd.nn.condition import LatentEncoder, encode_mode
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.convert import Component, open_checkpoint, to_diffusers, to_original
@@ -347,7 +347,8 @@ def test_what_was_begun_is_removed(files, converted, tmp_path, monkeypatch):
         if "vae" in str(path) or path.name.startswith("svd"):
             raise error
 
-    monkeypatch.setattr(convert, "write_safetensors", fail_midway)
+    for module in (checkpoint, convert):
+        monkeypatch.setattr(module, "write_safetensors", fail_midway)
     with pytest.raises(InputError, match="out: cannot be written .No space left"):
         convert_quietly(*files, tmp_path / "out")
     with pytest.raises(InputError, match="svd.safetensors: cannot be written .No space left"):

@@ -15,32 +15,44 @@ each component says which of our names is which of theirs, and is used in both d
 from __future__ import annotations
 
 import inspect
-import json
 import math
-import pickle
 import re
-import shutil
-import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffusers
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors import safe_open
-from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from lvcd.errors import InputError
 
+from .checkpoint import (
+    DTYPES,
+    MAX_SHARD,
+    Checkpoint,
+    Config,
+    Lazy,
+    combine,
+    held,
+    new_file,
+    new_folder,
+    open_checkpoint,
+    open_safetensors,
+    read_json,
+    some,
+    write_json,
+    write_safetensors,
+    write_sharded,
+    write_torch,
+)
 from .condition import LatentEncoder
 from .controlnet import SketchControlNet
+from .names import PACK, TABLES, UNPACK, Table, Theirs, prefixes
 from .unet import ColorUNet
 
 CLASSES: dict[str, tuple[str, type]] = {
@@ -89,343 +101,6 @@ IGNORED_LVCD = {
 }
 IGNORED_DIFFUSERS = {"vision_model.embeddings.position_ids": "a count from 0, which is computed"}
 
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-}
-MAX_SHARD = 2 * 10**9  # bytes
-
-Config = dict[str, Any]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Tensors that are not read yet
-
-
-@dataclass(frozen=True)
-class Lazy:
-    meta: Tensor
-    """On the meta device: shape and dtype."""
-    read: Callable[[], Tensor]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.meta.shape)
-
-
-Checkpoint = dict[str, Lazy]
-
-
-def held(tensor: Tensor) -> Lazy:
-    return Lazy(tensor.to("meta"), lambda: tensor)
-
-
-def combine(function: Callable[..., Tensor], *parts: Lazy) -> Lazy:
-    """function(*parts), computed when read."""
-    return Lazy(function(*(p.meta for p in parts)), lambda: function(*(p.read() for p in parts)))
-
-
-def open_checkpoint(path: Path) -> tuple[Checkpoint, list[str]]:
-    """=> its tensors, and the names of what else the file holds (a Lightning checkpoint's optimizer and so on).
-
-    `.safetensors`, or anything torch.save writes: {"state_dict": ...} or the dict itself. Code in it is never run.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    if path.suffix == ".safetensors":
-        return _open_safetensors(path), []
-    try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(f"{path}: refused, it holds pickled code or is no checkpoint; only tensors are read") from None
-    except Exception as e:  # torch raises nearly anything on a foreign or damaged file
-        raise InputError(f"{path}: damaged, or not a checkpoint of torch 1.6 or later ({type(e).__name__})") from None
-    others: list[str] = []
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        others = [str(k) for k in content if k != "state_dict"]
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"{path}: holds no state dict")
-    strange = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-    if strange:
-        raise InputError(f"{path}: not only tensors by name, but also {_some(strange)}")
-    return {name: held(tensor) for name, tensor in content.items()}, others
-
-
-def _open_safetensors(path: Path) -> Checkpoint:
-    dtypes = {name: dtype for dtype, name in DTYPES.items()}
-    try:
-        file = safe_open(path, framework="pt")
-    except Exception as e:  # a SafetensorError, or what the file system says
-        raise InputError(f"{path}: damaged, or not a safetensors file ({e})") from None
-
-    def lazy(name: str) -> Lazy:
-        part = file.get_slice(name)
-        dtype = dtypes.get(part.get_dtype(), torch.int64)  # not a float: `check` refuses it where one is wanted
-        return Lazy(torch.empty(part.get_shape(), dtype=dtype, device="meta"), lambda: file.get_tensor(name))
-
-    return {name: lazy(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-
-
-def write_safetensors(tensors: Checkpoint, path: Path) -> None:
-    """The same bytes as safetensors' own writer, tensor by tensor (which holds all of them at once)."""
-    order = sorted(tensors, key=lambda name: (-tensors[name].meta.element_size(), name))  # keeps all aligned
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name in order:
-        meta = tensors[name].meta
-        start, end = end, end + meta.nbytes
-        header[name] = {"dtype": DTYPES[meta.dtype], "shape": list(meta.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in order:
-            file.write(tensors[name].read().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-
-
-def write_torch(tensors: Checkpoint, path: Path) -> None:
-    """{"state_dict": ...} as torch.save does it. Tensors that lie in files as they are stay there until written."""
-    try:
-        torch.save({"state_dict": {name: lazy.read().contiguous() for name, lazy in tensors.items()}}, path)
-    except RuntimeError as e:  # what torch makes of a full disk
-        raise OSError(str(e).splitlines()[0]) from None
-
-
-def write_sharded(tensors: Checkpoint, folder: Path, stem: str, max_shard: int) -> int:
-    """One file, or several of at most `max_shard` bytes (or one tensor) and an index. => the number of files."""
-    shards: list[Checkpoint] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.meta.nbytes > max_shard:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor
-        size += tensor.meta.nbytes
-    if len(shards) == 1:
-        write_safetensors(tensors, folder / f"{stem}.safetensors")
-        return 1
-    where: dict[str, str] = {}
-    for i, shard in enumerate(shards, 1):
-        file = f"{stem}-{i:05d}-of-{len(shards):05d}.safetensors"
-        write_safetensors(shard, folder / file)
-        where |= dict.fromkeys(shard, file)
-    total = sum(t.meta.nbytes for t in tensors.values())
-    _write_json({"metadata": {"total_size": total}, "weight_map": where}, folder / f"{stem}.safetensors.index.json")
-    return len(shards)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Names
-
-
-class Theirs(NamedTuple):
-    """Where one of our tensors lies in the original."""
-
-    name: str
-    how: str = "same"
-    """A key of UNPACK."""
-
-
-UNPACK: dict[str, Callable[[Tensor], Tensor]] = {  # theirs => ours
-    "same": lambda t: t,
-    "conv1x1": lambda t: t.flatten(1),  # (o i 1 1) => (o i)
-    "transposed": lambda t: t.t(),
-    "q": lambda t: t.chunk(3)[0],  # first third of the rows of a fused projection
-    "k": lambda t: t.chunk(3)[1],
-    "v": lambda t: t.chunk(3)[2],
-}
-PACK: dict[str, Callable[[Tensor], Tensor]] = {  # ours => theirs, where one tensor is one tensor
-    "same": lambda t: t,
-    "conv1x1": lambda t: t[:, :, None, None],
-    "transposed": lambda t: t.t(),
-}
-
-Table = dict[str, Theirs]
-"""A prefix of our names (whole names included) -> what stands there in the original."""
-
-
-def _joined(ours: str, theirs: str, inner: Mapping[str, Any]) -> Table:
-    """inner: our names -> theirs (str or Theirs), both below the prefixes `ours` and `theirs`."""
-    table = {}
-    for mine, other in inner.items():
-        name, how = other if isinstance(other, Theirs) else Theirs(other)
-        table[ours + mine] = Theirs(theirs + name, how)
-    return table
-
-
-_RES = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-}
-UNET_RESNET = {
-    **{f"spatial_res_block.{ours}": theirs for ours, theirs in _RES.items()},
-    **{f"temporal_res_block.{ours}": f"time_stack.{theirs}" for ours, theirs in _RES.items()},
-    "spatial_res_block.conv_shortcut": "skip_connection",
-    "time_mixer": "time_mixer",
-}
-UNET_ATTENTION = {
-    "norm": "norm",
-    "proj_in": "proj_in",
-    "transformer_blocks": "transformer_blocks",
-    "temporal_transformer_blocks": "time_stack",
-    "time_pos_embed.linear_1": "time_pos_embed.0",
-    "time_pos_embed.linear_2": "time_pos_embed.2",
-    "time_mixer": "time_mixer",
-    "proj_out": "proj_out",
-}
-
-
-def _per_level(value: int | Sequence[int], levels: int) -> list[int]:
-    return [value] * levels if isinstance(value, int) else list(value)
-
-
-def encoder_table(config: Config) -> Table:
-    """The half that U-Net and ControlNet share."""
-    table = {
-        "conv_in": Theirs("input_blocks.0.0"),
-        "time_embedding.linear_1": Theirs("time_embed.0"),
-        "time_embedding.linear_2": Theirs("time_embed.2"),
-        "add_embedding.linear_1": Theirs("label_emb.0.0"),
-        "add_embedding.linear_2": Theirs("label_emb.0.2"),
-        **_joined("mid_block.resnets.0.", "middle_block.0.", UNET_RESNET),
-        **_joined("mid_block.attentions.0.", "middle_block.1.", UNET_ATTENTION),
-        **_joined("mid_block.resnets.1.", "middle_block.2.", UNET_RESNET),
-    }
-    kinds = config["down_block_types"]
-    n = count(1)
-    for i, (kind, layers) in enumerate(zip(kinds, _per_level(config["layers_per_block"], len(kinds)))):
-        for j in range(layers):
-            block = next(n)
-            table |= _joined(f"down_blocks.{i}.resnets.{j}.", f"input_blocks.{block}.0.", UNET_RESNET)
-            if "CrossAttn" in kind:
-                table |= _joined(f"down_blocks.{i}.attentions.{j}.", f"input_blocks.{block}.1.", UNET_ATTENTION)
-        if i + 1 < len(kinds):
-            table[f"down_blocks.{i}.downsamplers.0.conv"] = Theirs(f"input_blocks.{next(n)}.0.op")
-    return table
-
-
-def unet_table(config: Config) -> Table:
-    table = {**encoder_table(config), "conv_norm_out": Theirs("out.0"), "conv_out": Theirs("out.2")}
-    kinds = config["up_block_types"]
-    n = count()
-    for i, (kind, layers) in enumerate(zip(kinds, _per_level(config["layers_per_block"], len(kinds))[::-1])):
-        attends = "CrossAttn" in kind
-        for j in range(layers + 1):
-            block = next(n)
-            table |= _joined(f"up_blocks.{i}.resnets.{j}.", f"output_blocks.{block}.0.", UNET_RESNET)
-            if attends:
-                table |= _joined(f"up_blocks.{i}.attentions.{j}.", f"output_blocks.{block}.1.", UNET_ATTENTION)
-        if i + 1 < len(kinds):
-            table[f"up_blocks.{i}.upsamplers.0.conv"] = Theirs(f"output_blocks.{block}.{1 + attends}.conv")
-    return table
-
-
-def controlnet_table(config: Config) -> Table:
-    blocks = sum(_per_level(config["layers_per_block"], levels := len(config["down_block_types"]))) + levels
-    return {
-        **encoder_table(config),
-        "stem": Theirs("input_hint_block"),
-        **{f"zero_convs.{k}": Theirs(f"zero_convs.{k}.0") for k in range(blocks)},
-        "zero_mid": Theirs("middle_block_out.0"),
-    }
-
-
-VAE_RESNET = {name: name for name in ("norm1", "conv1", "norm2", "conv2")} | {"conv_shortcut": "nin_shortcut"}
-VAE_VIDEO_RESNET = {
-    **{f"spatial_res_block.{ours}": theirs for ours, theirs in VAE_RESNET.items()},
-    **{f"temporal_res_block.{o}": f"time_stack.{t}" for o, t in _RES.items() if o != "time_emb_proj"},
-    "time_mixer.mix_factor": "mix_factor",
-}
-VAE_ATTENTION = {
-    "group_norm": "norm",
-    **{
-        f"{ours}.{kind}": Theirs(f"{theirs}.{kind}", how)
-        for ours, theirs in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out"))
-        for kind, how in (("weight", "conv1x1"), ("bias", "same"))
-    },
-}
-VAE_ENDS = {"conv_in": "conv_in", "conv_norm_out": "norm_out", "conv_out": "conv_out"}
-
-
-def latent_encoder_table(config: Config) -> Table:
-    table = {
-        **_joined("encoder.", "encoder.", VAE_ENDS),
-        **_joined("encoder.mid_block.resnets.0.", "encoder.mid.block_1.", VAE_RESNET),
-        **_joined("encoder.mid_block.attentions.0.", "encoder.mid.attn_1.", VAE_ATTENTION),
-        **_joined("encoder.mid_block.resnets.1.", "encoder.mid.block_2.", VAE_RESNET),
-        "quant_conv": Theirs("quant_conv"),
-    }
-    for i in range(len(config["block_out_channels"])):
-        for j in range(config["layers_per_block"]):
-            table |= _joined(f"encoder.down_blocks.{i}.resnets.{j}.", f"encoder.down.{i}.block.{j}.", VAE_RESNET)
-        table[f"encoder.down_blocks.{i}.downsamplers.0.conv"] = Theirs(f"encoder.down.{i}.downsample.conv")
-    return table
-
-
-def vae_table(config: Config) -> Table:
-    """Without quant_conv, which the original's first stage has not."""
-    table = {
-        **latent_encoder_table(config),
-        **_joined("decoder.", "decoder.", VAE_ENDS),
-        **_joined("decoder.mid_block.resnets.0.", "decoder.mid.block_1.", VAE_VIDEO_RESNET),
-        **_joined("decoder.mid_block.attentions.0.", "decoder.mid.attn_1.", VAE_ATTENTION),
-        **_joined("decoder.mid_block.resnets.1.", "decoder.mid.block_2.", VAE_VIDEO_RESNET),
-        "decoder.time_conv_out": Theirs("decoder.conv_out.time_mix_conv"),
-    }
-    del table["quant_conv"]
-    levels = len(config["block_out_channels"])
-    for i in range(levels):
-        theirs = f"decoder.up.{levels - 1 - i}."
-        for j in range(config["layers_per_block"] + 1):
-            table |= _joined(f"decoder.up_blocks.{i}.resnets.{j}.", f"{theirs}block.{j}.", VAE_VIDEO_RESNET)
-        table[f"decoder.up_blocks.{i}.upsamplers.0.conv"] = Theirs(f"{theirs}upsample.conv")
-    return table
-
-
-CLIP_LAYER = {
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-    "self_attn.out_proj": "attn.out_proj",
-    **{
-        f"self_attn.{part}_proj.{kind}": Theirs(f"attn.in_proj_{kind}", part)
-        for part in "qkv"
-        for kind in ("weight", "bias")
-    },
-}
-
-
-def clip_table(config: Config) -> Table:
-    table = {
-        "vision_model.embeddings.class_embedding": Theirs("class_embedding"),
-        "vision_model.embeddings.patch_embedding": Theirs("conv1"),
-        "vision_model.embeddings.position_embedding.weight": Theirs("positional_embedding"),
-        "vision_model.pre_layrnorm": Theirs("ln_pre"),
-        "vision_model.post_layernorm": Theirs("ln_post"),
-        "visual_projection.weight": Theirs("proj", "transposed"),
-    }
-    for i in range(config["num_hidden_layers"]):
-        table |= _joined(f"vision_model.encoder.layers.{i}.", f"transformer.resblocks.{i}.", CLIP_LAYER)
-    return table
-
-
-TABLES: dict[str, Callable[[Config], Table]] = {
-    "unet": unet_table,
-    "controlnet": controlnet_table,
-    "vae": vae_table,
-    "image_encoder": clip_table,
-    "condition_encoder": latent_encoder_table,
-}
-
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Components
@@ -457,7 +132,7 @@ class Component:
             raise InputError(f"{source}: no {name} of such sizes can be built ({e})") from None
         names = {}
         for ours in model.state_dict():
-            prefix = next((p for p in _prefixes(ours) if p in table), None)
+            prefix = next((p for p in prefixes(ours) if p in table), None)
             if prefix is not None:
                 theirs, how = table[prefix]
                 names[ours] = Theirs(PREFIXES[name] + theirs + ours[len(prefix) :], how)
@@ -501,13 +176,6 @@ class Component:
             return write_sharded(tensors, folder, "model", max_shard)
         self.model.save_config(folder)
         return write_sharded(tensors, folder, "diffusion_pytorch_model", max_shard)
-
-
-def _prefixes(name: str) -> Iterator[str]:
-    """ "a.b.c" => "a.b.c", "a.b", "a" """
-    while name:
-        yield name
-        name = name.rpartition(".")[0]
 
 
 def _settings(model: Any) -> Config:
@@ -654,7 +322,7 @@ class Report:
             for name, reason in names.items():
                 reasons[reason].append(name)
             for reason, group in reasons.items():
-                yield f"{file}: ignored {_some(group)}: {reason}"
+                yield f"{file}: ignored {some(group)}: {reason}"
 
 
 def check(found: Checkpoint, expected: Checkpoint, source: Path, ignorable: Mapping[str, str]) -> dict[str, str]:
@@ -680,16 +348,10 @@ def check(found: Checkpoint, expected: Checkpoint, source: Path, ignorable: Mapp
         ("not floating point", no_floats),
     ):
         if names:
-            problems.append(f"{problem}: {_some(names)}")
+            problems.append(f"{problem}: {some(names)}")
     if problems:
         raise InputError(f"{source}: {'; '.join(problems)}")
     return dict(sorted(ignored.items()))
-
-
-def _some(names: Iterable[str], most: int = 3) -> str:
-    names = sorted(names)
-    tail = f" ... ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(names[:most]) + tail
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -728,7 +390,7 @@ def to_diffusers(
     }
     done = Report(ignored={str(svd): base.ignored | replaced, str(lvcd): ignored})
     index: Config = {"_class_name": "LineartVideoPipeline", "_diffusers_version": diffusers.__version__}
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         for name, (library, kind) in CLASSES.items():
             index[name] = [library, kind.__name__] if name in parts else [None, None]
             if name not in parts:
@@ -740,7 +402,7 @@ def to_diffusers(
             done.tensors[name] = len(tensors)
             size = sum(t.meta.nbytes for t in tensors.values())
             report(f"{name}: {len(tensors)} tensors, {size / 1e6:,.1f} MB in {files} file{'s'[: files > 1]}")
-        _write_json(index, folder / "model_index.json")
+        write_json(index, folder / "model_index.json")
     for line in done.ignored_lines():
         report(line)
     return done
@@ -786,9 +448,9 @@ def to_original(
     lvcd = controlnet.to_original(tensors) | {name: svd[name] for name in retrained}
 
     done = Report({str(svd_out): len(svd), str(lvcd_out): len(lvcd)}, {str(folder): opened.ignored})
-    with _new_file(svd_out) as part:
+    with new_file(svd_out) as part:
         write_safetensors(svd, part)
-        with _new_file(lvcd_out) as part:
+        with new_file(lvcd_out) as part:
             write_safetensors(lvcd, part) if lvcd_out.suffix == ".safetensors" else write_torch(lvcd, part)
     for path, tensors in ((svd_out, svd), (lvcd_out, lvcd)):
         report(f"{path}: {len(tensors)} tensors, {sum(t.meta.nbytes for t in tensors.values()) / 1e6:,.1f} MB")
@@ -800,7 +462,7 @@ def to_original(
 def verify(folder: Path) -> None:
     """InputError, in one line, unless `folder` is a model with every tensor of every network in its shape."""
     folder = Path(folder)
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     if index.get("_class_name") != "LineartVideoPipeline":
         raise InputError(f"{folder}: a {index.get('_class_name')}, not a model of lvcd; lvcd convert makes one")
     _open_model(folder)
@@ -837,7 +499,7 @@ def _open_svd(path: Path, head_channels: int) -> _Opened:
 
 def _open_model(folder: Path) -> tuple[_Opened, bool]:
     """=> its components, and whether it lacks a condition encoder (the VAE's serves)."""
-    empty = _read_json(folder / "model_index.json").get("condition_encoder") in (None, [None, None])
+    empty = read_json(folder / "model_index.json").get("condition_encoder") in (None, [None, None])
     return _open_folder(folder, [name for name in CLASSES if not (empty and name == "condition_encoder")]), empty
 
 
@@ -845,7 +507,7 @@ def _open_folder(folder: Path, names: Iterable[str]) -> _Opened:
     """Components of a folder that diffusers or to_diffusers wrote."""
     opened = _Opened({}, {})
     for name in names:
-        config = _read_json(folder / name / "config.json")
+        config = read_json(folder / name / "config.json")
         component = Component.of(name, config, folder / name)
         tensors = _open_weights(folder / name, "model" if name == "image_encoder" else "diffusion_pytorch_model")
         opened.ignored |= check(tensors, component.expected, folder / name, IGNORED_DIFFUSERS)
@@ -857,14 +519,14 @@ def _open_weights(folder: Path, stem: str) -> Checkpoint:
     """One file or several, in full precision or the fp16 variant, in this order of preference."""
     for variant in ("", ".fp16"):
         if (whole := folder / f"{stem}{variant}.safetensors").is_file():
-            return _open_safetensors(whole)
+            return open_safetensors(whole)
         if (index := folder / f"{stem}.safetensors.index{variant}.json").is_file():
-            files = _read_json(index).get("weight_map", {})
+            files = read_json(index).get("weight_map", {})
             tensors: Checkpoint = {}
             for file in sorted(set(files.values())):
                 if not (folder / file).is_file():
                     raise InputError(f"{folder / file}: missing, {index.name} names it")
-                tensors |= _open_safetensors(folder / file)
+                tensors |= open_safetensors(folder / file)
             return tensors
     raise InputError(f"{folder}: no weights, expected {stem}.safetensors or several with an index")
 
@@ -883,56 +545,3 @@ def _without_quant_conv(vae: Checkpoint) -> Checkpoint:
         "encoder.conv_out.weight": held(merged_weight.to(last_weight.dtype)),
         "encoder.conv_out.bias": held(merged_bias.to(last_bias.dtype)),
     }
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Files
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which gets the name `path` if all goes well and vanishes otherwise."""
-    part = path.with_name(path.name + ".partial")
-    with _all_or_nothing(path, part):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-        part.replace(path)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """The same for a file."""
-    part = path.with_name(path.name + ".partial")
-    with _all_or_nothing(path, part):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-
-
-@contextmanager
-def _all_or_nothing(path: Path, part: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise InputError(f"{path}: cannot be written ({e.strerror or e})") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        with suppress(OSError):  # nothing there, as it should be, or out of reach
-            part.unlink()
-
-
-def _read_json(path: Path) -> Config:
-    try:
-        content = json.loads(path.read_text())
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except ValueError as e:
-        raise InputError(f"{path}: not JSON ({e})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return content
-
-
-def _write_json(content: Config, path: Path) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
