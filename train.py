@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from pathlib import Path
 
 import hydra
@@ -13,6 +15,8 @@ from omegaconf import DictConfig
 
 def train(config: DictConfig) -> Path:
     """Fit, then export; => the folder of the exported model."""
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     data = instantiate(config.data, _convert_="all")
