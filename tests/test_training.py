@@ -15,9 +15,16 @@ sys.path.insert(0, str(ROOT))
 from eval import evaluate, render  # noqa: E402
 from train import train  # noqa: E402
 
-SMALL = ["data.height=32", "data.width=48", "data.workers=0", "trainer.max_steps=3", "trainer.val_check_interval=3",
-         "trainer.limit_val_batches=1", "+trainer.enable_progress_bar=false", "+trainer.logger=false",
-         "trainer.enable_checkpointing=false"]  # fmt: skip
+SMALL = [
+    "data.height=32",
+    "data.width=48",
+    "data.workers=0",
+    "trainer.max_steps=3",
+    "trainer.val_check_interval=3",
+    "trainer.limit_val_batches=1",
+    "+trainer.logger=false",
+    "+trainer.enable_checkpointing=false",
+]
 
 
 def composed(config: str, *overrides: str):
@@ -28,15 +35,13 @@ def composed(config: str, *overrides: str):
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("vae")
-    overrides = [o if "checkpointing" not in o else f"+{o}" for o in SMALL]
-    return train(composed("train", "experiment=mini_vae", f"run_dir={run}", *overrides))
+    return train(composed("train", "experiment=mini_vae", f"run_dir={run}", *SMALL))
 
 
 @pytest.fixture(scope="module")
 def model(vae, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("mini")
-    overrides = [o if "checkpointing" not in o else f"+{o}" for o in SMALL]
-    return train(composed("train", "experiment=mini", f"module.vae={vae}", f"run_dir={run}", *overrides))
+    return train(composed("train", "experiment=mini", f"module.vae={vae}", f"run_dir={run}", *SMALL))
 
 
 def test_the_autoencoder_is_scaled_to_unit_variance(vae):
@@ -58,6 +63,23 @@ def test_a_trained_model_is_evaluated_and_colors(model, tmp_path):
     assert all(len(values) == 2 for metrics in table.values() for values in metrics.values())
     assert (tmp_path / "clip_00.png").exists()
     assert render(table).count("\n") == 3
+
+
+def test_a_trained_model_serves_the_command_line(model, tmp_path):
+    from lvcd.cli import main as lvcd
+    from lvcd.demo import show, walk
+
+    frames, lines = walk(ROOT / "data" / "walk")
+    assert frames.shape == (24, 64, 96, 3) and lines.shape == (24, 64, 96)
+    show("walk", frames[:6], lines[:6], model, tmp_path)
+    assert (tmp_path / "walk.mp4").exists() and (tmp_path / "walk.png").exists()
+    assert lvcd(["convert", "--to-original", str(model), "--out", str(tmp_path / "sgm")]) == 0
+
+
+def test_progress_is_shown(vae, tmp_path, capsys):
+    train(composed("train", "experiment=mini_vae", f"run_dir={tmp_path}", *SMALL))
+    out = capsys.readouterr().out
+    assert "training 765,992 parameters" in out and "step 3/3  loss " in out and "clips/s" in out and "left" in out
 
 
 def test_scores_know_a_perfect_result():

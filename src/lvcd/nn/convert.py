@@ -54,6 +54,7 @@ from .condition import LatentEncoder
 from .controlnet import SketchControlNet
 from .names import PACK, TABLES, UNPACK, Table, Theirs, prefixes
 from .unet import ColorUNet
+from .vae import ColorVAE
 
 CLASSES: dict[str, tuple[str, type]] = {
     "unet": ("lvcd.nn.unet", ColorUNet),
@@ -119,7 +120,7 @@ class Component:
     @classmethod
     def of(cls, name: str, config: Config, source: Path) -> Component:
         """source: who is to blame if no network can be built of `config`."""
-        kind = CLASSES[name][1]
+        kind = ColorVAE if config.get("_class_name") == ColorVAE.__name__ else CLASSES[name][1]
         try:
             with torch.device("meta"):
                 if kind is CLIPVisionModelWithProjection:
