@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import hydra
@@ -15,6 +16,8 @@ from tqdm import tqdm
 
 from lvcd.data.cartoons import Cartoon, draw
 from lvcd.data.datamodule import TEST_SEED
+from lvcd.errors import InputError
+from lvcd.nn.convert import verify
 from lvcd.pipeline import LineartVideoPipeline, quiet
 from lvcd.sheets import contact_sheet, pick
 
@@ -35,6 +38,7 @@ def scores(painted: Tensor, clip: Cartoon) -> dict[str, float]:
 def evaluate(config: DictConfig) -> dict[str, dict[str, list[float]]]:
     """Colorize every clip from its first frame; => {method: {metric: one value a clip}}."""
     quiet()
+    verify(Path(config.model))
     pipeline = LineartVideoPipeline.from_pretrained(config.model, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     table: dict[str, dict[str, list[float]]] = {}
@@ -91,7 +95,11 @@ def render(table: dict[str, dict[str, list[float]]]) -> str:
 
 @hydra.main(config_path="conf", config_name="eval", version_base="1.3")
 def main(config: DictConfig) -> None:
-    table = evaluate(config)
+    try:
+        table = evaluate(config)
+    except InputError as error:
+        print(f"eval.py: {error}", file=sys.stderr)
+        sys.exit(2)
     text = (
         f"{config.clips} held-out cartoon clips ({config.style}, {config.frames} frames of {config.width}x"
         f"{config.height}), each from its first frame; mean and 95 % interval over clips\n\n{render(table)}\n"

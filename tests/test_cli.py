@@ -11,11 +11,14 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from lvcd.cli import main
 from lvcd.data.cartoons import draw
-from lvcd.video.files import open_frames, read_image, write_movie, write_png
+from lvcd.video.files import open_frames
+from lvcd.video.images import read_image, write_png
+from lvcd.video.movies import write_movie
 
 HEIGHT, WIDTH = 32, 48
 
@@ -196,6 +199,40 @@ def test_bad_input_is_one_line(colorize, tmp_path, options, said):
     assert len(lines) == 1 and lines[0].startswith("lvcd colorize: ") and said in lines[0]
     left = [p for p in tmp_path.iterdir() if p.name not in before and not p.name.startswith(".")]
     assert all(p.name.endswith(".partial") and not list(p.glob("*.png")) for p in left)
+
+
+def test_there_and_back(golden, tmp_path):
+    """The recording's weights, completed by a random CLIP, through the command line and back: bit for bit."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    from lvcd.nn.checkpoint import held
+    from lvcd.nn.convert import Component
+
+    config = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config |= {"image_size": 28, "patch_size": 14, "projection_dim": 32, "hidden_act": "gelu"}
+    clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
+    clip_part = Component.of("image_encoder", config, tmp_path)
+    weights = {k: v.float() for k, v in load_file(golden / "weights.safetensors").items()}
+    vae = {k: v.float() for k, v in load_file(golden / "vae.safetensors").items() if k.startswith(("first_", "cond"))}
+    tensors = clip_part.to_original({k: held(v) for k, v in clip.state_dict().items() if k in clip_part.names})
+    sgm = {k: v.read().contiguous() for k, v in tensors.items()}
+    unet = {k: v for k, v in weights.items() if k.startswith("model.")}
+    retrained = {k: v for k, v in unet.items() if ".attn1." in k}
+    lvcd = {k: v for k, v in weights.items() if k.startswith("control_model.")} | retrained
+    save_file(unet | vae | sgm, tmp_path / "svd.safetensors")
+    torch.save({"state_dict": lvcd}, tmp_path / "lvcd.ckpt")
+
+    def convert(svd, checkpoint, *more):
+        words = ["convert", "--svd", svd, "--lvcd", checkpoint, "--out", tmp_path / "model", "--head-channels", 16]
+        return main([str(word) for word in [*words, *more]])
+
+    assert convert(tmp_path / "svd.safetensors", tmp_path / "lvcd.ckpt") == 0
+    assert convert(tmp_path / "svd2.safetensors", tmp_path / "lvcd2.ckpt", "--to-original") == 0
+    for one, other in (
+        (unet | vae | sgm, load_file(tmp_path / "svd2.safetensors")),
+        (lvcd, torch.load(tmp_path / "lvcd2.ckpt", weights_only=True)["state_dict"]),
+    ):
+        assert one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
 
 
 def test_convert_says_what_is_missing(tmp_path, capsys):

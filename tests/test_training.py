@@ -73,7 +73,9 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
     assert frames.shape == (24, 64, 96, 3) and lines.shape == (24, 64, 96)
     show("walk", frames[:6], lines[:6], model, tmp_path)
     assert (tmp_path / "walk.mp4").exists() and (tmp_path / "walk.png").exists()
-    assert lvcd(["convert", "--to-original", str(model), "--out", str(tmp_path / "sgm")]) == 0
+    names = {"--svd": tmp_path / "svd.safetensors", "--lvcd": tmp_path / "lvcd.ckpt", "--out": model}
+    assert lvcd(["convert", *[str(w) for pair in names.items() for w in pair], "--to-original"]) == 0
+    assert names["--svd"].exists() and names["--lvcd"].exists()
 
 
 def test_progress_is_shown(vae, tmp_path, capsys):

@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     c.set_defaults(run=convert)
     c.add_argument("--svd", type=Path, help="svd.safetensors, or a diffusers-style SVD folder")
     c.add_argument("--lvcd", type=Path, help="lvcd.ckpt")
-    c.add_argument("--to-original", type=Path, metavar="MODEL", help="the way back: OUT/svd.safetensors, OUT/lvcd.ckpt")
-    c.add_argument("--out", required=True, type=Path, help="folder to write")
+    c.add_argument("--out", required=True, type=Path, help="folder of the model")
+    c.add_argument("--to-original", action="store_true", help="the way back: read --out, write --svd and --lvcd")
     c.add_argument("--head-channels", type=int, default=64, help="channels of an attention head (default: 64, SVD's)")
     c.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="default: as in the files")
     return parser
@@ -97,7 +97,8 @@ def colorize(a: argparse.Namespace) -> None:
     import torch
 
     from .images import array, color, line_mode, sketch
-    from .video.files import open_frames, read_image
+    from .video.files import open_frames
+    from .video.images import read_image
     from .video.output import ResumableOutput
 
     with open_frames(a.sketches) as clip:
@@ -215,14 +216,11 @@ def convert(a: argparse.Namespace) -> None:
 
     from .nn.convert import to_diffusers, to_original
 
-    if a.to_original:
-        if a.svd or a.lvcd:
-            raise InputError("--to-original reads a model folder: leave --svd and --lvcd out")
-        a.out.mkdir(parents=True, exist_ok=True)
-        to_original(a.to_original, a.out / "svd.safetensors", a.out / "lvcd.ckpt")
-        return
     if not (a.svd and a.lvcd):
-        raise InputError("give both --svd and --lvcd, or --to-original")
+        raise InputError("give both --svd and --lvcd")
+    if a.to_original:
+        to_original(a.out, a.svd, a.lvcd)
+        return
     to_diffusers(a.svd, a.lvcd, a.out, a.head_channels, getattr(torch, a.dtype) if a.dtype else None)
 
 

@@ -20,7 +20,8 @@ from .data.datamodule import TEST_SEED
 from .data.lineart import xdog
 from .images import color
 from .sheets import contact_sheet, pick
-from .video.files import open_frames, read_image, write_png
+from .video.files import open_frames
+from .video.images import read_image, write_png
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 24
 CARTOON_SEED = TEST_SEED + 100

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lvcd.errors import InputError
-from lvcd.video import files
-from lvcd.video.files import open_frames, read_image, write_movie, write_png
+from lvcd.video.files import RECENT_FRAMES, open_frames
+from lvcd.video.images import read_image, write_png
+from lvcd.video.movies import write_movie
 
 
 def flat(index, size=(32, 48)):
@@ -292,7 +293,7 @@ def test_any_access_equals_plain_decoding(long_movies, starts, length):
             for start in starts:
                 for index in range(start, min(100, start + length)):
                     assert number(frames[index]) == index
-                    assert len(frames._recent) <= files.RECENT_FRAMES
+                    assert len(frames._recent) <= RECENT_FRAMES
 
 
 def test_windows_with_overlap_decode_once(long_movies):

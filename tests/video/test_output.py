@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from lvcd.errors import InputError
-from lvcd.video import files
+from lvcd.video.files import open_frames
+from lvcd.video.images import read_image, write_png
 from lvcd.video.output import ResumableOutput
 
 JOB = {"steps": 25, "inputs": {"reference": "a" * 64, "sketches": ["b" * 64, "c" * 64]}}
@@ -115,14 +116,14 @@ def test_a_folder(tmp_path, expected):
     assert path == tmp_path / "deep" / "er" / "out"
     assert left(path) == [f"{index:05d}.png" for index in range(TOTAL)] and left(path.parent) == ["out"]
     for index in range(TOTAL):
-        assert np.array_equal(files.read_image(path / f"{index:05d}.png"), picture(index))
+        assert np.array_equal(read_image(path / f"{index:05d}.png"), picture(index))
     assert content(path) == expected["out", 0] != expected["out", 1]
 
 
 @pytest.mark.parametrize("name", ["m.mp4", "m.webm", "m.gif"])
 def test_a_movie(tmp_path, name, expected):
     path = run(tmp_path / name)
-    with files.open_frames(path) as frames:
+    with open_frames(path) as frames:
         assert len(frames) == TOTAL and frames.fps == pytest.approx(12, rel=0.02) and frames.size == (16, 24)
     assert left(tmp_path) == [name] and content(path) == expected[name, 0] != expected[name, 1]
 
@@ -225,7 +226,7 @@ def test_finish_checks_the_frames(tmp_path):
         refusal(out.finish, "2 of 6", "00001.png", "--resume")
         for index in range(TOTAL):
             out.write(index, picture(index))
-        files.write_png(out.partial / "00004.png", picture(4)[:8])
+        write_png(out.partial / "00004.png", picture(4)[:8])
         refusal(out.finish, "00004.png", "size")
         (out.partial / "00004.png").write_bytes((out.partial / "00003.png").read_bytes()[:200])
         refusal(out.finish, "00004.png")

@@ -20,16 +20,18 @@ def _keep(step: int, denoised: Tensor) -> Tensor:
     return denoised
 
 
-def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised = _keep) -> Tensor:
+def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised | None = None) -> Tensor:
     """x <- x + (s' - s) (x - D(x, s)) / s: first order, one network call a step (the paper's)."""
+    on_denoised = on_denoised or _keep
     for step, (s, s_next) in enumerate(pairwise(sigmas)):
         denoised = on_denoised(step, denoise(x, s))
         x = x + (s_next - s).to(x.device) * (x - denoised) / s.to(x.device)
     return x
 
 
-def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised = _keep) -> Tensor:
+def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised | None = None) -> Tensor:
     """The trapezoid rule: second order, two network calls a step but one in the last (EDM, algorithm 1, no churn)."""
+    on_denoised = on_denoised or _keep
     for step, (s, s_next) in enumerate(pairwise(sigmas)):
         slope = (x - on_denoised(step, denoise(x, s))) / s.to(x.device)
         ahead = x + (s_next - s).to(x.device) * slope
@@ -40,12 +42,13 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised = 
     return x
 
 
-def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised = _keep) -> Tensor:
+def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised | None = None) -> Tensor:
     """DPM-Solver++(2M): second order, multistep, one network call a step (Lu et al. 2022, algorithm 2).
 
     With lambda = -ln s and h = lambda' - lambda: x <- (s'/s) x + (1 - e^-h) D, where D is extrapolated from this and
     the last estimate; the first and the last step are first order.
     """
+    on_denoised = on_denoised or _keep
     before: Tensor | None = None
     h_before = sigmas.new_zeros(())
     for step, (s, s_next) in enumerate(pairwise(sigmas)):

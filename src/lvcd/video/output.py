@@ -22,8 +22,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lvcd.errors import InputError
-from lvcd.video import files
-from lvcd.video.files import named
+
+from .disk import atomic, named, writing
+from .files import open_frames
+from .images import image_size, read_image, write_png
+from .movies import MOVIE_SUFFIXES, write_movie
 
 _JOB, _STATE = "job.json", "state.safetensors"
 _FORMAT = "lvcd output 1"
@@ -65,7 +68,7 @@ class ResumableOutput:
         self._kept = 0
         if total < 1:
             raise InputError(f"no frames to write to {named(self.path)}: give at least one")
-        with files.writing(self.path):
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _Lock(self.path)
             try:
@@ -99,7 +102,7 @@ class ResumableOutput:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != (self._size or frame.shape):
             raise ValueError(f"want (H W 3) of one size, got {frame.shape} after {self._size}")
         self._size = frame.shape
-        files.write_png(self._frame(index), frame, _GO_ON)
+        write_png(self._frame(index), frame, _GO_ON)
 
     def checkpoint(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         """What `restore` gives back after a stop: replaces the last one, whole. InputError: it cannot be written."""
@@ -137,7 +140,7 @@ class ResumableOutput:
             return self.path
         assert self._lock is not None, "closed"
         self._check_frames()
-        with files.writing(self.path, _GO_ON):
+        with writing(self.path, _GO_ON):
             if _is_movie(self.path):
                 self._finish_movie()
             else:
@@ -208,7 +211,7 @@ class ResumableOutput:
         if self.path.is_dir():
             return sorted(os.listdir(self.path)) == [self._frame(index).name for index in range(self.total)]
         try:
-            with files.open_frames(self.path) as frames:
+            with open_frames(self.path) as frames:
                 return len(frames) == self.total
         except InputError:
             return False
@@ -232,9 +235,9 @@ class ResumableOutput:
                 f"{len(missing)} of {self.total} frames are missing in {named(self.partial)} "
                 f"(the first is {self._frame(missing[0]).name}): {_GO_ON}"
             )
-        size = files.image_size(self._frame(0))
+        size = image_size(self._frame(0))
         for index in range(1, self.total):
-            if files.image_size(self._frame(index)) != size:
+            if image_size(self._frame(index)) != size:
                 raise InputError(
                     f"{named(self._frame(index))} has another size than frame 0: "
                     f"delete {named(self.partial)} and start again"
@@ -242,8 +245,8 @@ class ResumableOutput:
 
     def _finish_movie(self) -> None:
         movie = self.partial / f"result{self.path.suffix.lower()}"
-        frames = (files.read_image(self._frame(index)) for index in range(self.total))
-        files.write_movie(movie, frames, self.fps, _GO_ON)
+        frames = (read_image(self._frame(index)) for index in range(self.total))
+        write_movie(movie, frames, self.fps, _GO_ON)
         self._check_still_free()
         movie.replace(self.path)
         with suppress(OSError):  # the result is there; the next run removes the rest
@@ -279,14 +282,14 @@ class ResumableOutput:
         return self.partial / f"{index:0{max(5, len(str(self.total - 1)))}d}.png"
 
     def _write_bytes(self, name: str, data: bytes) -> None:
-        with files.atomic(self.partial / name, _GO_ON) as temp:
+        with atomic(self.partial / name, _GO_ON) as temp:
             temp.write_bytes(data)
 
 
 def _target(path: str | os.PathLike) -> Path:
     """The absolute path of the result. InputError: no result can have that name."""
     target = Path(os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path))
-    kinds = f"give a folder (no ending) or a movie ({', '.join(files.MOVIE_SUFFIXES)})"
+    kinds = f"give a folder (no ending) or a movie ({', '.join(MOVIE_SUFFIXES)})"
     if _is_movie(target) and target.is_dir():
         raise InputError(f"{named(target)} is a folder where a movie is to go: choose another name")
     if not _is_movie(target) and target.suffix and not target.is_dir():
@@ -299,7 +302,7 @@ def _target(path: str | os.PathLike) -> Path:
 
 
 def _is_movie(path: Path) -> bool:
-    return path.suffix.lower() in files.MOVIE_SUFFIXES
+    return path.suffix.lower() in MOVIE_SUFFIXES
 
 
 def _is_taken(path: Path) -> bool:

@@ -1,0 +1,112 @@
+"""Single images, and WebP animations, as Pillow reads and writes them.
+
+letters: H W pixels. Every image is a uint8 array in [0, 255], RGB (H W 3) or RGBA (H W 4).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from .disk import atomic, reading, require_file
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # by content; the ending only says "an image"
+
+Image.init()  # Pillow knows WebP and TIFF only after this when it is given a list of formats
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """One image, upright (EXIF orientation applied): uint8 (H W 3), or (H W 4) if the file has transparency.
+
+    16 bits a channel come down to 8: grey is rounded, color keeps its high byte. Of an animation, the first frame.
+    InputError: missing, empty, truncated, or not an image.
+    """
+    path = Path(path)
+    require_file(path)
+    with _image(path) as image:
+        return to_uint8(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _image(path: Path) -> Iterator[Image.Image]:
+    """The file opened, nothing decoded yet; what goes wrong inside is an InputError, and only that is told."""
+    with reading("image", path, "replace or remove the file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+            yield image
+
+
+def to_uint8(image: Image.Image) -> np.ndarray:
+    """Any mode => (H W 3), or (H W 4) if it has transparency. ValueError: floating point."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels instead of 8 or 16 bits")
+    if image.mode.startswith("I"):  # grey of 16 bits: 65535 is white
+        grey = (np.clip(np.asarray(image).astype(np.int64), 0, 65535) + 128) // 257
+        return np.repeat(grey[..., None].astype(np.uint8), 3, axis=2)
+    transparent = image.getbands()[-1] in "Aa" or "transparency" in image.info
+    if image.mode == "La":
+        image = image.convert("LA")
+    return np.array(image.convert("RGBA" if transparent else "RGB"))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width), upright, from the header alone; a file that does not end as its format does is decoded."""
+    require_file(path)
+    with _image(path) as image:
+        width, height = image.size
+        # the method of the base class: PNG's own decodes the whole image first
+        turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        kind, mode = image.format, image.mode
+    if mode == "F" or not _ends_well(path, kind):
+        read_image(path)
+    return (width, height) if turned else (height, width)
+
+
+def _ends_well(path: Path, kind: str | None) -> bool:
+    with reading("image", path, "replace or remove the file"), path.open("rb") as file:
+        head = file.read(8)
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - 8))
+        tail = file.read()
+    if kind == "PNG":
+        return tail.startswith(b"IEND")
+    if kind in ("JPEG", "MPO"):
+        return tail.endswith(b"\xff\xd9")
+    if kind == "WEBP":
+        return int.from_bytes(head[4:8], "little") + 8 <= length
+    return False
+
+
+def is_animation(path: Path) -> bool:
+    """Whether it is a WebP of several frames; a GIF is a movie."""
+    with _image(path) as image:
+        return image.format == "WEBP" and getattr(image, "n_frames", 1) > 1
+
+
+def decode_animation(path: Path) -> Generator[Image.Image]:
+    """Every frame in order; InputError names the one at which the file breaks."""
+    advice = "replace the file"
+    with reading("animation", path, advice), Image.open(path, formats=_IMAGE_FORMATS) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            with reading(f"frame {index} of", path, advice):
+                image.seek(index)
+                frame = image.copy()
+            yield frame
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray, advice: str = "run again") -> None:
+    """uint8 (H W 3) RGB or (H W 4) RGBA => a PNG file, whole or not at all. InputError: it cannot be written."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise ValueError(f"want a uint8 array (H W 3) or (H W 4), got {image.dtype} {image.shape}")
+    data = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(data, format="PNG")
+    with atomic(Path(path), advice) as temp:
+        temp.write_bytes(data.getvalue())

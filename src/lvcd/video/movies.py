@@ -1,0 +1,278 @@
+"""Movies, as FFmpeg decodes and encodes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from lvcd.errors import InputError
+
+from .disk import atomic, in_pixels, named, reading
+
+_MOVIE_FORMATS = "mov,matroska,webm,gif,avi,mpegts,mpeg,ogg"  # demuxers that never open a second file
+
+# --- in -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Movie:
+    """What one pass over all frames of a movie finds."""
+
+    count: int
+    size: tuple[int, int]
+    """(height, width), upright."""
+    fps: float
+    """Frames per second; of a variable rate, the mean; 0 if nothing tells."""
+    pixels: Callable[[av.VideoFrame], np.ndarray]
+    """A decoded frame => uint8, upright: (H W 4) if any frame of the movie is transparent, else (H W 3)."""
+
+
+def scan_movie(path: Path) -> Movie:
+    """InputError: no movie, no frames, frames of several sizes, damaged or cut short."""
+    count, alpha, first, last = 0, False, None, None
+    with closing(decode_movie(path)) as frames:
+        for frame in frames:
+            first, last = first or frame, frame
+            if (frame.width, frame.height) != (first.width, first.height):
+                raise InputError(
+                    f"frame {count} of {named(path)} is {in_pixels((frame.height, frame.width))} but frame 0 "
+                    f"is {in_pixels((first.height, first.width))}: make all frames the same size"
+                )
+            alpha = alpha or _is_transparent(frame)
+            count += 1
+    if first is None or last is None:
+        raise InputError(f"{named(path)} is a movie without frames: give another one")
+
+    def pixels(frame: av.VideoFrame) -> np.ndarray:
+        upright = np.rot90(frame.to_ndarray(format="rgba" if alpha else "rgb24"), round(frame.rotation / 90))
+        return np.ascontiguousarray(upright)
+
+    height, width = pixels(first).shape[:2]
+    return Movie(count, (height, width), _fps(path, count, first, last), pixels)
+
+
+def _is_transparent(frame: av.VideoFrame) -> bool:
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    return bool((frame.to_ndarray(format="rgba")[..., 3] < 255).any())
+
+
+def _fps(path: Path, count: int, first: av.VideoFrame, last: av.VideoFrame) -> float:
+    """The rate the container states where the time stamps bear it out (GIF states none), else theirs; 0 without."""
+    with _open_container(path) as container:
+        gif = container.format.name == "gif"
+        stated = 0.0 if gif else float(container.streams.best("video").average_rate or 0)
+    span = (last.time or 0.0) - (first.time or 0.0)
+    measured = (count - 1) / span if span > 0 else 0.0
+    agree = not measured or abs(stated - measured) <= 0.02 * measured
+    return stated if stated and agree else measured
+
+
+def _open_container(path: Path) -> Any:
+    # file: so that a colon in a name is no protocol; the lists, so that a disguised playlist opens nothing else
+    return av.open(f"file:{path}", options={"protocol_whitelist": "file", "format_whitelist": _MOVIE_FORMATS})
+
+
+def decode_movie(path: Path) -> Generator[av.VideoFrame]:
+    """Every coded frame in the order of showing; InputError names the frame at which the file breaks."""
+    with reading("movie", path, "give a movie (.mp4, .mkv, .webm, .mov, .gif), an image or a folder of images"):
+        _check_length(path)
+        container = _open_container(path)
+    index = 0
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise InputError(f"{named(path)} has no video that can be decoded: convert it or give another movie")
+        decoder = _decoder(stream)
+        packets = container.demux(stream)
+        while True:
+            with reading(f"movie, broken at frame {index},", path, "convert or copy it again"):
+                packet = next(packets, None)
+                if packet is not None and packet.is_corrupt:
+                    raise InputError(f"{named(path)} is cut short at frame {index}: copy it again")
+                if packet is not None and not packet.size:
+                    continue
+                frames = decoder.decode(packet)
+            for frame in frames:
+                if frame.is_corrupt:
+                    raise InputError(f"frame {index} of {named(path)} is damaged: convert or copy the movie again")
+                frame.time_base = stream.time_base
+                yield frame
+                index += 1
+            if packet is None:
+                return
+
+
+def _decoder(stream: Any) -> Any:
+    """The stream's own decoder; for VP8 and VP9 with transparency libvpx, since FFmpeg's own drops the alpha plane."""
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    libvpx = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if tags.get("alpha_mode") == "1" and libvpx in av.codecs_available:
+        return av.CodecContext.create(libvpx, "r")
+    stream.thread_type = "AUTO"
+    return stream.codec_context
+
+
+def _check_length(path: Path) -> None:
+    """InputError if a GIF or Matroska file stops before its end: FFmpeg reads those without a word."""
+    with path.open("rb") as file:
+        head = file.read(4)
+        length = file.seek(0, os.SEEK_END)
+        if head == b"GIF8":
+            file.seek(max(0, length - 64))
+            whole = file.read().rstrip(b"\0\r\n ").endswith(b";")
+        else:
+            file.seek(4)
+            whole = head != b"\x1a\x45\xdf\xa3" or _matroska_end(file) <= length
+    if not whole:
+        raise InputError(f"{named(path)} is cut short: copy it again")
+
+
+def _matroska_end(file: BinaryIO) -> int:
+    """Where the segment after the EBML header ends by its own account; 0 if it does not say."""
+    file.seek(_ebml_size(file) or 0, os.SEEK_CUR)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return 0
+    size = _ebml_size(file)
+    return 0 if size is None else file.tell() + size
+
+
+def _ebml_size(file: BinaryIO) -> int | None:
+    """The variable-length integer at the position of `file`; None if all ones, which says "unknown"."""
+    first = file.read(1)[0]
+    width = 9 - first.bit_length()
+    value = int.from_bytes(bytes([first]) + file.read(width - 1), "big") & (1 << 7 * width) - 1
+    return None if value == (1 << 7 * width) - 1 else value
+
+
+# --- out ----------------------------------------------------------------------------------------------------------
+
+
+class _Encoder(NamedTuple):
+    codec: str
+    options: dict[str, str]
+
+
+class _Format(NamedTuple):
+    container: str
+    encoders: tuple[_Encoder, ...]
+    """The first one that this build of FFmpeg has is used."""
+
+
+_X264 = _Encoder("libx264", {"crf": "15", "preset": "medium", "mbtree": "0"})  # mbtree: not the same bytes every time
+_MPEG4 = _Encoder("mpeg4", {"qmin": "1", "qmax": "3", "b": "40000000"})
+_VP9 = _Encoder("libvpx-vp9", {"crf": "16", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"})
+_VP8 = _Encoder("libvpx", {"crf": "6", "b": "20000000", "deadline": "good", "cpu-used": "4"})
+_FORMATS = {
+    ".mp4": _Format("mp4", (_X264, _MPEG4)),
+    ".webm": _Format("webm", (_VP9, _VP8)),
+    ".gif": _Format("gif", (_Encoder("gif", {}),)),
+}
+MOVIE_SUFFIXES = tuple(_FORMATS)
+_GIF_FPS = 50  # the shortest duration that players of GIF respect is 2/100 s
+
+
+def write_movie(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, advice: str = "run again") -> int:
+    """uint8 (H W 3) frames => .mp4 (H.264), .webm (VP9) or .gif, one coded frame for each; returns how many.
+
+    Streams: one frame is held at a time. The file appears at `path` when it is complete, or not at all. The colors of
+    mp4 and webm are 4:2:0 in BT.709 and say so; an mp4 of odd width or height gets one more column or row, a copy
+    of the edge. A gif has a palette for every frame and at most 50 frames per second.
+    InputError: unknown ending, no frames, a rate that is no rate, no encoder, or the disk.
+    """
+    path = Path(path)
+    form = _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise InputError(f"cannot write {named(path)}: end its name in {', '.join(MOVIE_SUFFIXES)}")
+    if not 0 < fps <= 1000:
+        raise InputError(f"cannot write {named(path)} at {fps} frames per second: choose more than 0 and at most 1000")
+    encoder = next((encoder for encoder in form.encoders if encoder.codec in av.codecs_available), None)
+    if encoder is None:
+        raise InputError(f"cannot write {named(path)}: this FFmpeg has no encoder for it: choose another ending")
+    with atomic(path, advice) as temp:
+        count = _encode(temp, form, encoder, frames, fps)
+        if not count:
+            raise InputError(f"no frames to write to {named(path)}: give at least one")
+    return count
+
+
+def _encode(file: Path, form: _Format, encoder: _Encoder, frames: Iterable[np.ndarray], fps: float) -> int:
+    gif = form.container == "gif"
+    tick = Fraction(1, 100) if gif else 1 / Fraction(fps).limit_denominator(1001)
+    step = 100 / min(fps, _GIF_FPS) if gif else 1
+    options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if form.container == "mp4" else {})
+    convert: Callable[[av.VideoFrame | None], Iterable[av.VideoFrame]] = _to_yuv
+    stream, shape, count = None, None, 0
+    with av.open(f"file:{file}", "w", format=form.container, options=options) as container:
+        for count, pixels in enumerate(frames, start=1):
+            shape = shape or pixels.shape
+            if pixels.dtype != np.uint8 or pixels.shape != shape or shape[2:] != (3,):
+                raise ValueError(f"want uint8 arrays {shape}, got {pixels.dtype} {pixels.shape}")
+            if form.container == "mp4":
+                pixels = np.pad(pixels, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+            if stream is None:
+                stream = _add_stream(container, encoder, pixels.shape, tick, gif)
+                convert = _Palette(pixels.shape, tick) if gif else convert
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = round((count - 1) * step), tick
+            for ready in convert(frame):
+                container.mux(stream.encode(ready))
+        if stream is not None:
+            for ready in convert(None):
+                container.mux(stream.encode(ready))
+            container.mux(stream.encode(None))
+    return count
+
+
+def _add_stream(container: Any, encoder: _Encoder, shape: tuple[int, ...], tick: Fraction, gif: bool) -> Any:
+    stream = container.add_stream(encoder.codec, rate=1 / tick, options=encoder.options)
+    stream.height, stream.width = shape[:2]
+    stream.pix_fmt = "pal8" if gif else "yuv420p"
+    context = stream.codec_context
+    context.time_base = tick
+    if not gif:
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        context.color_range = 1  # 16..235
+    return stream
+
+
+def _to_yuv(frame: av.VideoFrame | None) -> list[av.VideoFrame]:
+    if frame is None:
+        return []
+    return [frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)]
+
+
+class _Palette:
+    """RGB frames => frames of 256 colors, each with a palette of its own and a pattern that stands still in time."""
+
+    def __init__(self, shape: tuple[int, ...], tick: Fraction):
+        graph: Any = av.filter.Graph()
+        self._graph = graph
+        source = graph.add_buffer(width=shape[1], height=shape[0], format=av.VideoFormat("rgb24"), time_base=tick)
+        split = graph.add("split")
+        make = graph.add("palettegen", "stats_mode=single")
+        use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=4")
+        source.link_to(split)
+        split.link_to(make, 0, 0)
+        split.link_to(use, 1, 0)
+        make.link_to(use, 0, 1)
+        use.link_to(graph.add("buffersink"))
+        graph.configure()
+
+    def __call__(self, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+        """The frames that are ready after this one; None ends the movie."""
+        self._graph.push(frame)
+        while True:
+            try:
+                yield self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
