@@ -21,6 +21,7 @@ MAY_SEE = {
     "video": {"diffusion"} | BOTTOM,
     "metrics": set(),
     "images": {"data", "video", "errors"},
+    "prepare": {"data", "video", "errors"},
     "pipeline": {"diffusion", "images"} | MIDDLE | BOTTOM,
     "training": {"pipeline", "nn", "data", "diffusion", "metrics"} | BOTTOM,
     "callbacks": {"training", "pipeline", "images", "diffusion", "metrics"} | MIDDLE | BOTTOM,
