@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -26,7 +27,7 @@ FOLDER_FPS = 24.0  # of a folder of images, which has no rate of its own
 RECENT_FRAMES = 32  # decoded movie frames kept for steps back: more than the overlap of two windows
 
 
-class FrameReader:
+class FrameReader(ABC):
     """Frames by index, decoded when asked for; memory does not depend on how many there are.
 
     `reader[i]` is a new uint8 array (H W 3) RGB or (H W 4) RGBA. Close it, or use it in a `with`.
@@ -65,15 +66,16 @@ class FrameReader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """How a message calls this frame."""
-        raise NotImplementedError
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most readers hold nothing open)
         """Give back the open file, if any."""
 
+    @abstractmethod
     def _read(self, index: int) -> np.ndarray:
-        raise NotImplementedError
+        """The frame, decoded; index from 0."""
 
 
 class _Images(FrameReader):
