@@ -54,8 +54,9 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, model: Path, out: Pat
         write_png(work / "sketches" / f"{i:03d}.png", np.repeat(drawing[..., None], 3, axis=-1))
     write_png(work / "reference.png", frames[0])
     movie = out / f"{name}.mp4"
+    shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
     command = ["colorize", "--model", model, "--sketches", work / "sketches", "--reference", work / "reference.png",
-               "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite", "--resume"]  # fmt: skip
+               "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite"]  # fmt: skip
     print("lvcd", *command, flush=True)
     if code := lvcd([str(word) for word in command]):
         sys.exit(code)

@@ -86,7 +86,6 @@ class LineartVideoPipeline(DiffusionPipeline):
         steps: int = 25,  # when a call does not say
         sigma_min: float = 0.002,
         sigma_max: float = 700.0,
-        description: str = "",  # which model this is and what it is for
     ):
         super().__init__()
         self.register_modules(
@@ -103,7 +102,6 @@ class LineartVideoPipeline(DiffusionPipeline):
             steps=steps,
             sigma_min=sigma_min,
             sigma_max=sigma_max,
-            description=description,
         )
 
     @property

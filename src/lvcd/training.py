@@ -94,7 +94,7 @@ class VaeModule(_Module):
 
 
 class FineTuneModule(_Module):
-    """The sketch branch and the U-Net together, from a pretrained VAE (paper, sections 4 and 6.1).
+    """The sketch branch and the U-Net together, from a pretrained VAE (paper, section 4).
 
     Configurations of networks are keyword arguments of their classes.
     """

@@ -13,7 +13,7 @@ ALIGN_YOUR_STEPS = (700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.1
 
 
 def log_normal_sigma(count: int, mean: float = 1.0, std: float = 1.6, generator=None) -> Tensor:
-    """ln sigma ~ N(mean, std^2), one for each of `count` clips => (count), float32, on the CPU (paper, section 6.1)."""
+    """ln sigma ~ N(mean, std^2), one for each of `count` clips => (count), float32, on the CPU (method, section 3)."""
     return (mean + std * torch.randn(count, generator=generator)).exp()
 
 
