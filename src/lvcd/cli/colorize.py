@@ -1,46 +1,24 @@
-"""`lvcd`: what a studio types. One line and exit code 2 for input that cannot be used; 130 when interrupted."""
+"""`lvcd colorize`."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
-import os
-import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from lvcd.errors import InputError
 
 if TYPE_CHECKING:
-    from .pipeline import LineartVideoPipeline
-
-# torch, diffusers and transformers take seconds to import: only the commands that need them do.
+    from lvcd.pipeline import LineartVideoPipeline
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        arguments.run(arguments)
-    except InputError as error:
-        print(f"lvcd {arguments.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+HELP = "paint a line-art clip with the colors of a reference frame"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lvcd", description="Reference-based lineart video colorization.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    c = commands.add_parser("colorize", help="paint a line-art clip with the colors of a reference frame")
-    c.set_defaults(run=colorize)
+def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--sketches", required=True, type=Path, help="folder of images, or a movie, with the line art")
     c.add_argument("--reference", required=True, type=Path, help="the colored frame")
     c.add_argument("--output", required=True, type=Path, help="folder for PNG frames, or a .mp4, .webm or .gif")
@@ -61,31 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     c.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     c.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
-    c = commands.add_parser("convert", help="turn the released checkpoints into a model folder, or back")
-    c.set_defaults(run=convert)
-    c.add_argument("--svd", type=Path, help="svd.safetensors, or a diffusers-style SVD folder")
-    c.add_argument("--lvcd", type=Path, help="lvcd.ckpt")
-    c.add_argument("--out", required=True, type=Path, help="folder of the model")
-    c.add_argument("--to-original", action="store_true", help="the way back: read --out, write --svd and --lvcd")
-    c.add_argument("--head-channels", type=int, default=64, help="channels of an attention head (default: 64, SVD's)")
-    c.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="default: as in the files")
-
-    c = commands.add_parser("prepare", help="cut films into clips with line art, and write them as shards to train on")
-    c.set_defaults(run=prepare)
-    c.add_argument("films", nargs="+", type=Path, metavar="FILM_OR_FOLDER",
-                   help="a movie, a folder of images, or a folder of these")  # fmt: skip
-    c.add_argument("--out", required=True, type=Path, help="folder of the shards")
-    c.add_argument("--extractor", choices=("xdog", "given"), default="xdog", help="of the line art (default: xdog)")
-    c.add_argument("--sketches", type=Path, help="given: a folder with each film's line art, of the film's name")
-    c.add_argument("--shortest", type=int, default=15, help="frames; shorter clips are dropped (default: 15)")
-    c.add_argument("--longest", type=int, default=200, help="frames; longer shots are split (default: 200)")
-    c.add_argument("--cut", type=float, default=30.0, help="histogram difference that makes a new shot (default: 30)")
-    c.add_argument("--cut-resolution", type=int, default=64,
-                   help="at so many pixels squared (default: 64); more finds more cuts")  # fmt: skip
-    c.add_argument("--short-side", type=int, help="shrink frames to this shorter side (default: as they are)")
-    c.add_argument("--shard-mb", type=float, default=256, help="size of a shard in MiB (default: 256)")
-    return parser
-
 
 def _size(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT => (height, width)"""
@@ -98,10 +51,7 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
-# --- colorize ---------------------------------------------------------------------------------------------------------
-
-
-def colorize(a: argparse.Namespace) -> None:
+def run(a: argparse.Namespace) -> None:
     if a.overlap < 0:
         raise InputError(f"--overlap {a.overlap} is negative: give 0 or more")
     if a.steps is not None and a.steps < 1:
@@ -111,10 +61,10 @@ def colorize(a: argparse.Namespace) -> None:
 
     import torch
 
-    from .images import array, color, line_mode, sketch
-    from .video.files import open_frames
-    from .video.images import read_image
-    from .video.output import ResumableOutput
+    from lvcd.images import array, color, line_mode, sketch
+    from lvcd.video.files import open_frames
+    from lvcd.video.images import read_image
+    from lvcd.video.output import ResumableOutput
 
     with open_frames(a.sketches) as clip:
         size = a.size or clip.size
@@ -173,8 +123,8 @@ def _load(a: argparse.Namespace) -> LineartVideoPipeline:
     """The model, on its device. Raises InputError if the folder is not one, or the device not there."""
     import torch
 
-    from .nn.convert import verify
-    from .pipeline import LineartVideoPipeline, quiet
+    from lvcd.nn.convert import verify
+    from lvcd.pipeline import LineartVideoPipeline, quiet
 
     quiet()
     verify(a.model)
@@ -221,49 +171,3 @@ def _digest(path: Path) -> str:
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
-
-
-# --- convert ----------------------------------------------------------------------------------------------------------
-
-
-def convert(a: argparse.Namespace) -> None:
-    import torch
-
-    from .nn.convert import to_diffusers, to_original
-
-    if not (a.svd and a.lvcd):
-        raise InputError("give both --svd and --lvcd")
-    if a.to_original:
-        to_original(a.out, a.svd, a.lvcd)
-        return
-    to_diffusers(a.svd, a.lvcd, a.out, a.head_channels, getattr(torch, a.dtype) if a.dtype else None)
-
-
-# --- prepare ----------------------------------------------------------------------------------------------------------
-
-
-def prepare(a: argparse.Namespace) -> None:
-    if (a.extractor == "given") != bool(a.sketches):
-        raise InputError("--sketches and --extractor given belong together: give both or neither")
-    if not 0 < a.shard_mb < 2**20:
-        raise InputError(f"--shard-mb {a.shard_mb:g}: choose more than 0 and less than a million")
-
-    from .data.shots import ShotRule
-    from .prepare import Settings
-    from .prepare import prepare as run
-
-    rule = ShotRule(cut=a.cut, resolution=a.cut_resolution, shortest=a.shortest, longest=a.longest)
-    try:
-        manifest = run(a.films, a.out, Settings(rule, a.short_side, int(a.shard_mb * 2**20)), a.sketches)
-    except KeyboardInterrupt:
-        print("the same command goes on where this one stopped", file=sys.stderr)
-        raise
-    counts = manifest["counts"]
-    dropped = ", ".join(f"{n['clips']} {why}" for why, n in counts["dropped"].items()) or "none"
-    kept = f"{counts['kept']['clips']} clips, {counts['kept']['frames']} frames"
-    left_out = f"{counts['left_out']} of {counts['films']} films left out"
-    print(f"{a.out}: {kept}, {len(manifest['shards'])} shards; clips dropped: {dropped}; {left_out}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`lvcd`: what a studio types. One line and exit code 2 for input that cannot be used; 130 when interrupted.
+
+A command is a module here: HELP, `arguments(parser)` and `run(arguments)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from lvcd.errors import InputError
+
+from . import colorize, convert, prepare
+
+# torch, diffusers and transformers take seconds to import: commands import them when they run.
+COMMANDS = {"colorize": colorize, "convert": convert, "prepare": prepare}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        COMMANDS[arguments.command].run(arguments)
+    except InputError as error:
+        print(f"lvcd {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lvcd", description="Reference-based lineart video colorization.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.arguments(commands.add_parser(name, help=command.HELP))
+    return parser
