@@ -71,6 +71,7 @@ class VaeModule(_Module):
         self.lr, self.warmup_steps, self.crop, self.kl, self.edges = lr, warmup_steps, crop, kl, edges
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        assert batch.frames is not None
         top, left = (int(torch.randint(full - part + 1, ())) for full, part in zip(batch.frames.shape[-2:], self.crop))
         x = batch.frames.flatten(0, 1)[..., top : top + self.crop[0], left : left + self.crop[1]]
         posterior = self.vae.encode(x).latent_dist
@@ -81,6 +82,7 @@ class VaeModule(_Module):
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
+        assert batch.frames is not None
         x = batch.frames.flatten(0, 1)
         z = encode_mode(self.vae, x)
         y = self.vae.decode(z, num_frames=batch.frames.shape[1]).sample.clamp(-1, 1)
@@ -133,6 +135,7 @@ class FineTuneModule(_Module):
         self.log("val/loss", self._loss(batch, generator), prog_bar=True, batch_size=len(batch.fps))
 
     def _loss(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        assert batch.frames is not None
         b, t = batch.frames.shape[:2]
         with torch.no_grad():
             latents = encode_mode(self.vae, batch.frames.flatten(0, 1)).unflatten(0, (b, t))

@@ -1,22 +1,38 @@
-"""What the data side hands to the training side."""
+"""What the data side hands to the training side.
+
+letters: b clips, t frames (the reference at 0), c latent channels, h w latent size, d width of a token, H W pixels.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from torch import Tensor
 
 
 @dataclass
 class Batch:
-    """Clips with their line art; the reference is frame 0."""
+    """Clips with their line art; the reference is frame 0. Pixels, or what was encoded from them, or both."""
 
-    frames: Tensor
-    """(b t 3 H W) RGB in [-1, 1]."""
     sketches: Tensor
     """(b t 1 H W) in [0, 1], 1.0 on a line and 0.0 on blank paper."""
     fps: Tensor
     """(b) frames per second, as given to the network (the paper trains with 6 throughout)."""
+    frames: Tensor | None = None
+    """(b t 3 H W) RGB in [-1, 1]; None where latents stand for them."""
+    latents: Tensor | None = None
+    """(b t c h w) mode of the VAE's posterior, not times its scale factor."""
+    tokens: Tensor | None = None
+    """(b 1 d) the image encoder's embedding of the reference."""
+    keys: tuple[str, ...] = ()
+    """The clips' names, for messages."""
+    lost: tuple[str, ...] = ()
+    """What the stream has left out since its last batch, a line each."""
 
-    def to(self, device) -> Batch:
-        return Batch(self.frames.to(device), self.sketches.to(device), self.fps.to(device))
+    def to(self, device, non_blocking: bool = False) -> Batch:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=non_blocking) for k, v in values.items() if isinstance(v, Tensor)
+        }
+        return replace(self, **moved)

@@ -36,7 +36,7 @@ class CartoonClips(Dataset[Cartoon]):
 def collate(clips: list[Cartoon]) -> Batch:
     frames = torch.from_numpy(np.stack([c.frames for c in clips])).movedim(-1, 2).float() / 127.5 - 1
     sketches = torch.from_numpy(np.stack([c.lines for c in clips]))[:, :, None].float() / 255
-    return Batch(frames, sketches, torch.full((len(clips),), 6.0))
+    return Batch(sketches, torch.full((len(clips),), 6.0), frames)
 
 
 class CartoonDataModule(lightning.LightningDataModule):
