@@ -41,7 +41,7 @@ def vae(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(vae, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("mini")
-    return train(composed("train", "experiment=mini", f"module.vae={vae}", f"run_dir={run}", *SMALL))
+    return train(composed("train", "experiment=mini", f"module.networks.vae={vae}", f"run_dir={run}", *SMALL))
 
 
 def test_the_autoencoder_is_scaled_to_unit_variance(vae):
@@ -81,7 +81,7 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
 def test_progress_is_shown(vae, tmp_path, capsys):
     train(composed("train", "experiment=mini_vae", f"run_dir={tmp_path}", *SMALL))
     out = capsys.readouterr().out
-    assert "training 765,992 parameters" in out and "step 3/3  loss " in out and "clips/s" in out and "left" in out
+    assert "training 765,992 parameters of the VAE" in out and "step 3/3  train/loss " in out and "clips/s" in out and "left" in out
 
 
 def test_scores_know_a_perfect_result():
@@ -102,13 +102,13 @@ def test_training_lowers_the_loss(vae):
     from lvcd.data.datamodule import CartoonClips, collate
 
     torch.manual_seed(0)
-    config = composed("train", "experiment=mini", f"module.vae={vae}")
+    config = composed("train", "experiment=mini", f"module.networks.vae={vae}")
     module = instantiate(config.module, _convert_="all")
     batch = collate([CartoonClips(2, 0, 3, 32, 48, "shapes", 24)[i] for i in range(2)])
     optimizer = torch.optim.AdamW((p for p in module.parameters() if p.requires_grad), 1e-3)
     losses = []
     for step in range(25):
-        loss = module._loss(batch, torch.Generator().manual_seed(step % 5))
+        loss = module.losses(batch, [2 * (step % 5), 2 * (step % 5) + 1])[0].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

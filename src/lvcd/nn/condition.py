@@ -35,6 +35,11 @@ class Condition:
         """The unconditional twin for guidance: no token, no latent (SVD's ucg)."""
         return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.numbers)
 
+    def dropped_where(self, which: Tensor) -> Condition:
+        """The unconditional twin for some clips only: which (b) bool."""
+        keep = (~which).to(self.token)
+        return Condition(keep.view(-1, 1, 1) * self.token, keep.view(-1, 1, 1, 1, 1) * self.latent, self.numbers)
+
 
 def numbers(batch: int, device=None, fps: float = FPS, bucket: float = MOTION_BUCKET, aug: float = COND_AUG) -> Tensor:
     """=> (b 3) float32."""

@@ -1,0 +1,75 @@
+"""Training of the small model's autoencoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lvcd.data.batch import Batch
+from lvcd.nn.condition import encode_mode
+from lvcd.nn.vae import ColorVAE
+
+from .color import seed_of
+from .optimizer import Optimization
+
+
+class VaeModule(lightning.LightningModule):
+    """A small autoencoder for flat colors and sharp lines: |x - x'| + (x - x')^2 + edges, and a little KL.
+
+    Trained on one random crop of each batch, height and width in px: the network is convolutional but for one layer.
+    """
+
+    def __init__(
+        self,
+        vae: dict,
+        crop: tuple[int, int],
+        optimization: Optimization,
+        kl: float = 1e-6,
+        edges: float = 0.5,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.vae = ColorVAE(**vae)
+        self.optimization, self.crop, self.kl, self.edges, self.seed = optimization, crop, kl, edges, seed
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        assert batch.frames is not None
+        step = self.trainer.fit_loop.total_batch_idx
+        generator = torch.Generator().manual_seed(seed_of(self.seed, step, self.global_rank))
+        top, left = (
+            int(torch.randint(full - part + 1, (), generator=generator))
+            for full, part in zip(batch.frames.shape[-2:], self.crop)
+        )
+        x = batch.frames.flatten(0, 1)[..., top : top + self.crop[0], left : left + self.crop[1]]
+        posterior = self.vae.encode(x).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(x)
+        y = self.vae.decode(posterior.mean + posterior.std * noise, num_frames=batch.frames.shape[1]).sample
+        edges = sum(F.l1_loss(y.diff(dim=d), x.diff(dim=d)) for d in (-1, -2))
+        loss = F.l1_loss(y, x) + F.mse_loss(y, x) + self.edges * edges + self.kl * posterior.kl().mean()
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.fps))
+        return loss
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        assert batch.frames is not None
+        x = batch.frames.flatten(0, 1)
+        z = encode_mode(self.vae, x)
+        y = self.vae.decode(z, num_frames=batch.frames.shape[1]).sample.clamp(-1, 1)
+        psnr = -10 * ((x - y) / 2).square().mean(dim=(1, 2, 3)).log10()
+        seen = {"val/psnr": psnr.mean(), "val/latent_std": z.std()}
+        self.log_dict(seen, prog_bar=True, batch_size=len(x), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        return self.optimization.build({"vae": list(self.parameters())}, int(self.trainer.estimated_stepping_batches))
+
+    def on_fit_start(self) -> None:
+        self.print(f"training {sum(p.numel() for p in self.parameters()):,} parameters of the VAE on {self.device}")
+
+    def export(self, folder: Path) -> None:
+        """Writes the VAE, its scale factor set so that scaled latents have a standard deviation of 1."""
+        self.vae.register_to_config(scaling_factor=1 / float(self.trainer.callback_metrics["val/latent_std"]))
+        self.vae.half().save_pretrained(folder)
