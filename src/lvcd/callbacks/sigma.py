@@ -25,7 +25,7 @@ class SigmaLoss(lightning.Callback):
         self.sums[1].index_add_(0, where, torch.ones_like(losses))
         if (index + 1) % (trainer.log_every_n_steps * trainer.accumulate_grad_batches):
             return
-        total, count = trainer.strategy.reduce(self.sums.to(module.device), reduce_op="sum").cpu()
+        total, count = trainer.strategy.reduce(self.sums.clone().to(module.device), reduce_op="sum").cpu()
         self.sums.zero_()
         means = {name: float(s / n) for name, s, n in zip(NAMES, total, count) if n}
         for logger in trainer.loggers:
