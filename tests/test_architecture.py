@@ -19,7 +19,7 @@ MAY_SEE = {
     "nn": {"diffusion"} | BOTTOM,
     "data": {"diffusion"} | BOTTOM,
     "video": {"diffusion"} | BOTTOM,
-    "metrics": set(),
+    "metrics": {"errors"},
     "images": {"data", "video", "errors"},
     "prepare": {"data", "video", "errors"},
     "pipeline": {"diffusion", "images"} | MIDDLE | BOTTOM,
@@ -30,8 +30,8 @@ MAY_SEE = {
 it may import every room listed here, and nobody listed here may import it."""
 
 THIRD_PARTY = {
-    "hydra": {"train", "eval", "cli"},
-    "omegaconf": {"train", "eval", "cli"},
+    "hydra": {"train", "eval", "cli", "entry", "prepare/__main__"},
+    "omegaconf": {"train", "eval", "cli", "entry", "prepare/__main__"},
     "lightning": {"training", "data/datamodule", "callbacks", "train"},
     "pytorch_lightning": set(),
     "diffusers": {"nn", "pipeline", "training"},

@@ -23,7 +23,6 @@ SMALL = [
     "trainer.val_check_interval=3",
     "trainer.limit_val_batches=1",
     "+trainer.logger=false",
-    "+trainer.enable_checkpointing=false",
 ]
 
 

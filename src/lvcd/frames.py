@@ -92,6 +92,12 @@ class FrameLayout:
         """This layout's gain over another's sources: what the original does once prev-reference attention ends."""
         return FrameLayout(self.num_refs, other.sources, self.gain, self.gain_layers)
 
+    def ablated(self, reference_attention: bool = True, isolation: bool = True) -> FrameLayout:
+        """This layout without reference attention: a frame reads itself alone (the paper's ablation, section 6); or
+        without isolation in time: what was a reference is one more frame of the video."""
+        sources, gain = (self.sources, self.gain) if reference_attention else ((tuple(range(self.num_frames)),), None)
+        return FrameLayout(self.num_refs if isolation else 0, sources, gain, self.gain_layers)
+
     def groups(self, layer: int) -> tuple[AttentionGroup, ...]:
         """The calls that spatial self-attention number `layer` (from 0) is made of; they cover every frame once."""
         biased = self.gain is not None and (self.gain_layers is None or layer < self.gain_layers)

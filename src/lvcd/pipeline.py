@@ -86,6 +86,8 @@ class LineartVideoPipeline(DiffusionPipeline):
         steps: int = 25,  # when a call does not say
         sigma_min: float = 0.002,
         sigma_max: float = 700.0,
+        reference_attention: bool = True,  # False: the networks were trained without
+        isolation: bool = True,  # False: their temporal layers were trained to see the reference
     ):
         super().__init__()
         self.register_modules(
@@ -102,6 +104,8 @@ class LineartVideoPipeline(DiffusionPipeline):
             steps=steps,
             sigma_min=sigma_min,
             sigma_max=sigma_max,
+            reference_attention=reference_attention,
+            isolation=isolation,
         )
 
     @property
@@ -119,6 +123,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         steps = config.steps if num_inference_steps is None else num_inference_steps
         sigmas = SCHEDULES[config.schedule](steps, config.sigma_min, config.sigma_max)
         defaults = {"sigmas": sigmas, "solver": SOLVERS[config.solver], "window": config.window, "overlap": overlap}
+        defaults |= {"reference_attention": config.reference_attention, "isolation": config.isolation}
         return Scheme(**{**defaults, **changes})
 
     @torch.no_grad()

@@ -3,5 +3,6 @@
 from .ema import Ema
 from .progress import ProgressLine
 from .sigma import SigmaLoss
+from .stop import StopOnNan, StopOnSignal
 
-__all__ = ["Ema", "ProgressLine", "SigmaLoss"]
+__all__ = ["Ema", "ProgressLine", "SigmaLoss", "StopOnNan", "StopOnSignal"]

@@ -44,6 +44,7 @@ class SketchControlNet(LayoutUNet):
         transformer_layers_per_block: int | tuple[int, ...] = 1,
         num_attention_heads: int | tuple[int, ...] = (5, 10, 20, 20),
         stem_widths: tuple[int, ...] = (16, 32, 96, 256),  # each but the first halves the size: the VAE's factor
+        temporal: bool = True,  # False: its temporal layers are passed by (ablation)
     ):
         # The U-Net's constructor, so that the encoder is the U-Net's own; its decoder goes at once. Taken without the
         # decorator, which would mix the U-Net's settings into this class's.
@@ -78,7 +79,7 @@ class SketchControlNet(LayoutUNet):
     @classmethod
     def from_unet(cls, unet: UNetSpatioTemporalConditionModel, **config) -> SketchControlNet:
         """A ControlNet as training starts from: the U-Net's encoder copied, stem fresh, outputs zero."""
-        keys = cls._get_init_keys(cls) - {"self", "stem_widths"}
+        keys = cls._get_init_keys(cls) - {"self", "stem_widths", "temporal"}
         net = cls(**{k: unet.config[k] for k in keys if k in unet.config}, **config)
         mine = net.state_dict()
         net.load_state_dict({k: v for k, v in unet.state_dict().items() if k in mine}, strict=False)
@@ -100,5 +101,7 @@ class SketchControlNet(LayoutUNet):
     ) -> list[Tensor]:
         """=> what to add to each skip of the U-Net, (b t) c h w, and last to its middle."""
         x, arguments = self._embed(sample, timestep, encoder_hidden_states, added_time_ids, layout, constants)
+        if not self.config.temporal:
+            arguments["image_only_indicator"] = sample.new_ones(sample.shape[:2])
         middle, skips = self._encode(x + sketch_features.flatten(0, 1), arguments)
         return [conv(skip) for conv, skip in zip(self.zero_convs, skips, strict=True)] + [self.zero_mid(middle)]

@@ -48,6 +48,8 @@ class FineTuneModule(lightning.LightningModule):
         condition_dropout: float = 0.0,  # share of clips without reference token and latent, for guidance
         gradient_checkpointing: bool = False,  # less memory, the same gradients, about a third more time
         frozen_half: bool = False,  # frozen linear and convolution weights in the half type that mixed precision uses
+        reference_attention: bool = True,  # ablation: False = every frame attends to itself alone
+        isolation: bool = True,  # ablation: False = temporal layers see the reference as one more frame
         seed: int = 0,
     ):
         super().__init__()
@@ -59,6 +61,8 @@ class FineTuneModule(lightning.LightningModule):
         self.optimization = optimization or Optimization()
         self.sigma_mean, self.sigma_std = sigma_mean, sigma_std
         self.condition_dropout, self.frozen_half, self.seed = condition_dropout, frozen_half, seed
+        self.rights = {"reference_attention": reference_attention, "isolation": isolation}
+        networks.settings |= self.rights
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
             self.controlnet.enable_gradient_checkpointing()
@@ -103,7 +107,7 @@ class FineTuneModule(lightning.LightningModule):
             condition = condition.dropped_where(dropped.to(latents.device))
         t = latents.shape[1]
         net = bind(self.unet, self.controlnet, condition, batch.sketches)
-        layout = FrameLayout.referenced(window=t - 1)
+        layout = FrameLayout.referenced(window=t - 1).ablated(**self.rights)
         sigma = sigma.to(latents.device)
         x0 = latents * self.networks.vae.config.scaling_factor
         denoise = precondition(lambda x, c_noise: net(x, c_noise, layout))

@@ -70,10 +70,11 @@ class Networks:
         return LineartVideoPipeline(*parts, **self.settings)
 
 
-def load(folder: str | Path) -> Networks:
+def load(folder: str | Path, controlnet: dict | None = None) -> Networks:
     """The networks of a model folder, or of Stable Video Diffusion's as diffusers keeps it.
 
     Where there is no ControlNet one is cloned from the U-Net, its outputs zero, as the paper starts (section 4.2).
+    controlnet  settings of a ControlNet to be cloned even where there is one; None = clone only if there is none
     InputError: no such folder, or a part of it is missing or damaged.
     """
     folder = Path(folder)
@@ -91,13 +92,13 @@ def load(folder: str | Path) -> Networks:
         return (folder / name / "config.json").is_file()
 
     unet = part(ColorUNet.from_pretrained, "unet")
-    controlnet = part(SketchControlNet.from_pretrained, "controlnet") if has("controlnet") else None
+    branch = part(SketchControlNet.from_pretrained, "controlnet") if has("controlnet") and controlnet is None else None
     small = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name") == "ColorVAE"
     index = folder / "model_index.json"
     settings = json.loads(index.read_text()) if index.is_file() else {}
     return Networks(
         unet,
-        controlnet or SketchControlNet.from_unet(unet),
+        branch or SketchControlNet.from_unet(unet, **controlnet or {}),
         part((ColorVAE if small else AutoencoderKLTemporalDecoder).from_pretrained, "vae"),
         part(CLIPVisionModelWithProjection.from_pretrained, "image_encoder"),
         part(LatentEncoder.from_pretrained, "condition_encoder") if has("condition_encoder") else None,
@@ -105,7 +106,7 @@ def load(folder: str | Path) -> Networks:
     )
 
 
-SETTINGS = ("window", "schedule", "solver", "steps", "sigma_min", "sigma_max")
+SETTINGS = ("window", "schedule", "solver", "steps", "sigma_min", "sigma_max", "reference_attention", "isolation")
 """Of LineartVideoPipeline, besides its parts."""
 
 
@@ -121,13 +122,16 @@ def fresh(
         raise InputError(
             f"{vae} is no folder of a VAE: train one with experiment=mini_vae, or give module.networks.vae"
         )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # it never learns: a random projection, the same in every run
+        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**image_encoder))
     net = ColorUNet(**unet)
     zero_branches(net)
     return Networks(
         net,
         SketchControlNet.from_unet(net, **controlnet),
         ColorVAE.from_pretrained(vae, torch_dtype=torch.float32),
-        CLIPVisionModelWithProjection(CLIPVisionConfig(**image_encoder)),
+        encoder,
         settings=settings or {},
         recipe={"unet": unet, "controlnet": controlnet},
     )

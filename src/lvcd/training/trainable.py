@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
+from diffusers.models.resnet import AlphaBlender, TemporalResnetBlock
+from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import nn
 
 from lvcd.errors import InputError
+from lvcd.nn.controlnet import SketchControlNet
 
 UNet = Literal["none", "self_attention", "all"]
 """What learns in the U-Net: nothing; its spatial and temporal self-attention (the paper, section 4.4); everything."""
 
 
-def choose(unet: nn.Module, controlnet: nn.Module, which: UNet) -> dict[str, list[str]]:
+def choose(unet: nn.Module, controlnet: SketchControlNet, which: UNet) -> dict[str, list[str]]:
     """Set requires_grad of both networks; => {group: names of what learns}, groups "controlnet" and "unet".
 
     Cross-attention to one token has a softmax over one key: its queries, keys and their norm touch no output and get
     no gradient. They never learn, in either network (the original trains them with zero gradients, which is the same).
+    Nor do the temporal layers of a ControlNet that passes them by.
     """
     if which not in get_args(UNet):
         raise InputError(f"unet={which}: choose {', '.join(get_args(UNet))}")
@@ -29,7 +33,13 @@ def choose(unet: nn.Module, controlnet: nn.Module, which: UNet) -> dict[str, lis
     for block in (*_transformer_blocks(unet), *_transformer_blocks(controlnet)):
         for part in (block.norm2, block.attn2.to_q, block.attn2.to_k):
             part.requires_grad_(False)
-    networks = {"controlnet": controlnet, "unet": unet}
+    if not controlnet.config.temporal:
+        for m in controlnet.modules():
+            if isinstance(m, (TemporalResnetBlock, TemporalBasicTransformerBlock, AlphaBlender)):
+                m.requires_grad_(False)
+            elif isinstance(m, TransformerSpatioTemporalModel):
+                m.time_pos_embed.requires_grad_(False)
+    networks: dict[str, nn.Module] = {"controlnet": controlnet, "unet": unet}
     return {g: [f"{g}.{name}" for name, p in net.named_parameters() if p.requires_grad] for g, net in networks.items()}
 
 

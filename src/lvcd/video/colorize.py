@@ -51,6 +51,10 @@ class Scheme:
     """Once prev-reference attention ends, the gain stays on, now on the reference's keys, as in the original."""
     reach: int = 3
     """Frames after the overlap read the one so many to their left."""
+    reference_attention: bool = True
+    """False for networks that were trained without."""
+    isolation: bool = True
+    """False for networks whose temporal layers were trained to see the reference."""
 
     @property
     def slots(self) -> int:
@@ -58,6 +62,9 @@ class Scheme:
 
     def layout(self, first: bool, sigma: Tensor) -> FrameLayout:
         """Who sees whom in a call at noise level sigma."""
+        return self._layout(first, sigma).ablated(self.reference_attention, self.isolation)
+
+    def _layout(self, first: bool, sigma: Tensor) -> FrameLayout:
         referenced = FrameLayout.referenced(self.window, 1 + self.overlap)
         if first or self.overlap == 0 or self.prev_reference_steps == 0:
             return referenced

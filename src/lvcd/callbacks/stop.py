@@ -1,0 +1,69 @@
+"""A run that is told to stop, or has gone wrong, ends with everything kept."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from lvcd.data.batch import Batch
+from lvcd.errors import InputError
+
+
+class StopOnSignal(lightning.Callback):
+    """SIGINT or SIGTERM: finish the optimizer step, save `last.ckpt`, stop. A second one is Python's own.
+
+    folder    where the checkpoint goes
+    """
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+        self.asked = False
+        self.saved: Path | None = None
+        """The checkpoint to go on from; None = the run was not stopped."""
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(number, signal.default_int_handler)
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        asked = self.asked
+        if trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if asked and (index + 1) % trainer.accumulate_grad_batches == 0:
+            self.saved = self.folder / "last.ckpt"
+            trainer.save_checkpoint(self.saved)
+            trainer.should_stop = True
+            trainer.fit_loop.epoch_loop.min_steps = None  # stops now
+
+    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+class StopOnNan(lightning.Callback):
+    """A loss that is no number stops the run; the batch that made it is saved. InputError names both."""
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int) -> None:
+        if bool(torch.isfinite(outputs["loss"])):
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"nan-step{trainer.global_step}-rank{trainer.global_rank}.pt"
+        torch.save({k: v for k, v in vars(batch.to("cpu")).items() if v is not None}, file)
+        clips = ", ".join(batch.keys) or "without names"
+        raise InputError(
+            f"the loss is {float(outputs['loss'])} after step {trainer.global_step}, clips {clips} (saved as {file}): "
+            "lower the learning rate, or train with trainer.precision=bf16-mixed"
+        )

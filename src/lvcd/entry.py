@@ -1,0 +1,82 @@
+"""What train.py and eval.py share: bad input is one line and exit code 2, and leaves no folder behind."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import InputError
+
+
+@contextmanager
+def one_line(program: str) -> Iterator[None]:
+    """InputError => one line, exit code 2; the run's folder goes if nothing but Hydra's notes is in it."""
+    try:
+        yield
+    except Exception as error:
+        told = error if isinstance(error, InputError) else error.__cause__  # Hydra wraps what a constructor raises
+        if not isinstance(told, InputError):
+            raise
+        print(f"{program}: {told}", file=sys.stderr)
+        folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
+        notes = {".hydra", f"{Path(program).stem}.log"}
+        if folder and folder.is_dir() and {p.name for p in folder.iterdir()} <= notes:
+            shutil.rmtree(folder)
+        sys.exit(2)
+
+
+def check_overrides(program: str, config: str, folder: Path, words: Sequence[str]) -> None:
+    """Compose once before Hydra does: a wrong override ends in one line with the nearest valid name, exit code 2."""
+    if any(w in words for w in ("-m", "--multirun", "--help", "-h", "--hydra-help")):
+        return  # a sweep's values are lists, each job of which Hydra composes
+    overrides = [w for w in words if not w.startswith("-") and "=" in w]
+    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+        try:
+            compose(config, overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            print(f"{program}: {reason}{_nearest(str(error), overrides, config, folder)}", file=sys.stderr)
+            sys.exit(2)
+
+
+def _nearest(text: str, overrides: Sequence[str], config: str, folder: Path) -> str:
+    """=> what was probably meant, or nothing"""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if (folder / key).is_dir():
+            if not (folder / key / f"{value}.yaml").exists():
+                return _ask(value, [f.stem for f in (folder / key).glob("*.yaml")], f"{key}=")
+            continue
+        if key.split(".")[-1] in text:
+            names = [d.name for d in folder.iterdir() if d.is_dir()]
+            groups = [o for o in overrides if (folder / o.partition("=")[0]).is_dir()]
+            with suppress(HydraException, OmegaConfBaseException):
+                names += _keys(compose(config, groups))
+            if key not in names:
+                return _ask(key, names, "")
+    return ""
+
+
+def _ask(word: str, names: Sequence[str], before: str) -> str:
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"; did you mean {before}{close[0]}?" if close else f"; there are {', '.join(sorted(names)[:12])}"
+
+
+def _keys(config: DictConfig, before: str = "") -> list[str]:
+    keys = []
+    for key in map(str, config):
+        keys.append(f"{before}{key}")
+        known = not OmegaConf.is_missing(config, key) and not OmegaConf.is_interpolation(config, key)
+        if known and isinstance(config[key], DictConfig):
+            keys += _keys(config[key], f"{before}{key}.")
+    return keys

@@ -1,0 +1,44 @@
+"""A finished or stopped run: its checkpoints, and the weights in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lvcd.errors import InputError
+
+CHECKPOINTS = "checkpoints"
+
+
+def newest(run: Path) -> Path:
+    """The checkpoint to go on from: the newest that is whole. InputError: there is none."""
+    files = sorted((run / CHECKPOINTS).glob("*.ckpt"), key=lambda f: f.stat().st_mtime_ns, reverse=True)
+    for file in files:
+        if is_whole(file):
+            return file
+    raise InputError(f"{run} has no checkpoint: give the folder of a run that has saved one")
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a checkpoint can be read to its end: one that was torn cannot."""
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except Exception:  # zip, pickle and runtime errors, whatever was cut
+        return False
+    return True
+
+
+def restore(module: Any, checkpoint: Path) -> None:
+    """Put the trained weights of a checkpoint into a module: their average where it has one.
+
+    InputError: damaged, or of another module or base.
+    """
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"cannot read {checkpoint} ({str(error).splitlines()[0]}): use another checkpoint") from error
+    module.on_load_checkpoint(saved)
+    averages = [s["average"] for s in saved.get("callbacks", {}).values() if isinstance(s, dict) and "average" in s]
+    module.load_state_dict(averages[0] if averages else saved["state_dict"], strict=False)

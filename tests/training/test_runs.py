@@ -1,0 +1,67 @@
+"""train.py as it is started: stopped and gone on with, exported, refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+TINY = ["experiment=mini", "data.height=32", "data.width=48", "data.workers=0", "trainer.limit_val_batches=1"]
+
+
+def start(*words: str, **more) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "train.py", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **more)
+
+
+def test_stopped_and_gone_on_with(tmp_path):
+    run = tmp_path / "run"
+    words = [*TINY, f"run_dir={run}", "trainer.max_steps=100000", "trainer.val_check_interval=4"]
+    process = start(*words)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "go on with: python train.py experiment=mini" in out and "resume=true" in out
+    step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    words[-2] = f"trainer.max_steps={step + 2}"
+    out, err = start(*words, "resume=true").communicate(timeout=120)
+    assert f"step {step + 2}/{step + 2}" in out and "the trained model is in" in out, err
+    from lvcd.cli import main
+
+    assert main(["export", str(run), "--out", str(tmp_path / "model")]) == 0
+    assert (tmp_path / "model" / "model_index.json").exists()
+    torn = run / "checkpoints" / "last.ckpt"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    from lvcd.training.run import newest
+
+    assert newest(run).name == "best.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["experiment=minni"], "did you mean experiment=mini?"),
+        (["experiment=mini", "trainer.max_step=3"], "did you mean trainer.max_steps?"),
+        (["experiment=mini", "module.networks.vae=nowhere"], "no folder of a VAE"),
+        (["experiment=mini", "resume=true"], "has no checkpoint"),
+    ],
+)
+def test_bad_input_is_one_line(words, told, tmp_path):
+    run = tmp_path / "run"
+    process = start(*words, f"run_dir={run}")
+    out, err = process.communicate(timeout=60)
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert process.returncode == 2 and len(lines) == 1 and told in lines[0], err
+    assert not run.exists()
