@@ -1,0 +1,140 @@
+"""What every metric has besides its value: a report that says how the number came about.
+
+letters: b clips, t frames, H W pixels, k clips so far
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from lvcd.errors import InputError
+
+LEVEL = 0.95
+"""Share of repetitions with other clips in which an interval is meant to hold the mean value."""
+
+
+class Extractor:
+    """A network that a metric looks through, with its identity: `name`, and `sha256` of its weights, or None."""
+
+    def __init__(self, call: Callable[..., Tensor]):
+        self.call = call
+        self.name: str = getattr(call, "name", None) or getattr(call, "__name__", None) or type(call).__name__
+        self.sha256: str | None = getattr(call, "sha256", None)
+
+    def on(self, device: torch.device) -> Callable[..., Tensor]:
+        """The callable, moved there if it is a network."""
+        return self.call.to(device) if isinstance(self.call, torch.nn.Module) else self.call
+
+    def identity(self) -> dict[str, str | None]:
+        return {"name": self.name, "sha256": self.sha256}
+
+
+class Reported(Metric):
+    """A metric with a name for its column and a report.
+
+    Extractors are kept out of the module tree: they are no part of a checkpoint and have nothing to train. Sums stay
+    float64 whatever `set_dtype` asks for, because they are compared across machines.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+
+    @property
+    def name(self) -> str:
+        """Its column on a board."""
+        return type(self).__name__
+
+    def settings(self) -> dict[str, Any]:
+        """All that changes the value, beside the frames: plain values that JSON can hold."""
+        return {}
+
+    def extractor_identity(self) -> dict[str, str | None] | None:
+        return None
+
+    def set_dtype(self, dst_type: str | torch.dtype) -> Reported:
+        return self
+
+    def report(self) -> dict[str, Any]:
+        """name, value, n, interval (low, high, level, method) or None, settings, extractor, notes; for JSON.
+
+        Over the clips of all processes: each must call it.
+        """
+        value = self.compute().item()
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            details = self.details(value)
+        settings, extractor = self.settings(), self.extractor_identity()
+        return {"name": self.name, "value": value, **details, "settings": settings, "extractor": extractor}
+
+    def details(self, value: float) -> dict[str, Any]:
+        """n, interval and notes, from states that are those of all processes by now."""
+        raise NotImplementedError
+
+
+class ClipMean(Reported):
+    """Mean over frames of a score that each clip has for itself: keeps 16 bytes a clip.
+
+    A subclass calls `add(scores, frames)` in `update`. A clip weighs as many frames as were scored in it.
+    """
+
+    scores: list[Tensor]
+    frames: list[Tensor]
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.add_state("scores", default=[], dist_reduce_fx="cat")
+        self.add_state("frames", default=[], dist_reduce_fx="cat")
+
+    def add(self, scores: Tensor, frames: Tensor | int) -> None:
+        """scores (b): mean over the scored frames of each clip; frames (b) or one number: how many those are."""
+        self.scores.append(scores.detach().double())
+        self.frames.append(torch.as_tensor(frames, device=scores.device).double().expand(len(scores)).clone())
+
+    def per_clip(self) -> Tensor:
+        """(k) float64, in the order in which the clips came; NaN where none of a clip's frames could be scored."""
+        if not len(self.scores):
+            raise InputError(f"{self.name} has seen no clips: give it some before asking for its value")
+        return torch.where(dim_zero_cat(self.frames) > 0, dim_zero_cat(self.scores), torch.nan)
+
+    def compute(self) -> Tensor:
+        """Scalar float64."""
+        scores, frames = self.per_clip(), dim_zero_cat(self.frames)
+        if not bool((frames > 0).any()):
+            raise InputError(f"{self.name}: none of the frames could be scored: give it other clips")
+        return (scores.nan_to_num() * frames).sum() / frames.sum()
+
+    def details(self, value: float) -> dict[str, Any]:
+        """n counts clips with at least one scored frame, frames those frames."""
+        frames = dim_zero_cat(self.frames)
+        kept = frames > 0
+        interval = bootstrap(self.per_clip()[kept], frames[kept])
+        return {"n": int(kept.sum()), "frames": int(frames.sum()), "interval": interval, "notes": self.notes()}
+
+    def notes(self) -> list[str]:
+        """What a reader of the number must know."""
+        return []
+
+
+def bootstrap(scores: Tensor, weights: Tensor, draws: int = 2000, seed: int = 0) -> dict[str, Any] | None:
+    """Percentile interval of the weighted mean of scores (k) over clips drawn with replacement; None for one clip.
+
+    Independent of the clips' order, so that several processes get the interval of one.
+    """
+    k = len(scores)
+    if k < 2:
+        return None
+    table = torch.stack([scores, weights]).double().cpu().numpy()
+    table = table[:, np.lexsort(table)]
+    rng = np.random.default_rng(seed)
+    means = np.empty(draws)
+    for i in range(draws):
+        s, w = table[:, rng.integers(0, k, k)]
+        means[i] = (s * w).sum() / w.sum()
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"low": float(low), "high": float(high), "level": LEVEL, "method": f"bootstrap over clips, {draws} draws"}

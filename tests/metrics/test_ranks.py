@@ -1,0 +1,57 @@
+"""Every kind of metric gives the numbers of one process when real processes split the clips: one start for all."""
+
+import pytest
+import torch
+from ranks import on_ranks
+from torch import nn
+
+from lvcd.metrics import FrechetDistance
+from lvcd.metrics.base import ClipMean
+
+N = 9
+
+
+class Colors(nn.Module):
+    """(n 3 H W) -> (n 6): mean of each channel, and of its square."""
+
+    name, sha256, num_features = "colors", "00" * 32, 6
+
+    def forward(self, frames):
+        return torch.cat([frames.mean((2, 3)), frames.square().mean((2, 3))], 1)
+
+
+def clips(seed: int, b: int, t: int = 3, size: int = 4) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return (torch.rand(b, 1, 3, 1, 1, generator=rng) + 0.3 * torch.rand(b, t, 3, size, size, generator=rng)) / 1.3
+
+
+class Difference(ClipMean):
+    higher_is_better = False
+
+    def update(self, preds, target, frames):
+        self.add((preds - target).abs().mean((1, 2, 3, 4)), frames)
+
+
+def reports_on(rank: int, world: int):
+    """Report, value and the count of samples that are its own again afterwards, of each metric."""
+    real, fake, own = clips(0, N), clips(1, N), torch.arange(N)[rank::world]
+    frechet, mean = FrechetDistance(Colors(), size=None, groups=3), Difference()
+    for clip in own.split(2):
+        frechet.update(real[clip], real=True, index=clip)
+        frechet.update(fake[clip], real=False, index=clip)
+        mean.update(fake[clip], real[clip], clip + 1)
+    reports = [(m.report(), m.compute().item()) for m in (frechet, mean)]
+    return reports, int(frechet.fake_clips.sum())
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path):
+    one, _ = reports_on(0, 1)
+    assert one[0][0]["n"] == 27 and one[1][0]["n"] == 9
+    for rank, (two, left) in enumerate(on_ranks(reports_on, tmp_path)):
+        assert left == (5, 4)[rank]
+        for (got, value), (want, _) in zip(two, one):
+            assert got["value"] == value == pytest.approx(want["value"], rel=1e-10)
+            for bound in ("low", "high"):
+                assert got["interval"].pop(bound) == pytest.approx(want["interval"][bound], rel=1e-8)
+            rest = {key: value for key, value in want.items() if key not in ("value", "interval")}
+            assert {key: got[key] for key in rest} == rest
