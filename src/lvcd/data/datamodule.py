@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import lightning
@@ -9,8 +11,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lvcd.errors import InputError
+
+from .augment import Augment
 from .batch import Batch
 from .cartoons import Cartoon, draw
+from .cartoons.splits import TEST_SEED as TEST_SEED  # eval.py and the demo know it from here
+from .cartoons.splits import TRAINING_SEED, VALIDATION_SEED
+from .clip import Sampling
+from .stream.loader import StreamLoader
+from .stream.packed import Packed
+from .stream.plan import Plan
+from .stream.source import ENCODED, Manifest, Patience, Source
+from .stream.stages import ClipStream
 
 
 class CartoonClips(Dataset[Cartoon]):
@@ -67,12 +80,195 @@ class CartoonDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         h: Any = self.hparams
-        return self._loader(h.train_clips, 10_000_000 * (1 + h.seed))
+        return self._loader(h.train_clips, TRAINING_SEED * (1 + h.seed))
 
     def val_dataloader(self) -> DataLoader:
         h: Any = self.hparams
         return self._loader(h.val_clips, VALIDATION_SEED)
 
 
-VALIDATION_SEED, TEST_SEED = 1_000_000, 2_000_000
-"""Training seeds begin at 10,000,000."""
+# --------------------------------------------------------------------------------------------------------------- shards
+
+
+class ShardDataModule(lightning.LightningDataModule):
+    """Clips of shards, from a folder or from anything webdataset can open; `stream.source.Source` says how to write it.
+
+    Training shows every clip once an epoch, on any number of processes and workers, but for the few that make the last
+    batch of each full (`stream.plan.Plan`); validation and test show each exactly once, and always the same frames of
+    it. A checkpoint holds where the run stopped, and it goes on with the very next batch. What cannot be read is left
+    out, warned of and counted; in training another clip stands in for it.
+
+    Where encoded shards of the size lie under the training shards and fit them, the augmentation and the encoders of
+    the LightningModule (its `encoder_fingerprints`: {"vae": SHA-256, "image_encoder": SHA-256}), training reads these.
+    """
+
+    def __init__(
+        self,
+        shards: str,  # to train on
+        height: int,  # px: a stage of resolution
+        width: int,
+        batch_size: int,  # clips, of each process
+        val_shards: str | None = None,
+        test_shards: str | None = None,
+        sampling: Sampling | None = None,  # None = as in the paper
+        augment: Augment | None = None,  # of training clips
+        seed: int = 0,
+        workers: int = 2,  # processes that read for each process that trains; 0 = itself
+        buffer: int = 64,  # samples of a worker among which the next is drawn; each waits as compressed frames
+        timeout: float = 60.0,  # s without a byte, after which a pipe is given up
+        retries: int = 2,  # of a shard, before the rest of it is left out
+        pause: float = 1.0,  # s before each
+        max_lost: float = 0.01,  # share of an epoch's samples that may be left out
+    ):
+        super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than validation clips
+        self.shards, self.val_shards, self.test_shards = shards, val_shards, test_shards
+        self.height, self.width, self.batch_size = height, width, batch_size
+        self.sampling, self.augment = sampling or Sampling(), augment
+        self.seed, self.workers, self.buffer = seed, workers, buffer
+        self.patience, self.max_lost = Patience(timeout, retries, pause), max_lost
+        for name, least in {"height": 1, "width": 1, "batch_size": 1, "workers": 0, "buffer": 0}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}: give at least {least}")
+        self.lost = {"train": 0, "val": 0, "test": 0}
+        """Samples left out so far."""
+        self._loaders: dict[str, StreamLoader] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._latents: tuple[Source, Manifest] | None = None
+        self._state: dict[str, Any] | None = None
+        self._told: set[str] = set()
+
+    def setup(self, stage: str) -> None:
+        """InputError: shards cannot be used."""
+        sources = {"train": self.shards, "val": self.val_shards, "test": self.test_shards}
+        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ())
+        for part in needed:
+            if (where := sources[part]) is not None:
+                self._manifests[part] = manifest = Source(where).manifest(self.patience)
+                if not sum(shard.clips for shard in manifest.shards):
+                    raise InputError(f"there is no clip in {Source(where)}: prepare more films")
+        if "train" in needed:
+            found = self._find_latents(Source(self.shards), self._manifests["train"])
+            self._latents = None if isinstance(found, str) else found
+            self._say(found if isinstance(found, str) else f"training reads the latents in {found[0]}")
+
+    def train_dataloader(self) -> StreamLoader:
+        source, manifest = self._latents or (Source(self.shards), self._manifests["train"])
+        loader = self._loader("train", source, replace(manifest, sha256=self._manifests["train"].sha256))
+        loader.epoch = self.trainer.current_epoch if self.trainer else 0
+        if self._state:
+            loader.go_on(self._state)
+            self._state = None
+        if padded := loader.stream.plan.padded:
+            self._log({"data/padded": padded})
+        return loader
+
+    def val_dataloader(self) -> StreamLoader | list:
+        return self._loader("val", Source(self.val_shards), self._manifests["val"]) if self.val_shards else []
+
+    def test_dataloader(self) -> StreamLoader:
+        if self.test_shards is None:
+            raise InputError("there are no shards to test on: set test_shards")
+        return self._loader("test", Source(self.test_shards), self._manifests["test"])
+
+    def state_dict(self) -> dict[str, Any]:
+        loader, trainer = self._loaders.get("train"), self.trainer
+        if loader is None or trainer is None:
+            return {}
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        state = loader.position(progress.ready - progress.processed)
+        if state["done"] >= trainer.num_training_batches:  # where the trainer ends an epoch early
+            state |= {"epoch": state["epoch"] + 1, "done": 0}
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._state = state_dict
+
+    def teardown(self, stage: str) -> None:
+        for loader in self._loaders.values():
+            loader.close()
+
+    def _loader(self, part: str, source: Source, manifest: Manifest) -> StreamLoader:
+        train, trainer = part == "train", self.trainer
+        sampling = self.sampling if train else replace(self.sampling, windows=1)
+        plan = Plan(
+            clips=tuple(shard.clips for shard in manifest.shards),
+            batch_size=self.batch_size,
+            train=train,
+            windows=sampling.windows,
+            ranks=trainer.world_size if trainer else 1,
+            workers=max(1, self.workers),
+            seed=self.seed if train else 0,
+            buffer=self.buffer,
+        )
+        stream = ClipStream(
+            source,
+            manifest,
+            plan,
+            self.height,
+            self.width,
+            sampling,
+            self.augment if train else None,
+            self.patience,
+            encoded=bool(source.stage),
+            rank=trainer.global_rank if trainer else 0,
+        )
+        cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        loader = StreamLoader(stream, self.workers, lambda *told: self._count(part, *told), pin_memory=cuda)
+        if part in self._loaders:
+            self._loaders[part].close()
+        self._loaders[part] = loader
+        return loader
+
+    def _find_latents(self, source: Source, manifest: Manifest) -> tuple[Source, Manifest] | str:
+        """What training can read in place of pixels, or why there is nothing."""
+        folders = source.stages() if source.is_folder else [replace(source, stage=f"{self.height}p")]
+        size = {"height": self.height, "width": self.width}
+        for folder in folders:
+            try:
+                found = folder.manifest(self.patience, ENCODED)
+                stage, encoders = found.record["stage"], found.record["encoders"]
+                if {name: stage[name] for name in size} != size:
+                    continue
+            except (InputError, KeyError, TypeError):
+                continue
+            why = ""
+            module = self.trainer.lightning_module if self.trainer else None
+            wanted = getattr(module, "encoder_fingerprints", None)
+            if self.augment and self.augment.pixels_only:
+                why = "an augmentation changes pixels, and latents cannot follow"
+            elif not wanted:
+                why = "the module has no encoder_fingerprints"
+            elif changed := [name for name in wanted if encoders.get(name) != wanted[name]]:
+                why = f"they were made with another {' and '.join(changed)}"
+            elif found.record.get("source_sha256") != manifest.sha256 or _clips(found) != _clips(manifest):
+                why = "they were made from other shards"
+            return f"training reads pixels and not the latents in {folder}: {why}" if why else (folder, found)
+        return f"training reads pixels: there are no latents of {self.height} x {self.width} under {source}"
+
+    def _count(self, part: str, batch: Packed, lost: int, places: int) -> None:
+        """Of the running epoch, `lost` samples so far, of `places` on this process. InputError: too many."""
+        self.lost[part] += len(batch.lost)
+        for line in batch.lost:
+            if line not in self._told:
+                self._told.add(line)
+                warnings.warn(line, stacklevel=2)
+        if batch.lost:
+            self._log({f"data/{part}_lost": self.lost[part]})
+        if lost > self.max_lost * places or (part == "train" and not batch.keys):
+            raise InputError(
+                f"{lost} of the {places} samples of an epoch are left out by now ({batch.lost[-1]}): "
+                f"repair the shards, or raise max_lost (it is {self.max_lost:g})"
+            )
+
+    def _log(self, numbers: dict[str, float]) -> None:
+        for logger in self.trainer.loggers if self.trainer else []:
+            logger.log_metrics(numbers, self.trainer.global_step)  # type: ignore[union-attr]
+
+    def _say(self, line: str) -> None:
+        if self.trainer is None or self.trainer.is_global_zero:
+            print(line)
+
+
+def _clips(manifest: Manifest) -> list[tuple[str, int]]:
+    return [(shard.name, shard.clips) for shard in manifest.shards]

@@ -21,7 +21,11 @@ from lvcd.errors import InputError
 
 Array = np.ndarray[Any, Any]
 
-_NAME = re.compile(r"([A-Za-z0-9_-]+)\.(json|(?:frame|sketch)[0-9]{3,}\.png)")
+MEMBER = re.compile(
+    r"(?P<key>[A-Za-z0-9_-]+)\."
+    r"(?P<field>json|(?P<kind>frame|sketch)(?P<index>[0-9]{3,9})\.png|(?:latents|tokens|sketches)\.npy)"
+)
+"""The name of a file in a shard."""
 _TRAILER = bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -51,19 +55,20 @@ class ShardWriter:
 
     def add(self, key: str, metadata: dict[str, Any], frames: Iterable[tuple[Array, Array]]) -> int:
         """A clip: (frame uint8 (H W 3) RGB, drawing uint8 (H W)) one after the other => how many there were."""
-        self._add(f"{key}.json", json.dumps(metadata, indent=1, sort_keys=True).encode())
+        self.add_files(key, {"json": json.dumps(metadata, indent=1, sort_keys=True).encode()})
         count = 0
         for frame, drawing in frames:
-            self._add(f"{key}.frame{count:03d}.png", _png(frame))
-            self._add(f"{key}.sketch{count:03d}.png", _png(drawing))
+            self.add_files(key, {f"frame{count:03d}.png": _png(frame), f"sketch{count:03d}.png": _png(drawing)})
             count += 1
         return count
 
-    def _add(self, name: str, data: bytes) -> None:
-        assert _NAME.fullmatch(name), name
-        entry = tarfile.TarInfo(name)  # its owner is 0, its time is 0
-        entry.size = len(data)
-        self._tar.addfile(entry, io.BytesIO(data))
+    def add_files(self, key: str, files: dict[str, bytes]) -> None:
+        """A clip, or more of the last one, as files: {"json": ..., "latents.npy": ...} become KEY.json and so on."""
+        for field, data in files.items():
+            assert MEMBER.fullmatch(f"{key}.{field}"), (key, field)
+            entry = tarfile.TarInfo(f"{key}.{field}")  # its owner is 0, its time is 0
+            entry.size = len(data)
+            self._tar.addfile(entry, io.BytesIO(data))
 
 
 def _png(pixels: Array) -> bytes:
@@ -98,7 +103,7 @@ def _members(
     """(name, content) of every whole file, up to the first damage."""
     try:
         for entry in tar:
-            if not entry.isreg() or not _NAME.fullmatch(entry.name):
+            if not entry.isreg() or not MEMBER.fullmatch(entry.name):
                 raise InputError(f"{entry.name!r} in {path} is no file of a shard: do not trust it, prepare it again")
             stream = tar.extractfile(entry)
             assert stream is not None
@@ -117,7 +122,7 @@ def _clip(path: Path, key: str, parts: dict[str, bytes], lost: Callable[[str], N
     try:
         metadata = json.loads(parts["json"])
         frames, sketches = (
-            [_pixels(parts[f"{kind}{index:03d}.png"], mode) for index in range(metadata["frames"])]
+            [pixels(parts[f"{kind}{index:03d}.png"], mode) for index in range(metadata["frames"])]
             for kind, mode in (("frame", "RGB"), ("sketch", "L"))
         )
     except KeyError as error:
@@ -128,6 +133,6 @@ def _clip(path: Path, key: str, parts: dict[str, bytes], lost: Callable[[str], N
         yield {"__key__": key, "json": metadata, "frames": frames, "sketches": sketches}
 
 
-def _pixels(data: bytes, mode: str) -> Array:
+def pixels(data: bytes, mode: str) -> Array:
     with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         return np.array(image.convert(mode))

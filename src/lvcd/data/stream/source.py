@@ -1,0 +1,192 @@
+"""Where shards are, and how their bytes come from there: a folder, or what webdataset can open."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, cast
+
+from webdataset.gopen import Pipe as Command
+from webdataset.gopen import gopen
+
+from lvcd.errors import InputError
+
+PIXELS, ENCODED = "lvcd shards 1", "lvcd encoded 1"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+"""File names that may become part of an address: a manifest from elsewhere gets no command through."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a source is waited for, and how often it is asked again."""
+
+    timeout: float = 60.0
+    """s without a byte, after which a pipe is given up. A file that blocks (a dead network drive) cannot be."""
+    retries: int = 2
+    pause: float = 1.0
+    """s before each retry."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    name: str
+    clips: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says."""
+
+    shards: tuple[Shard, ...]
+    sha256: str
+    """Of the file: what a checkpoint and an encoded copy refer to."""
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder; an address of one, as `https://host/shards`; or one with {} in place of a file's name, as
+    `pipe:ssh host cat /shards/{}`."""
+
+    where: str
+    stage: str = ""
+    """The subfolder of a stage's encoded shards."""
+
+    def address(self, name: str) -> str:
+        path = f"{self.stage}/{name}" if self.stage else name
+        if "{}" in self.where:
+            return self.where.replace("{}", path)
+        return f"{self.where.rstrip('/')}/{path}"
+
+    @property
+    def is_folder(self) -> bool:
+        return "{}" not in self.where and not re.match(r"pipe:|[a-z0-9]+://", self.where)
+
+    def open(self, name: str, timeout: float) -> IO[bytes]:
+        """A file of it, to be read forward and closed. OSError: it cannot be opened."""
+        if self.is_folder:
+            return open(self.address(name), "rb")
+        return cast(IO[bytes], Pipe(self.address(name), timeout))
+
+    def manifest(self, patience: Patience, kind: str = PIXELS) -> Manifest:
+        """InputError: there is none, or it is of another kind."""
+        data = self._content("manifest.json", patience)
+        try:
+            record = json.loads(data)
+            found = record["format"]
+            shards = tuple(Shard(s["name"], int(s["clips"]), int(s["bytes"])) for s in record["shards"])
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"manifest.json in {self} cannot be read ({reason}): prepare it again") from error
+        if found != kind:
+            advice = "give the folder above it" if found == ENCODED else "prepare it with this version of lvcd"
+            raise InputError(f"{self} holds {found!r} and not {kind!r}: {advice}")
+        for shard in shards:
+            if not _PLAIN.fullmatch(shard.name) or min(shard.clips, shard.bytes) < 0:
+                raise InputError(f"manifest.json in {self} names the shard {shard.name!r}: do not trust it")
+        return Manifest(shards, hashlib.sha256(data).hexdigest(), record)
+
+    def stages(self) -> list[Source]:
+        """Subfolders that may hold encoded shards; only a folder can be looked into."""
+        if not self.is_folder or self.stage:
+            return []
+        return [replace(self, stage=file.parent.name) for file in sorted(Path(self.where).glob("*/manifest.json"))]
+
+    def __str__(self) -> str:
+        text = self.where if "{}" in self.where or not self.stage else self.address("").rstrip("/")
+        return text if text.isprintable() else repr(text)
+
+    def _content(self, name: str, patience: Patience) -> bytes:
+        for attempt in range(patience.retries + 1):
+            try:
+                with self.open(name, patience.timeout) as file:
+                    return file.read()
+            except OSError as error:
+                if self.is_folder or attempt == patience.retries:
+                    raise InputError(f"cannot read {name} in {self} ({reason(error)}): check the address") from error
+        raise AssertionError
+
+
+class Pipe:
+    """As much of a file as tarfile asks for: the output of a command, or of what webdataset opens an address with.
+
+    Forward only, and never waited for longer than `timeout` s. OSError: it ended with an error, or gave nothing for so
+    long (TimeoutError).
+    """
+
+    def __init__(self, address: str, timeout: float):
+        self._timeout, self._at, self._own = timeout, 0, address.startswith("pipe:")
+        if self._own:  # in a session of its own, so that all that the shell started ends with it
+            self._pipe = Command(address[5:], mode="rb", shell=True, bufsize=0, start_new_session=True)
+        else:
+            try:
+                self._pipe = gopen(address, "rb", bufsize=0)
+            except ValueError as error:
+                raise OSError(str(error)) from error
+        self._pipe.ignore_errors = True  # told by `read`, not by `close`
+
+    def __enter__(self) -> Pipe:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, position: int) -> None:
+        assert position >= self._at, "a pipe goes forward only"
+        while self._at < position and self._some(position - self._at):
+            pass
+
+    def read(self, size: int = -1) -> bytes:
+        """Fewer bytes only at the end."""
+        parts: list[bytes] = []
+        missing = size
+        while missing and (data := self._some(missing if size >= 0 else 1 << 20)):
+            parts.append(data)
+            missing -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        if self._pipe.stream.closed:
+            return
+        if self._own and self._pipe.proc.returncode is None:  # not yet waited for, so the number is still its own
+            os.killpg(self._pipe.proc.pid, signal.SIGKILL)
+        self._pipe.proc.kill()
+        self._pipe.close()
+
+    def _some(self, size: int) -> bytes:
+        file = self._pipe.stream.fileno()
+        ready = select.poll()
+        ready.register(file, select.POLLIN)
+        if not ready.poll(1000 * self._timeout):
+            raise TimeoutError(f"no byte in {self._timeout:g} s")
+        data = os.read(file, min(size, 1 << 20))
+        self._at += len(data)
+        if not data:
+            self._end()
+        return data
+
+    def _end(self) -> None:
+        try:
+            status = self._pipe.proc.wait(self._timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"no end in {self._timeout:g} s") from error
+        if status:
+            raise OSError(f"the command ended with status {status}")
+
+
+def reason(error: BaseException) -> str:
+    """On one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
