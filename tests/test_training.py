@@ -80,7 +80,12 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
 def test_progress_is_shown(vae, tmp_path, capsys):
     train(composed("train", "experiment=mini_vae", f"run_dir={tmp_path}", *SMALL))
     out = capsys.readouterr().out
-    assert "training 765,992 parameters of the VAE" in out and "step 3/3  train/loss " in out and "clips/s" in out and "left" in out
+    assert (
+        "training 765,992 parameters of the VAE" in out
+        and "step 3/3  train/loss " in out
+        and "clips/s" in out
+        and "left" in out
+    )
 
 
 def test_scores_know_a_perfect_result():
