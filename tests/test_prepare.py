@@ -44,11 +44,12 @@ def films(tmp_path_factory):
 
 
 SPANS = {"one.mp4": [[0, 18], [23, 43], [43, 63]], "two.mp4": [[0, 20], [20, 35]]}
-SMALL = ("--longest", 30, "--shard-mb", 0.03)  # about two clips a shard
+SMALL = ("--longest", 30, "--shard-mb", 0.05)  # about two clips a shard
 
 
 def run(*words):
-    return main(["prepare", *map(str, words)])
+    """In this process; tests/prepare/test_engines.py has several."""
+    return main(["prepare", "--workers", "1", *map(str, words)])
 
 
 def files(folder):
@@ -82,6 +83,7 @@ def test_a_movie_becomes_shards(films, made, capsys):
     assert manifest["counts"] == {
         "films": 2,
         "left_out": 0,
+        "lost": {"films": 0, "frames": 0},
         "kept": {"clips": 5, "frames": 93},
         "dropped": {"short": {"clips": 1, "frames": 5}, "still": {"clips": 1, "frames": 16}},
     }
@@ -135,14 +137,14 @@ def test_stopped_at_every_step_it_ends_with_the_same_bytes(films, made, tmp_path
             raise Stop
 
     monkeypatch.setattr(os, "replace", dying)
-    while runs < 20:
+    while runs < 50:
         count, runs = 0, runs + 1
         try:
             assert run(films, "--out", tmp_path / "stopped", *SMALL) == 0
             break
         except Stop:
             pass
-    assert runs > 3
+    assert runs > 5
     assert files(tmp_path / "stopped") == files(made)
 
 
@@ -224,26 +226,6 @@ def test_images_own_line_art_and_a_smaller_size(tmp_path):
         assert drawing.mean(1).argmin() == 2 * (index % 12)
 
 
-def test_bad_films_are_left_out_and_named(films, tmp_path, capsys):
-    folder = tmp_path / "films"
-    folder.mkdir()
-    whole = (films / "two.mp4").read_bytes()
-    (folder / "a.mp4").write_bytes(whole)
-    (folder / "copy.mp4").write_bytes(whole)
-    (folder / "empty.mp4").touch()
-    (folder / "half.mp4").write_bytes(whole[: len(whole) // 2])
-    (folder / "text.mkv").write_text("no film")
-    assert run(folder, "--out", tmp_path / "out") == 0
-    told = capsys.readouterr().err
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["counts"]["left_out"] == 4
-    assert manifest["counts"]["kept"]["clips"] == 2
-    for name, film in zip(("copy.mp4", "empty.mp4", "half.mp4", "text.mkv"), manifest["films"][1:], strict=True):
-        assert film.keys() == {"left_out"}
-        assert str(folder) not in film["left_out"]
-        assert name in told
-
-
 def test_nothing_to_make_shards_of(films, tmp_path, capsys):
     out = tmp_path / "out"
     (tmp_path / "empty.mp4").touch()
@@ -257,8 +239,15 @@ def test_nothing_to_make_shards_of(films, tmp_path, capsys):
 
 def test_bad_settings(films, tmp_path, capsys):
     out = ("--out", tmp_path / "out")
-    assert "--sketches" in refused(capsys, films, *out, "--extractor", "given")
+    assert "sketches" in refused(capsys, films, *out, "--extractor", "given")
     assert "no line art" in refused(capsys, films, *out, "--extractor", "given", "--sketches", tmp_path)
+    assert "no weights" in refused(
+        capsys, films, *out, "--extractor", "given", "--sketches", films, "--weights", films / "one.mp4"
+    )
+    assert "weights" in refused(capsys, films, *out, "--extractor", "anime2sketch")
+    assert "choose" in refused(capsys, films, *out, "--device", "tpu")
+    assert "choose" in refused(capsys, films, *out, "--workers", "0")
+    assert "choose" in refused(capsys, films, *out, "--cut", "nan")
     assert "choose" in refused(capsys, films, *out, "--shortest", "1")
     assert "choose" in refused(capsys, films, *out, "--shard-mb", "0")
     assert "choose" in refused(capsys, films, *out, "--shard-mb", "nan")

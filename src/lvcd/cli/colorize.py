@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lvcd.errors import InputError
 
+from .device import HELP as DEVICES
+from .device import usable
+
 if TYPE_CHECKING:
     from lvcd.pipeline import LineartVideoPipeline
 
@@ -33,7 +36,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--fps", type=float, help="of the output movie (default: the sketches')")
-    c.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    c.add_argument("--device", default="auto", help=DEVICES)
     c.add_argument("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto",
                    help="default: float16 on a GPU, float32 on a CPU")  # fmt: skip
     c.add_argument("--resume", action="store_true", help="go on with an interrupted run")
@@ -128,13 +131,7 @@ def _load(a: argparse.Namespace) -> LineartVideoPipeline:
 
     quiet()
     verify(a.model)
-    device = a.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {device} cannot be used ({str(error).splitlines()[0]})") from error
+    device = usable(a.device)
     dtype = a.dtype if a.dtype != "auto" else "float32" if device == "cpu" else "float16"
     pipeline = LineartVideoPipeline.from_pretrained(a.model, torch_dtype=getattr(torch, dtype), local_files_only=True)
     pipeline.set_progress_bar_config(desc="denoising steps", unit="step", file=sys.stderr)
@@ -143,11 +140,13 @@ def _load(a: argparse.Namespace) -> LineartVideoPipeline:
 
 def _job(a: argparse.Namespace, lines: str) -> dict[str, Any]:
     """What the result depends on: a run is only resumed as the same job."""
+    from lvcd.video.files import digest
+
     weights = sorted(f for f in a.model.rglob("*") if f.is_file()) if a.model.is_dir() else []
     return {
-        "sketches": _digest(a.sketches),
-        "reference": _digest(a.reference),
-        "reference_sketch": _digest(a.reference_sketch) if a.reference_sketch else None,
+        "sketches": digest(a.sketches),
+        "reference": digest(a.reference),
+        "reference_sketch": digest(a.reference_sketch) if a.reference_sketch else None,
         "reference_frame": a.reference_frame,
         "model": hashlib.sha256(
             json.dumps(
@@ -161,13 +160,3 @@ def _job(a: argparse.Namespace, lines: str) -> dict[str, Any]:
         "seed": a.seed,
         "dtype": a.dtype,
     }
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files."""
-    digest = hashlib.sha256()
-    for file in sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]:
-        digest.update(file.name.encode() if path.is_dir() else b"")
-        with open(file, "rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()

@@ -1,33 +1,38 @@
 """`lvcd prepare`: films to shards of clips with line art. `data/README.md` describes what comes out.
 
-The same films, settings and software give the same bytes, whether a run was interrupted or not. A film is decoded three
-times: to check it, to find its shots and to write its clips; no more than a few of its frames are in memory.
+The same films, settings and software give the same bytes, whether a run was interrupted or not and however many work on
+it. The way: `films` -> `engines`, each film in one `work` -> `part` -> the shards, here, in the order of the films.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 from tqdm import tqdm
 
-from lvcd.data.extract import Extract, xdog_settings
+from lvcd.data.extract import Name, make_extractor
 from lvcd.data.shards import ShardWriter, clip_key
-from lvcd.data.shots import ShotRule, find_clips
+from lvcd.data.shots import ShotRule
 from lvcd.errors import InputError
-from lvcd.video.disk import atomic, named
-from lvcd.video.files import FrameReader, open_frames
+from lvcd.video.disk import atomic, named, sha256
 
-from .films import Film, collect, opaque, shrink, sketches
-from .folder import ShardFolder, sha256
+from .engines import TICK, Executor, Wait, engine
+from .films import Film, collect
+from .folder import ShardFolder
+from .part import Kept, pairs
+from .work import Work
 
 _SOFTWARE = ("lvcd", "numpy", "pillow", "av", "opencv-python-headless", "torch", "kornia")
+_LEARNED = ("controlnet-aux",)
+_CONTENT = ("scenedetect", "scenedetect-headless")
 
 
 @dataclass(frozen=True)
@@ -47,38 +52,68 @@ class Settings:
             raise InputError(f"shards of {self.shard_bytes} bytes: choose more than 0")
 
 
-def prepare(inputs: Sequence[Path], out: Path, settings: Settings, drawings: Path | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Drawing:
+    """Who draws the lines."""
+
+    extractor: str = "xdog"
+    """xdog, informative-drawings, anime2sketch, or given: the film's own line art."""
+    device: str = "cpu"
+    weights: Path | None = None
+    drawings: Path | None = None
+    """given: folder with the line art of every film, a movie or a folder of images of its name."""
+
+    def settings(self) -> dict[str, Any]:
+        """All that the drawings depend on. InputError: no such extractor or device, or its weights do not fit."""
+        if self.extractor == "given":
+            return {"name": "given"}
+        return make_extractor(cast(Name, self.extractor), self.device, self.weights).settings
+
+
+def prepare(
+    inputs: Sequence[Path],
+    out: Path,
+    settings: Settings,
+    drawing: Drawing | None = None,
+    workers: int = 1,
+    executor: Executor = "local",
+) -> dict[str, Any]:
     """Films, or folders of them => the manifest of the finished shards in `out`.
 
-    drawings    folder with the line art of every film, a movie or a folder of images of its name; None = xdog
-    A film that is damaged, and a second copy of one, are left out: the manifest and stderr name them.
+    workers    processes, each with a film; 1 = this one
+    Of a damaged film what can be read is used, and one that cannot be read at all and a second copy of one are left
+    out: the manifest and stderr say so.
     InputError: no film, no clip in any, a film without its drawings, or `out` is taken, in use or not writable.
     """
-    films = collect(inputs, drawings)
-    with ShardFolder(out, _job(films, settings, drawings is not None)) as folder:
+    drawing = drawing or Drawing()
+    films = collect(inputs, drawing.drawings)
+    with ShardFolder(out, _job(films, settings, drawing.settings())) as folder:
         if not folder.finished:
-            _find(films, settings, folder)
-            folder.record["counts"] = _counts(folder.record["films"])
-            _write(films, settings, folder)
-            folder.finish()
+            _Assembly(films, settings, drawing, folder).run(executor, workers)
         return folder.record
 
 
-def _job(films: Sequence[Film], settings: Settings, given: bool) -> dict[str, Any]:
+def _job(films: Sequence[Film], settings: Settings, extractor: dict[str, Any]) -> dict[str, Any]:
     """All that the shards depend on, without the paths."""
+    packages = [*_SOFTWARE, *(_LEARNED if "weights" in extractor else ())]
+    packages += _CONTENT if settings.rule.detector == "content" else ()
+    software = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):  # of a package with two names, one is installed
+            software[name] = version(name)
     return {
         "films": [
             {"name": film.name, "sha256": film.digest, "bytes": film.bytes, "sketches_sha256": film.drawings_digest}
             for film in films
         ],
-        "extractor": {"name": "given"} if given else {"name": "xdog", **xdog_settings()},
+        "extractor": extractor,
         "settings": asdict(settings),
-        "software": {name: version(name) for name in _SOFTWARE},
+        "software": software,
     }
 
 
 def _counts(films: list[dict[str, Any]]) -> dict[str, Any]:
-    """What was found, kept and dropped in all films; clips and frames."""
+    """What was found, kept, dropped and lost in all films; clips and frames."""
 
     def total(spans: list[list[int]]) -> dict[str, int]:
         return {"clips": len(spans), "frames": sum(stop - start for start, stop in spans)}
@@ -87,136 +122,136 @@ def _counts(films: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "films": len(films),
         "left_out": sum("left_out" in film for film in films),
+        "lost": {"films": sum(film.get("lost", 0) > 0 for film in films),
+                 "frames": sum(film.get("lost", 0) for film in films)},
         "kept": total([span for film in films for span in film.get("clips", ())]),
         "dropped": {w: total([span for film in films for span in film.get("dropped", {}).get(w, ())]) for w in reasons},
-    }
+    }  # fmt: skip
 
 
-# --- first pass: the clips of every film ------------------------------------------------------------------------------
+class _Assembly:
+    """The shards, from the films' parts as these are finished."""
 
-
-def _find(films: Sequence[Film], settings: Settings, folder: ShardFolder) -> None:
-    """InputError: there are none in any."""
-    found, seen = folder.record["films"], dict[str, Film]()
-    with tqdm(
-        total=sum(f.bytes for f in films), desc="finding shots", unit="B", unit_scale=True, file=sys.stderr
-    ) as bar:
+    def __init__(self, films: Sequence[Film], settings: Settings, drawing: Drawing, folder: ShardFolder):
+        self._films, self._settings, self._drawing, self._folder = films, settings, drawing, folder
+        self._written = sum(shard["clips"] for shard in folder.record["shards"])
+        self._copies: dict[int, str] = {}  # film => the one it is the same as
+        first: dict[str, Film] = {}
         for index, film in enumerate(films):
-            end = sum(f.bytes for f in films[: index + 1])
+            if film.digest in first:
+                self._copies[index] = first[film.digest].name
+            first.setdefault(film.digest, film)
+        found, upto = folder.record["films"], 0
+        for known, film in enumerate(found):  # films that the finished shards hold all of
+            upto += len(film.get("clips", ()))
+            if upto > self._written:
+                self._todo = range(known, len(films))
+                break
+        else:
+            self._todo = range(len(found), len(films))
+        self._before = sum(len(film.get("clips", ())) for film in found[: self._todo.start])
+        del found[self._todo.start :]
+        self._done, self._ticked = 0, 0.0  # bytes; when the bar was last moved
+        self._parts = {index: folder.part(index) for index in self._todo}
 
-            def progress(n: float, end: int = end) -> None:
-                bar.update(min(n, end - bar.n))
+    def run(self, executor: Executor, workers: int) -> None:
+        """InputError: not one clip."""
+        d, s = self._drawing, self._settings
+        own = [index for index in self._todo if index not in self._copies]
+        works = [
+            Work(self._films[i], self._parts[i].name, s.rule, s.short_side, d.extractor, d.device, d.weights)
+            for i in own
+        ]
+        number = {film: work for work, film in enumerate(own)}
+        total = sum(film.bytes for film in self._films)
+        self._done = sum(film.bytes for film in self._films[: self._todo.start])
+        with tqdm(total=total, desc="preparing", unit="B", unit_scale=True, file=sys.stderr) as self._bar:
+            with engine(executor, workers, works, self._tick) as wait:
+                self._write(self._clips(lambda film: wait(number[film])))
+            self._bar.update(total - self._bar.n)
+        record = self._folder.record
+        record["counts"] = _counts(record["films"])
+        if not record["shards"]:
+            raise InputError(_nothing(record["films"], record["counts"]))
+        self._folder.finish()
 
-            if index >= len(found):
-                first = seen.get(film.digest)
-                found.append(
-                    {"left_out": f"the same as {first.name}"} if first else _clips(film, settings.rule, progress)
-                )
-                folder.save()
-            if why := found[index].get("left_out"):
-                bar.write(f"left out: {named(film.path)}: {why}", file=sys.stderr)
-            bar.update(end - bar.n)
-            seen.setdefault(film.digest, film)
-    if not any(film.get("clips") for film in found):
-        why = [film["left_out"] for film in found if "left_out" in film][:1]
-        why += [f"{n['clips']} clips are {reason}" for reason, n in _counts(found)["dropped"].items()]
-        raise InputError(
-            f"not one clip to keep ({', '.join(why)}): give other films, or change --cut-resolution or --shortest"
-        )
+    def _tick(self) -> None:
+        """The bar shows what is done, of films that are worked on too."""
+        if time.monotonic() < self._ticked + TICK:
+            return
+        self._ticked = time.monotonic()
+        working = sum(self._films[film].bytes * share for film, share in self._folder.shares().items())
+        self._bar.update(max(0, min(self._bar.total, int(self._done + working)) - self._bar.n))
 
+    def _clips(self, wait: Wait) -> Iterator[tuple[int, Kept]]:
+        """(film, clip) of all clips that no finished shard holds, in order."""
+        count, found = self._before, self._folder.record["films"]
+        for index in self._todo:
+            film, part = self._films[index], self._parts[index]
+            clips: list[Kept] = []
+            if index in self._copies:
+                found.append({"left_out": f"the same as {self._copies[index]}"})
+            else:
+                wait(index)
+                found.append(part.about())
+                clips = part.kept()
+            self._tell(film, found[-1])
+            self._folder.save()
+            self._done += film.bytes
+            part.file("share").unlink(missing_ok=True)
+            for clip in clips:
+                if count >= self._written:
+                    yield index, clip
+                count += 1
 
-def _clips(film: Film, rule: ShotRule, progress: Callable[[float], object]) -> dict[str, Any]:
-    """What the record says of a film. progress: called with bytes, as they are done."""
-    try:
-        frames = open_frames(film.path)
-    except InputError as error:
-        return {"left_out": str(error).replace(str(film.path), film.name)}
-    kept: list[list[int]] = []
-    dropped: dict[str, list[list[int]]] = {}
+    def _tell(self, film: Film, about: dict[str, Any]) -> None:
+        if why := about.get("left_out"):
+            self._bar.write(f"left out: {named(film.path)}: {why}", file=sys.stderr)
+        elif about["lost"]:
+            self._bar.write(
+                f"{named(film.path)} is damaged: {about['lost']} frames are lost, {about['frames']} can be read",
+                file=sys.stderr,
+            )
 
-    def told() -> Iterator[np.ndarray]:
-        for frame in opaque(frames):
-            yield frame
-            progress(film.bytes / len(frames))
-
-    with frames, sketches(film, frames):  # drawings that do not fit are told before the work
-        for clip in find_clips(told(), rule):
-            (dropped.setdefault(clip.dropped, []) if clip.dropped else kept).append([clip.start, clip.stop])
-        height, width = frames.size
-        size = {"frames": len(frames), "height": height, "width": width, "fps": frames.fps}
-    return {**size, "clips": kept, "dropped": dropped}
-
-
-# --- second pass: the shards ------------------------------------------------------------------------------------------
-
-
-def _write(films: Sequence[Film], settings: Settings, folder: ShardFolder) -> None:
-    """The shards that are not finished yet."""
-    found, shards = folder.record["films"], folder.record["shards"]
-    clips = [(index, *span) for index, film in enumerate(found) for span in film.get("clips", ())]
-    clips = clips[sum(shard["clips"] for shard in shards) :]
-    frames = sum(stop - start for _, start, stop in clips)
-    with _Source(films) as source, tqdm(total=frames, desc="writing shards", unit="frame", file=sys.stderr) as bar:
-
-        def pairs(index: int, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for pair in source.pairs(index, start, stop, settings.short_side):
-                yield pair
-                bar.update()
-
-        while clips:
-            file = folder.path / f"shard-{len(shards):05d}.tar"
-            written = 0
+    def _write(self, clips: Iterator[tuple[int, Kept]]) -> None:
+        """The shards that are not finished yet."""
+        shards, spent = self._folder.record["shards"], self._todo.start
+        clip = next(clips, None)
+        while clip is not None:
+            file = self._folder.path / f"shard-{len(shards):05d}.tar"
+            count, full = 0, False
             with atomic(file, "run again: what is finished stays") as temp:
                 with temp.open("wb") as stream, ShardWriter(stream) as shard:
-                    while written < len(clips) and shard.size < settings.shard_bytes:
-                        index, start, stop = clips[written]
-                        key = clip_key(films[index].name, films[index].digest, start)
-                        about = _about(
-                            films[index], found[index], start, stop, folder.record["job"]["extractor"]["name"]
-                        )
-                        shard.add(key, about, pairs(index, start, stop))
-                        written += 1
-                record = {"name": file.name, "sha256": sha256(temp), "bytes": temp.stat().st_size, "clips": written}
+                    while clip is not None and not full:
+                        self._add(shard, *clip)
+                        count, full = count + 1, shard.size >= self._settings.shard_bytes
+                        clip = None if full else next(clips, None)
+                record = {"name": file.name, "sha256": sha256(temp), "bytes": temp.stat().st_size, "clips": count}
             shards.append(record)
-            folder.save()
-            clips = clips[written:]
+            self._folder.save()
+            if full:
+                clip = next(clips, None)
+            for index in range(spent, clip[0] if clip else self._todo.stop):
+                self._parts[index].delete()
+            spent = clip[0] if clip else self._todo.stop
+
+    def _add(self, shard: ShardWriter, index: int, clip: Kept) -> None:
+        film, about = self._films[index], self._folder.record["films"][index]
+        metadata = {
+            "film": film.name,
+            "film_sha256": film.digest,
+            "start": clip.start,
+            "frames": clip.stop - clip.start,
+            "fps": about["fps"],
+            "sketches": self._drawing.extractor,
+        }
+        key = clip_key(film.name, film.digest, clip.start)
+        shard.add_files(key, {"json": json.dumps(metadata, indent=1, sort_keys=True).encode()})
+        for number, (frame, drawing) in enumerate(pairs(self._parts[index], clip)):
+            shard.add_files(key, {f"frame{number:03d}.png": frame, f"sketch{number:03d}.png": drawing})
 
 
-def _about(film: Film, found: dict[str, Any], start: int, stop: int, extractor: str) -> dict[str, Any]:
-    """The JSON of a clip."""
-    return {
-        "film": film.name,
-        "film_sha256": film.digest,
-        "start": start,
-        "frames": stop - start,
-        "fps": found["fps"],
-        "sketches": extractor,
-    }
-
-
-class _Source:
-    """Frames and drawings of any film; one is open at a time."""
-
-    def __init__(self, films: Sequence[Film]):
-        self._films = films
-        self._open: tuple[int, FrameReader, Extract] | None = None
-        self._stack = ExitStack()
-
-    def __enter__(self) -> _Source:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
-
-    def pairs(
-        self, index: int, start: int, stop: int, short_side: int | None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Frames start .. stop - 1 of film `index`, uint8 (H W 3), with their drawings (H W)."""
-        if self._open is None or self._open[0] != index:
-            self._stack.close()
-            frames = self._stack.enter_context(open_frames(self._films[index].path))
-            self._open = index, frames, self._stack.enter_context(sketches(self._films[index], frames))
-        _, frames, extract = self._open
-        for number, frame in enumerate(opaque(frames[i] for i in range(start, stop)), start):
-            small = shrink(frame, short_side)
-            yield small, extract(number, small)
+def _nothing(films: list[dict[str, Any]], counts: dict[str, Any]) -> str:
+    why = [film["left_out"] for film in films if "left_out" in film][:1]
+    why += [f"{n['clips']} clips are {reason}" for reason, n in counts["dropped"].items()]
+    return f"not one clip to keep ({', '.join(why)}): give other films, or change --cut-resolution or --shortest"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import os
 import secrets
 import stat
@@ -79,6 +81,12 @@ def require_file(path: Path) -> None:
         raise InputError(f"{named(path)} is empty (0 bytes): replace the file")
 
 
+def sha256(file: Path) -> str:
+    """Of a file's content, in hexadecimal. InputError: it cannot be read."""
+    with reading("file", file, "check the disk"), file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 @contextmanager
 def atomic(path: Path, advice: str = "run again") -> Iterator[Path]:
     """A hidden name beside `path` to write to; it becomes `path` at the end, or is removed if anything fails."""
@@ -90,3 +98,36 @@ def atomic(path: Path, advice: str = "run again") -> Iterator[Path]:
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
+
+
+class Lock:
+    """One run at a time for one output. The lock dies with its process; its hidden file may outlive a kill.
+
+    busy    what a message says of the run that has it, and what to do
+    InputError: another run has it.
+    """
+
+    def __init__(self, file: Path, busy: str):
+        self._file, self._busy = file, busy
+        while not self._acquire():
+            pass
+
+    def _acquire(self) -> bool:
+        """False if the run that had the file removed it while we waited for it: make a new one."""
+        self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
+        held = False
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.path.samestat(os.fstat(self._handle), self._file.stat())
+        except BlockingIOError as error:
+            raise InputError(self._busy) from error
+        except FileNotFoundError:
+            pass
+        finally:
+            if not held:
+                os.close(self._handle)
+        return held
+
+    def release(self) -> None:
+        self._file.unlink(missing_ok=True)  # before the lock goes, so that whoever opened this file sees it is gone
+        os.close(self._handle)

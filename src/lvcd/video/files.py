@@ -6,6 +6,7 @@ Whatever is wrong with a file of the user is an `InputError` of one line: what, 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ import numpy as np
 
 from lvcd.errors import InputError
 
-from .disk import in_pixels, named, reading, require_file
+from .disk import in_pixels, named, reading, require_file, sha256
 from .images import IMAGE_SUFFIXES, decode_animation, image_size, is_animation, read_image, to_uint8
 from .movies import decode_movie, scan_movie
 
@@ -154,8 +155,7 @@ def open_frames(path: str | os.PathLike) -> FrameReader:
 
 
 def _open_folder(folder: Path) -> FrameReader:
-    with reading("folder", folder, "check the path"):
-        files = sorted((file for file in folder.iterdir() if _is_frame(file)), key=_natural)
+    files = frame_files(folder)
     if not files:
         raise InputError(f"{named(folder)} has no images: put frames ({', '.join(IMAGE_SUFFIXES)}) in it")
     size = image_size(files[0])
@@ -166,6 +166,20 @@ def _open_folder(folder: Path) -> FrameReader:
                 "make all frames the same size"
             )
     return _Images(folder, files, size)
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The images of a folder, in natural order; none if it holds none. InputError: it cannot be read."""
+    with reading("folder", folder, "check the path"):
+        return sorted((file for file in folder.iterdir() if _is_frame(file)), key=_natural)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's images. InputError: it cannot be read."""
+    if not path.is_dir():
+        return sha256(path)
+    content = "".join(f"{file.name}\n{sha256(file)}\n" for file in frame_files(path))
+    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _is_frame(file: Path) -> bool:

@@ -68,16 +68,22 @@ def _is_transparent(frame: av.VideoFrame) -> bool:
 
 def _fps(path: Path, count: int, first: av.VideoFrame, last: av.VideoFrame) -> float:
     """The rate the container states where the time stamps bear it out (GIF states none), else theirs; 0 without."""
-    with _open_container(path) as container:
-        gif = container.format.name == "gif"
-        stated = 0.0 if gif else float(container.streams.best("video").average_rate or 0)
+    with open_container(path) as container:
+        stated = stated_fps(container)
     span = (last.time or 0.0) - (first.time or 0.0)
     measured = (count - 1) / span if span > 0 else 0.0
     agree = not measured or abs(stated - measured) <= 0.02 * measured
     return stated if stated and agree else measured
 
 
-def _open_container(path: Path) -> Any:
+def stated_fps(container: Any) -> float:
+    """The rate that an open movie states; 0 if it states none."""
+    gif = container.format.name == "gif"
+    return 0.0 if gif else float(container.streams.best("video").average_rate or 0)
+
+
+def open_container(path: Path) -> Any:
+    """A movie, to be closed; nothing but this one file is ever opened for it."""
     # file: so that a colon in a name is no protocol; the lists, so that a disguised playlist opens nothing else
     return av.open(f"file:{path}", options={"protocol_whitelist": "file", "format_whitelist": _MOVIE_FORMATS})
 
@@ -85,14 +91,14 @@ def _open_container(path: Path) -> Any:
 def decode_movie(path: Path) -> Generator[av.VideoFrame]:
     """Every coded frame in the order of showing; InputError names the frame at which the file breaks."""
     with reading("movie", path, "give a movie (.mp4, .mkv, .webm, .mov, .gif), an image or a folder of images"):
-        _check_length(path)
-        container = _open_container(path)
+        if not is_whole(path):
+            raise InputError(f"{named(path)} is cut short: copy it again")
+        container = open_container(path)
     index = 0
     with container:
-        stream = container.streams.best("video")
-        if stream is None or stream.codec_context is None:
-            raise InputError(f"{named(path)} has no video that can be decoded: convert it or give another movie")
-        decoder = _decoder(stream)
+        stream = video_stream(container, path)
+        decoder = make_decoder(stream)
+        stream.thread_type = "AUTO"
         packets = container.demux(stream)
         while True:
             with reading(f"movie, broken at frame {index},", path, "convert or copy it again"):
@@ -112,29 +118,33 @@ def decode_movie(path: Path) -> Generator[av.VideoFrame]:
                 return
 
 
-def _decoder(stream: Any) -> Any:
+def video_stream(container: Any, path: Path) -> Any:
+    """InputError: there is none that can be decoded."""
+    stream = container.streams.best("video")
+    if stream is None or stream.codec_context is None:
+        raise InputError(f"{named(path)} has no video that can be decoded: convert it or give another movie")
+    return stream
+
+
+def make_decoder(stream: Any) -> Any:
     """The stream's own decoder; for VP8 and VP9 with transparency libvpx, since FFmpeg's own drops the alpha plane."""
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     libvpx = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
     if tags.get("alpha_mode") == "1" and libvpx in av.codecs_available:
         return av.CodecContext.create(libvpx, "r")
-    stream.thread_type = "AUTO"
     return stream.codec_context
 
 
-def _check_length(path: Path) -> None:
-    """InputError if a GIF or Matroska file stops before its end: FFmpeg reads those without a word."""
+def is_whole(path: Path) -> bool:
+    """Not if a GIF or Matroska file stops before its end: FFmpeg reads those without a word."""
     with path.open("rb") as file:
         head = file.read(4)
         length = file.seek(0, os.SEEK_END)
         if head == b"GIF8":
             file.seek(max(0, length - 64))
-            whole = file.read().rstrip(b"\0\r\n ").endswith(b";")
-        else:
-            file.seek(4)
-            whole = head != b"\x1a\x45\xdf\xa3" or _matroska_end(file) <= length
-    if not whole:
-        raise InputError(f"{named(path)} is cut short: copy it again")
+            return file.read().rstrip(b"\0\r\n ").endswith(b";")
+        file.seek(4)
+        return head != b"\x1a\x45\xdf\xa3" or _matroska_end(file) <= length
 
 
 def _matroska_end(file: BinaryIO) -> int:

@@ -7,7 +7,6 @@ result is complete, and an old result stays until then.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 
-from .disk import atomic, named, writing
+from .disk import Lock, atomic, named, writing
 from .files import open_frames
 from .images import image_size, read_image, write_png
 from .movies import MOVIE_SUFFIXES, write_movie
@@ -63,14 +62,15 @@ class ResumableOutput:
         """True if the complete result was there already (or after `finish`): nothing is left to do."""
         self._job = json.loads(json.dumps({**job, "total": total, "fps": fps}))
         self._old = self.path.with_name(f".{self.path.name}.old")  # what is about to be removed, or put back if we die
-        self._lock: _Lock | None = None
+        self._lock: Lock | None = None
         self._size: tuple[int, ...] | None = None
         self._kept = 0
         if total < 1:
             raise InputError(f"no frames to write to {named(self.path)}: give at least one")
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _Lock(self.path)
+            busy = f"another run is writing {named(self.path)} right now: wait for it or choose another name"
+            self._lock = Lock(self.path.with_name(f".{self.path.name}.lock"), busy)
             try:
                 self._start(resume)
             except BaseException:
@@ -341,34 +341,3 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
     return leaves
-
-
-class _Lock:
-    """One run at a time for one output. The lock dies with its process; its hidden file may outlive a kill."""
-
-    def __init__(self, target: Path):
-        self._file = target.with_name(f".{target.name}.lock")
-        self._target = target
-        while not self._acquire():
-            pass
-
-    def _acquire(self) -> bool:
-        """False if the run that had the file removed it while we waited for it: make a new one."""
-        self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
-        held = False
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = os.path.samestat(os.fstat(self._handle), self._file.stat())
-        except BlockingIOError as error:
-            busy = f"another run is writing {named(self._target)} right now: wait for it or choose another name"
-            raise InputError(busy) from error
-        except FileNotFoundError:
-            pass
-        finally:
-            if not held:
-                os.close(self._handle)
-        return held
-
-    def release(self) -> None:
-        self._file.unlink(missing_ok=True)  # before the lock goes, so that whoever opened this file sees it is gone
-        os.close(self._handle)

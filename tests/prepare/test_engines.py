@@ -1,0 +1,174 @@
+"""Several workers, in processes or on Ray, and Hydra's settings: the same bytes come out, whoever does the work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lvcd.cli import main
+from lvcd.video.movies import write_movie
+
+SMALL = ("--longest", "20", "--shard-mb", "0.1")
+
+
+def frames(count, seed):
+    ground = np.random.default_rng(seed).integers(0, 200, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    for index in range(count):
+        frame = ground.copy()
+        frame[16:32, 4 * index % 48 :][:, :16] = (243, 38, 38)
+        yield frame
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """The longest first, so that others are done before it."""
+    folder = tmp_path_factory.mktemp("films")
+    for number, count in enumerate((160, 20, 60, 10, 40)):
+        write_movie(folder / f"{number}.mp4", frames(count, number), 24)
+    shutil.copy(folder / "1.mp4", folder / "copy.mp4")
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(films, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    assert main(["prepare", str(films), "--out", str(out), "--workers", "1", *SMALL]) == 0
+    return files(out)
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def start(*words, module="lvcd.cli", **more):
+    return subprocess.Popen([sys.executable, "-m", module, *map(str, words)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, **more)  # fmt: skip
+
+
+def children(pid):
+    """Processes below a process, by id."""
+    found = {}
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            found[int(process)] = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    below = [pid]
+    for process in below:
+        below += [child for child, parent in found.items() if parent == process]
+    return below[1:]
+
+
+def wait_for_work(process, out):
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".parts-*/*.pixels")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def test_two_workers_killed_and_started_again(films, whole, tmp_path):
+    """kill -9 of the first process: its workers follow it, and the next run ends with the bytes of one worker."""
+    out = tmp_path / "out"
+    assert len(whole) > 3
+    process = start("prepare", films, "--out", out, "--workers", 2, *SMALL)
+    wait_for_work(process, out)
+    below = children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while any(os.path.exists(f"/proc/{child}") for child in below) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [child for child in below if os.path.exists(f"/proc/{child}")]
+    assert not (out / "manifest.json").exists()
+    assert main(["prepare", str(films), "--out", str(out), "--workers", "2", *SMALL]) == 0
+    assert files(out) == whole
+
+
+def test_ctrl_c_reaches_the_workers(films, tmp_path):
+    out = tmp_path / "out"
+    process = start("prepare", films, "--out", out, "--workers", 2, *SMALL, start_new_session=True)
+    wait_for_work(process, out)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on" in told and "Traceback" not in told
+
+
+def test_a_worker_that_dies_is_told_in_one_line(films, tmp_path):
+    out = tmp_path / "out"
+    process = start("prepare", films, "--out", out, "--workers", 2, *SMALL)
+    wait_for_work(process, out)
+    workers = [c for c in children(process.pid) if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "a worker process died" in told.splitlines()[-1] and "Traceback" not in told
+
+
+def test_ray(films, whole, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    out = tmp_path / "out"
+    process = start("prepare", films, "--out", out, "--workers", 2, "--executor", "ray", *SMALL)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert files(out) == whole
+
+
+# --- Hydra ------------------------------------------------------------------------------------------------------------
+
+
+def test_hydra_does_the_same(films, whole, tmp_path):
+    words = (f"films=[{films}]", f"out={tmp_path / 'out'}", "workers=1", "longest=20", "shard_mb=0.1")
+    process = start(*words, module="lvcd.prepare", cwd=tmp_path)
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "5 clips" not in told and "shards; clips dropped" in said
+    assert files(tmp_path / "out") == whole
+    assert os.listdir(tmp_path) == ["out"]  # Hydra leaves nothing behind
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["wrong=1"], 1, "Could not override 'wrong'"),
+        (["workers=many"], 1, "could not be converted to Integer"),
+        ([], 2, "lvcd.prepare: films or out are missing"),
+        (["films=[none.mp4]", "out=out"], 2, "lvcd.prepare: none.mp4 does not exist"),
+    ],
+)
+def test_hydra_refuses(tmp_path, monkeypatch, capsys, words, code, message):
+    from lvcd.prepare.__main__ import main as hydra_main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lvcd.prepare", *words])
+    with pytest.raises(SystemExit) as ended:
+        hydra_main()
+    told = capsys.readouterr().err
+    assert ended.value.code == code
+    assert message in told and "Traceback" not in told
+    if code == 2:
+        assert len(told.splitlines()) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def test_hydra_and_the_command_line_have_the_same_settings():
+    from lvcd.cli import _parser
+    from lvcd.prepare.options import DETECTORS, EXECUTORS, EXTRACTORS, Options
+
+    words = vars(_parser().parse_args(["prepare", "film", "--out", "out"]))
+    words.pop("command")
+    plain = Options(films=words["films"], out=words["out"])
+    assert words == vars(plain)
+    for name, choices in (("detector", DETECTORS), ("executor", EXECUTORS), ("extractor", EXTRACTORS)):
+        for choice in choices:
+            assert vars(_parser().parse_args(["prepare", "f", "--out", "o", f"--{name}", choice]))[name] == choice
