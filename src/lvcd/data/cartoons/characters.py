@@ -14,7 +14,7 @@ import numpy as np
 from dicebear import Avatar, Style
 
 from .art import Array, Art
-from .parts import INK, WHITE, Part, Rng, place, wave
+from .parts import INK, WHITE, Part, Rng, drawn, place, wave
 
 CAST = ("adventurer", "micah", "lorelei", "croodles", "big-ears", "personas", "big-smile", "miniavs")
 """DiceBear styles to train on; each carries its licence."""
@@ -67,9 +67,8 @@ def character(rng: Rng, time: Array, cast: Sequence[str], pose: Array, size: flo
             slot += 1
     table, period = rng.integers(len(svgs), size=16), rng.uniform(4, 12)
     shown = table[(time // period).astype(np.int64) % 16]
-    credit = definition["meta"]["license"]["text"]
-    art = Art(svgs, rgb, np.array(slots) == INK, shown, size, credit)
+    license = definition["meta"]["license"]
+    art = Art(svgs, rgb, np.array(slots) == INK, shown, size, license["text"], license["name"])
     nod, breath = 0.06 * wave(rng, time, (8, 24)), 0.04 * wave(rng, time, (6, 16))
     pose = pose @ place(time, 0, 0, nod, size, size * (1 + breath))
-    nothing = np.zeros((0, 2))
-    return [Part(nothing, s, pose, art=None if k else art) for k, s in enumerate(slots)]
+    return drawn(art, slots, pose)

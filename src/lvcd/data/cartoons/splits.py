@@ -1,0 +1,46 @@
+"""Which cartoons train, validate and test: seeds that never meet, and styles that training never shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lvcd.errors import InputError
+
+TRAINING_SEED = 10_000_000
+"""Of the first training clip of corpus 0; corpus n begins at (1 + n) times this."""
+VALIDATION_SEED, TEST_SEED, STYLE_TEST_SEED = 1_000_000, 2_000_000, 3_000_000
+"""Of the first clip; the same for every corpus, so that scores compare."""
+
+SEEN = ("shapes", "characters", "props")
+"""Styles of train, val and test_seen."""
+HELD_OUT = {"characters": "heldout_characters", "props": "heldout_props"}
+"""What test_style shows for a style of the corpus; there is nothing for shapes."""
+
+SPLITS = ("train", "val", "test_seen", "test_style")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a clip is drawn from, but for its size."""
+
+    style: str
+    seed: int
+    frames: int
+
+
+def recipes(split: str, count: int, styles: Sequence[str], shortest: int, longest: int, seed: int = 0) -> list[Recipe]:
+    """The clips of a split: styles by turns, each of shortest .. longest frames. `seed` is of the training clips alone.
+
+    InputError: so many that their seeds would be those of another split or corpus.
+    """
+    if split == "test_style":
+        styles = [HELD_OUT[style] for style in styles if style in HELD_OUT] or [HELD_OUT["characters"]]
+    starts = TRAINING_SEED * (1 + seed), VALIDATION_SEED, TEST_SEED, STYLE_TEST_SEED
+    first, room = starts[SPLITS.index(split)], TRAINING_SEED if split == "train" else TEST_SEED - VALIDATION_SEED
+    if not 0 <= count <= room:
+        raise InputError(f"{count} clips of {split}: choose 0 to {room}, or another seed for more training clips")
+    lengths = (int(np.random.default_rng([first + n, 3]).integers(shortest, longest + 1)) for n in range(count))
+    return [Recipe(styles[n % len(styles)], first + n, frames) for n, frames in enumerate(lengths)]
