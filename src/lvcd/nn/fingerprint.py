@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 
-import torch
 from torch import nn
 
 
 def fingerprint(module: nn.Module) -> str:
     """SHA-256, in hex, of the names, shapes and float16 values of all that state_dict() holds, sorted by name.
 
-    A network in float32 and its copy in float16 agree; so do a file's name, the order of layers and the device.
-    Values beyond float16's range count as infinite, and -0.0 as 0.0. Whole numbers and truth values count as they are.
+    A network in float32 and its copy in float16 agree, on whatever device they are; bfloat16 keeps fewer digits and
+    does not. Values beyond float16's range count as infinite, -0.0 counts as 0.0, whole numbers count as they are.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        values = tensor.detach()
+        values = tensor.detach().cpu()
         values = values.half() + 0.0 if values.is_floating_point() else values.long()
         digest.update(f"{name} {tuple(values.shape)}\n".encode())
-        digest.update(values.cpu().contiguous().numpy().tobytes())
+        digest.update(values.contiguous().numpy().tobytes())
     return digest.hexdigest()
