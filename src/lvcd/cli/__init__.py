@@ -13,14 +13,25 @@ from collections.abc import Sequence
 
 from lvcd.errors import InputError
 
-from . import colorize, convert, prepare
+from . import cartoons, colorize, convert, encode, export, inspect, prepare
 
 # torch, diffusers and transformers take seconds to import: commands import them when they run.
-COMMANDS = {"colorize": colorize, "convert": convert, "prepare": prepare}
+COMMANDS = {
+    "colorize": colorize,
+    "convert": convert,
+    "encode": encode,
+    "inspect": inspect,
+    "export": export,
+    "prepare": prepare,
+    "prepare-cartoons": cartoons,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:2] == ["prepare", "cartoons"]:
+        words[:2] = ["prepare-cartoons"]
+    arguments = _parser().parse_args(words)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
