@@ -15,11 +15,13 @@ from omegaconf import DictConfig
 
 from lvcd.callbacks import StopOnSignal
 from lvcd.entry import check_overrides, one_line
+from lvcd.pipeline import quiet
 from lvcd.training.run import newest
 
 
 def train(config: DictConfig) -> Path | None:
     """Fit, then export; => the folder of the exported model, None if the run was stopped."""
+    quiet()
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements
     lightning.seed_everything(config.seed, workers=True, verbose=False)

@@ -128,11 +128,19 @@ def report() -> None:
     print(f"  1000 against 60: x {long['MB'] / short['MB']:.3f} (target 1.10)")
 
 
+def others() -> None:
+    """The benchmarks of the data side, each a program of its own."""
+    for name in ("bench_prepare.py", "bench_stream.py"):
+        print(flush=True)
+        subprocess.run([sys.executable, str(Path(__file__).with_name(name))], check=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="*", help="step ours|dense, or clip FRAMES; nothing: all")
     what = parser.parse_args().what
     if not what:
         report()
+        others()
     else:
         print(json.dumps({"step": step, "clip": clip}[what[0]](*what[1:])))
