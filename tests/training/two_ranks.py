@@ -1,0 +1,68 @@
+"""Train a toy on so many ranks: python two_ranks.py RANKS BATCH OUT. Saves the first gradients and the last weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+import lightning  # noqa: E402
+import torch  # noqa: E402
+from test_color import clips, toy  # noqa: E402
+
+from lvcd.data.batch import Batch  # noqa: E402
+from lvcd.training import FineTuneModule, Optimization  # noqa: E402
+
+
+class Keep(lightning.Callback):
+    gradients: dict[str, torch.Tensor] = {}
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        if not self.gradients:
+            self.gradients |= {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+
+
+class Data(lightning.LightningDataModule):
+    """Step k of r ranks takes clips k r b .. in order: rank after rank."""
+
+    def __init__(self, batch: int):
+        super().__init__()
+        self.batch = batch
+
+    def train_dataloader(self):
+        ranks, rank = self.trainer.world_size, self.trainer.global_rank
+        steps = torch.arange(8).view(-1, ranks, self.batch)[:, rank].tolist()
+        return torch.utils.data.DataLoader(Clips(), batch_sampler=steps, collate_fn=join)
+
+
+class Clips(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Batch:
+        return clips(1, index)
+
+
+def join(batches: list[Batch]) -> Batch:
+    return Batch(*(torch.cat([getattr(b, name) for b in batches]) for name in ("sketches", "fps", "frames")))
+
+
+def main(ranks: int, batch: int, out: str) -> None:
+    torch.set_num_threads(1)
+    keep = Keep()
+    trainer = lightning.Trainer(
+        accelerator="cpu", devices=ranks, strategy="ddp" if ranks > 1 else "auto", max_steps=2, callbacks=[keep],
+        accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    module = FineTuneModule(toy(), "all", Optimization(lr=1e-4), gradient_checkpointing=True)
+    before = {n: p.detach().clone() for n, p in module.named_parameters()}
+    trainer.fit(module, Data(batch))
+    if trainer.is_global_zero:
+        after = {n: p.detach() for n, p in module.named_parameters()}
+        torch.save({"before": before, "after": after, "gradients": keep.gradients}, out)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
