@@ -35,6 +35,9 @@ def test_the_weights_are_the_same(runs):
     one, two = runs
     moved = torch.cat([(one["after"][n] - one["before"][n]).flatten() for n in one["gradients"]])
     apart = torch.cat([(one["after"][n] - two["after"][n]).flatten() for n in one["gradients"]])
+    gradients = torch.cat([g.flatten() for g in one["gradients"].values()])
     assert moved.abs().max() > 1e-4  # two steps of AdamW
-    # where a gradient is nearly 0, AdamW turns its rounding into a step; such weights are few
-    assert apart.square().mean().sqrt() < 1e-6 and (apart.abs() > 1e-6).float().mean() < 1e-3
+    # AdamW divides a gradient by its size: one that is nothing but rounding becomes a whole step, so such are left out
+    sure = gradients.abs() > 1e-5
+    assert sure.float().mean() > 0.5
+    assert apart[sure].abs().max() < 1e-6 and apart.square().mean().sqrt() < 1e-6

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import struct
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import lightning
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from PIL import Image
 from test_color import clips, toy
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from lvcd.callbacks import Ema, GradientNorm, ProgressLine, Samples, SigmaLoss, Speed
 from lvcd.errors import InputError
@@ -51,11 +53,29 @@ def fit(run: Path, steps: int, loggers: list, callbacks: list = [], resume: Path
     return module, trainer
 
 
-def everything(run: Path) -> list:
-    keep = ModelCheckpoint(run / "checkpoints", filename="best", save_last=True, every_n_train_steps=2)
-    rate = LearningRateMonitor("step")
-    return [ProgressLine(), Ema(0.9), SigmaLoss(), GradientNorm(), Speed(1e9, 1e12), Samples(str(run / "samples")),
-            rate, keep]  # fmt: skip
+class Norms(lightning.Callback):
+    """What PyTorch says of the gradients."""
+
+    def __init__(self):
+        self.seen: list[float] = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        self.seen.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+
+def everything(run: Path, norms: Norms) -> list:
+    return [
+        ProgressLine(),
+        Ema(0.9),
+        SigmaLoss(),
+        GradientNorm(),
+        Speed(1e9, 1e12),
+        Samples(str(run / "samples"), steps=2),
+        LearningRateMonitor("step"),
+        ModelCheckpoint(run / "checkpoints", filename="best", save_last=True, every_n_train_steps=2),
+        norms,
+    ]
 
 
 # --- W&B's own file ---------------------------------------------------------------------------------------------------
@@ -83,28 +103,48 @@ def records(file: Path) -> list:
 
 def history(run: list) -> list[dict]:
     items = [r.history.item for r in run if r.WhichOneof("record_type") == "history"]
-    return [{"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in row} for row in items]
+    return [tree(row) for row in items]
+
+
+def tree(items) -> dict:
+    found: dict = {}
+    for item in items:
+        *above, last = item.nested_key or [item.key]
+        place = found
+        for name in above:
+            place = place.setdefault(name, {})
+        place[last] = json.loads(item.value_json)
+    return found
 
 
 def config(run: list) -> dict:
-    updates = [u for r in run for u in (*r.config.update, *r.run.config.update)]
-    return {"/".join(u.nested_key) or u.key: json.loads(u.value_json) for u in updates}
+    return tree(u for r in run for u in (*r.config.update, *r.run.config.update))
+
+
+class Told(NamedTuple):
+    run: Path
+    files: list[Path]
+    """Of W&B, one for each start."""
+    records: list[list]
+    printed: str
+    norms: list[float]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """A run of two steps, one that goes on for two more, and all that was printed."""
-    run = tmp_path_factory.mktemp("told") / "run"
+def told(tmp_path_factory) -> Told:
+    """A run of two steps, which then goes on for two more."""
+    run, norms = tmp_path_factory.mktemp("told") / "run", Norms()
     printed = (run.parent / "printed").open("w+")
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.delenv("WANDB_MODE", raising=False)
         patch.setenv("NETRC", str(run / "none"))
-        module, _ = fit(run, 2, [Csv(str(run), 1), Wandb(str(run))], everything(run))
-        fit(run, 4, [Csv(str(run), 1), Wandb(str(run), resume=True)], everything(run), run / "checkpoints" / "last.ckpt")
+        last = run / "checkpoints" / "last.ckpt"
+        fit(run, 2, [Csv(str(run), 1), Wandb(str(run))], everything(run, norms))
+        fit(run, 4, [Csv(str(run), 1), Wandb(str(run), resume=True)], everything(run, norms), last)
     printed.seek(0)
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda f: f.stat().st_mtime)
-    return run, files, [records(f) for f in files], printed.read()
+    return Told(run, files, [records(f) for f in files], printed.read(), norms.seen)
 
 
 def rows(run: Path, version: int) -> list[dict[str, float]]:
@@ -113,7 +153,7 @@ def rows(run: Path, version: int) -> list[dict[str, float]]:
 
 
 def test_wandb_has_what_the_csv_has(told):
-    run, _, runs, _ = told
+    run, runs = told.run, told.records
     for version, seen in enumerate(runs):
         theirs = [row for row in history(seen) if "train/loss" in row]
         mine = [row for row in rows(run, version) if "train/loss" in row]
@@ -134,14 +174,14 @@ def test_wandb_has_what_the_csv_has(told):
 
 
 def test_a_run_that_goes_on_is_the_same_run(told):
-    run, files, runs, printed = told
+    run, files, runs, printed, _ = told
     identity = (run / "wandb_id.txt").read_text().strip()
     assert {r.run.run_id for seen in runs for r in seen if r.WhichOneof("record_type") == "run"} == {identity}
     assert len(files) == 2 and f"going on with run {identity}" in printed
 
 
 def test_the_configuration_is_there_and_no_secret(told):
-    run, _, runs, printed = told
+    run, _, runs, printed, _ = told
     for seen in runs:
         told_of = config(seen)
         assert told_of["seed"] == 3 and told_of["module"] == CONFIG["module"]
@@ -152,12 +192,11 @@ def test_the_configuration_is_there_and_no_secret(told):
 
 
 def test_media_and_checkpoints_are_there(told):
-    run, files, runs, _ = told
-    for file, seen in zip(files, runs):
+    for file, seen in zip(told.files, told.records):
         rows = {name: value for row in history(seen) for name, value in row.items() if name.startswith("samples/")}
         images, video = rows["samples/sheet"], rows["samples/video"]
         assert images["count"] == 2 and all((file.parent / "files" / p).is_file() for p in images["filenames"])
-        videos = video["videos"] if "videos" in video else [video]
+        videos = video.get("videos", [video])
         assert len(videos) == 2 and all((file.parent / "files" / v["path"]).is_file() for v in videos)
         artifacts = [r for r in seen if r.WhichOneof("record_type") == "artifact" or r.request.HasField("log_artifact")]
         text = b"".join(r.SerializeToString() for r in artifacts)
@@ -165,7 +204,7 @@ def test_media_and_checkpoints_are_there(told):
 
 
 def test_it_is_quiet_and_says_where(told):
-    run, _, _, printed = told
+    run, printed = told.run, told.printed
     lines = printed.splitlines()
     assert sum("W&B" in line or "wandb" in line for line in lines) == 2, printed
     assert f"stays in {run / 'wandb'}, no key was found" in printed
@@ -178,13 +217,14 @@ def test_it_is_quiet_and_says_where(told):
 
 
 def test_sheets_and_movies_are_for_everybody(told):
-    run = told[0]
+    run = told.run
     names = sorted(p.name for p in (run / "samples").iterdir())
     assert names == sorted(f"step-{step:08d}-{i}.{end}" for step in (2, 4) for i in (0, 1) for end in ("png", "mp4"))
     sheet = np.asarray(Image.open(run / "samples" / "step-00000002-0.png"))
     reference = ((clips(1).frames[0, 0] / 2 + 0.5) * 255).round().byte().permute(1, 2, 0).numpy()
     large = reference.repeat(5, 0).repeat(5, 1)
     assert np.array_equal(sheet[22 : 22 + 160, 6 : 6 + 240], large)
+    assert sheet.shape[1] == 6 + 3 * (240 + 6)  # all of the three frames
     with open_frames(run / "samples" / "step-00000002-0.mp4") as movie:
         assert len(movie) == 3 and movie[0].shape == (32, 4 * 48 + 3 * 4, 3)
 
@@ -204,18 +244,32 @@ def test_the_average_paints_and_leaves_no_trace(tmp_path):
 
         def _show(self, trainer, painted, psnr):
             seen["painted"], seen["average"] = painted, {k: v.clone() for k, v in ema.average.items()}
+            seen["psnr"] = psnr[0]
 
     ema = Ema(0.9)
-    samples = Watch(str(tmp_path), clips=1, seed=5)
+    samples = Watch(str(tmp_path), clips=1, steps=2, seed=5)
     fit(tmp_path, 2, [], [samples, ema])
     fresh = FineTuneModule(toy(), "none")
     clip = clips(1)
     fresh.load_state_dict(seen["average"], strict=False)
     expected = fresh.networks.pipeline()(
         clip.frames[0, 0] / 2 + 0.5, clip.sketches[0, 1:], reference_sketch=clip.sketches[0, 0],
-        overlap=0, generator=torch.Generator().manual_seed(5), output_type="pt",
+        num_inference_steps=2, overlap=2, generator=torch.Generator().manual_seed(5), output_type="pt",
     ).frames[0]  # fmt: skip
     torch.testing.assert_close(seen["painted"][0], expected, rtol=0, atol=1e-5)
+    theirs = peak_signal_noise_ratio(expected, clip.frames[0, 1:] / 2 + 0.5, data_range=1.0)
+    assert seen["psnr"] == pytest.approx(float(theirs), abs=1e-3)
+
+
+def test_a_gpu_without_memory_for_samples_trains_on(tmp_path, monkeypatch, capsys):
+    def paint(*_):
+        raise torch.cuda.OutOfMemoryError("no memory")
+
+    samples = Samples(str(tmp_path / "samples"))
+    monkeypatch.setattr(samples, "paint", paint)
+    _, trainer = fit(tmp_path, 2, [], [samples])
+    assert trainer.global_step == 2 and "no samples" in capsys.readouterr().out
+    assert not (tmp_path / "samples").exists()
 
 
 def test_samples_under_mixed_precision_with_frozen_halves():
@@ -224,9 +278,9 @@ def test_samples_under_mixed_precision_with_frozen_halves():
     from lvcd.training.color import halve_frozen
 
     module = FineTuneModule(toy(), "none").eval()
-    samples = Samples("nowhere", clips=1)
+    samples = Samples("nowhere", clips=1, steps=2)
     samples.on_validation_batch_end(type("T", (), {"is_global_zero": True}), module, None, clips(1), 0)
-    full = samples.paint(module, contextlib.nullcontext)[0]
+    full = samples.paint(module, nullcontext)[0]
     halve_frozen(module, torch.bfloat16)
     half = samples.paint(module, MixedPrecision("bf16-mixed", "cpu").forward_context)[0]
     assert half.dtype == torch.float32 and float((half - full).abs().mean()) < 0.02
@@ -235,13 +289,28 @@ def test_samples_under_mixed_precision_with_frozen_halves():
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_gradient_norm_is_that_of_all_gradients(tmp_path):
+def test_the_gradient_norm_is_that_of_all_gradients(told):
+    logged = [row["gradient/norm"] for version in (0, 1) for row in rows(told.run, version) if "gradient/norm" in row]
+    assert logged == pytest.approx(told.norms, rel=1e-5) and len(logged) == 4
+
+
+def test_groups_have_norms_of_their_own():
     from lvcd.callbacks.gradient import square
 
-    parameters = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(1))]
-    parameters[0].grad, parameters[1].grad = torch.tensor([1.0, 2.0, 3.0]), torch.full((2, 2), -2.0)
-    assert float(square(parameters)) == pytest.approx(1 + 4 + 9 + 4 * 4)
+    parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (3, 2, 1)]
+    parameters[0].grad, parameters[1].grad = torch.tensor([1.0, 2.0, 3.0]), torch.full((2,), -2.0)
+    optimizer = torch.optim.SGD([{"params": parameters[:1], "name": "a"}, {"params": parameters[1:], "name": "b"}])
+    callback, seen = GradientNorm(), []
+    module = type("M", (), {"log_dict": staticmethod(seen.append)})
+    trainer = type("T", (), {"global_step": 9, "log_every_n_steps": 10, "strategy": None})
+    callback.on_before_optimizer_step(trainer, module, optimizer)
+    assert {k: float(v) ** 2 for k, v in seen[0].items()} == pytest.approx(
+        {"gradient/norm": 22, "gradient/a": 14, "gradient/b": 8}
+    )
     assert float(square(parameters[2:])) == 0
+    trainer.global_step = 10
+    callback.on_before_optimizer_step(trainer, module, optimizer)
+    assert len(seen) == 1
 
 
 def test_speed_counts_clips_and_leaves_validation_out(monkeypatch):
@@ -249,7 +318,7 @@ def test_speed_counts_clips_and_leaves_validation_out(monkeypatch):
     monkeypatch.setattr("lvcd.callbacks.speed.time.perf_counter", lambda: now[0])
     trainer = type("T", (), {"world_size": 4, "accumulate_grad_batches": 2, "log_every_n_steps": 1, "global_step": 0})()
     speed, seen = Speed(flops_per_clip=3e12, peak_flops=1e13), []
-    monkeypatch.setattr(speed, "log_dict", seen.append, raising=False)
+    module = type("M", (), {"log_dict": staticmethod(seen.append)})
 
     def passes(seconds):
         now[0] += seconds
@@ -260,7 +329,7 @@ def test_speed_counts_clips_and_leaves_validation_out(monkeypatch):
         speed.on_train_batch_start(trainer, None, clips(2), index)
         passes(3)
         trainer.global_step = (index + 1) // 2
-        speed.on_train_batch_end(trainer, None, None, clips(2), index)
+        speed.on_train_batch_end(trainer, module, None, clips(2), index)
     speed.on_validation_start(trainer, None)
     passes(100)
     speed.on_validation_end(trainer, None)
@@ -272,7 +341,7 @@ def test_speed_counts_clips_and_leaves_validation_out(monkeypatch):
     passes(2)
     speed.on_train_batch_start(trainer, None, clips(1), 2)
     trainer.accumulate_grad_batches = 1
-    speed.on_train_batch_end(trainer, None, None, clips(1), 2)
+    speed.on_train_batch_end(trainer, module, None, clips(1), 2)
     assert seen[1]["speed/clips_per_s"] == pytest.approx(2)  # 4 clips in 2 s, and not in 102
 
 
@@ -303,7 +372,7 @@ def test_tensorboard_has_the_sheet(tmp_path):
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
-    fit(tmp_path, 2, [tensorboard(str(tmp_path))], [Samples(str(tmp_path / "samples"), clips=1)])
+    fit(tmp_path, 2, [tensorboard(str(tmp_path))], [Samples(str(tmp_path / "samples"), clips=1, steps=2)])
     (file,) = tmp_path.rglob("events.out.*")
     data, at, tags = file.read_bytes(), 0, set()
     while at < len(data):  # a TFRecord: length (8), CRC (4), data, CRC (4)
