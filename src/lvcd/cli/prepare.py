@@ -23,8 +23,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--longest", type=int, default=200, help="frames; longer shots are split (default: 200)")
     c.add_argument("--cut", type=float,
                    help="difference that makes a new shot (default: 30 for paper, 27 for content)")  # fmt: skip
-    c.add_argument("--cut-resolution", type=int, default=64,
-                   help="at so many pixels squared (default: 64); more finds more cuts; of paper")  # fmt: skip
+    c.add_argument("--cut-resolution", type=int, default=96,
+                   help="at so many pixels squared (default: 96); more finds more cuts; of paper")  # fmt: skip
     c.add_argument("--short-side", type=int, help="shrink frames to this shorter side (default: as they are)")
     c.add_argument("--shard-mb", type=float, default=256, help="size of a shard in MiB (default: 256)")
     c.add_argument("--workers", type=int, help="processes, each with a film (default: one for each core)")

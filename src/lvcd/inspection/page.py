@@ -133,7 +133,7 @@ def _rows(report: Report) -> str:
     return "".join(
         f"<tr><th>{escape(name)}<td>{escape(value)}"
         for name, value in summary.rows(report)
-        if name not in ("main colors", "flagged", "credits")
+        if name not in ("main flat colors", "flagged", "credits")
     )
 
 

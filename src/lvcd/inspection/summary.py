@@ -52,7 +52,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
             value = f"median {np.median(pixels):.2f} px a frame, {np.median(share):.2f} % of the height"
             found.append((f"motion, {title}", value))
     if colors := palette(report):
-        found.append(("main colors", ", ".join(f"{color} {100 * share:.0f} %" for color, share in colors[:6])))
+        found.append(("main flat colors", ", ".join(f"{color} {100 * share:.0f} %" for color, share in colors[:6])))
     flagged = [f"{clips} {FLAGS[name]}" for name, clips in report.flagged().items()]
     found.append(("flagged", ", ".join(flagged) or "none of those looked at"))
     return found

@@ -43,7 +43,7 @@ class Options:
     """Frames; longer shots are split."""
     cut: float | None = None
     """Difference that makes a new shot: of histograms, None = 30; of content, None = 27."""
-    cut_resolution: int = 64
+    cut_resolution: int = 96
     """Histograms are taken at so many pixels squared; more finds more cuts."""
     short_side: int | None = None
     """Frames are shrunk to this shorter side; None = as they are."""
