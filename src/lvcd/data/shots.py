@@ -35,10 +35,10 @@ class ShotRule:
     pixels."""
     resolution: int = 96
     """Frames are looked at as so many pixels squared. The paper does not say how many, and differences grow with them.
-    Chosen by measuring. A live-action film with five cuts: at 64 the rule sees two of them, at 96 all (35.8 and more; 17
-    within its shots), at 128 a sixth. 15 drawn cartoons of 24 frames, 320 x 576: within a clip the difference is over
-    30 at 64 never, at 96 in 2 of 345 frames, at 112 in 8. A false cut shortens a clip; a missed one pairs a reference
-    with another scene."""
+    Chosen by measuring. A live-action film with five cuts: at 64 the rule sees two of them, at 96 all (35.8 and more;
+    17 within its shots), at 128 a sixth. 15 drawn cartoons of 24 frames, 320 x 576: within a clip the difference is
+    over 30 at 64 never, at 96 in 2 of 345 frames, at 112 in 8. A false cut shortens a clip; a missed one pairs a
+    reference with another scene."""
     content_cut: float = 27.0
     """PySceneDetect's default, in levels of 255. As in its SceneManager, frames are looked at with a longer side of at
     most 256 pixels."""
