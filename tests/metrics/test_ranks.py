@@ -5,7 +5,7 @@ import torch
 from ranks import on_ranks
 from torch import nn
 
-from lvcd.metrics import FrechetDistance
+from lvcd.metrics import EDMD, PSNR, SSIM, TC, FrechetDistance, SegmentAccuracy
 from lvcd.metrics.base import ClipMean
 
 N = 9
@@ -25,6 +25,26 @@ def clips(seed: int, b: int, t: int = 3, size: int = 4) -> torch.Tensor:
     return (torch.rand(b, 1, 3, 1, 1, generator=rng) + 0.3 * torch.rand(b, t, 3, size, size, generator=rng)) / 1.3
 
 
+def darkness(frames):
+    return 1 - frames.amax(1, keepdim=True)
+
+
+def scored(own: torch.Tensor) -> list:
+    """All metrics that score each clip for itself, fed with the clips of one process, some of them still or blank."""
+    target = (torch.rand(N, 3, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 3).round() / 3
+    target[::4, 1:] = target[::4, :1]  # still
+    preds = target.lerp(clips(4, N, size=32), 0.3)
+    preds[1], target[1] = 1, target[1].lerp(preds[1], 0.5)
+    preds[0] = target[0]
+    sketches = (target[:, :, :1] < 0.2).float()
+    metrics = [EDMD(darkness, "darkness", threshold=0.6, size=None), TC(size=None), PSNR(size=None)]
+    metrics += [PSNR(moving=True, size=None), SSIM(size=None), SegmentAccuracy(min_area=2)]
+    for clip in own.split(2):
+        for metric in metrics:
+            metric.update(preds[clip], sketches[clip] if isinstance(metric, EDMD) else target[clip])
+    return metrics
+
+
 class Difference(ClipMean):
     higher_is_better = False
 
@@ -40,13 +60,16 @@ def reports_on(rank: int, world: int):
         frechet.update(real[clip], real=True, index=clip)
         frechet.update(fake[clip], real=False, index=clip)
         mean.update(fake[clip], real[clip], clip + 1)
-    reports = [(m.report(), m.compute().item()) for m in (frechet, mean)]
+    reports = [(m.report(), m.compute().item()) for m in (frechet, mean, *scored(own))]
     return reports, int(frechet.fake_clips.sum())
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path):
     one, _ = reports_on(0, 1)
     assert one[0][0]["n"] == 27 and one[1][0]["n"] == 9
+    edmd, tc, psnr, moving, ssim, segments = (report for report, _ in one[2:])
+    assert all(report["notes"] for report in (edmd, tc, psnr, segments))  # so that their counts are compared too
+    assert ssim["n"] == 9 and tc["n"] == moving["n"] == 6
     for rank, (two, left) in enumerate(on_ranks(reports_on, tmp_path)):
         assert left == (5, 4)[rank]
         for (got, value), (want, _) in zip(two, one):

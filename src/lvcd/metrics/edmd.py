@@ -1,0 +1,175 @@
+"""Euclidean distance map difference: how far the lines of a generated frame lie from those of its sketch.
+
+LVCD (arXiv 2409.12960), section 6; distance maps: Danielsson 1980.
+
+letters: b clips, t frames, n frames of all clips, c channels, H W pixels, h w pixels after resizing
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvcd.errors import InputError
+
+from .base import ClipMean, Extractor
+from .inputs import Filter, check_resize, frames_of, in_chunks, resized
+
+CHUNK = 16
+"""Frames that lines are drawn from at once."""
+PARABOLAS = 2**26
+"""Numbers that a distance map on a GPU holds at once: 256 MiB."""
+When = Literal["resized", "full"]
+"""Whether lines are drawn from the resized frames, or from the whole frames and resized then."""
+
+
+def edmd_from_lines(pred_lines: Tensor, lines: Tensor) -> Tensor:
+    """Root mean square difference of two distance maps in px: masks (b t 1 H W) in {0, 1}, line = 1 -> (b t) float64.
+
+    0 where the lines are the same, up to the diagonal where one frame is all line and the other has none. InputError:
+    other values or shapes.
+
+    >>> lines = torch.eye(4).view(1, 1, 1, 4, 4)
+    >>> edmd_from_lines(lines, lines)
+    tensor([[0.]], dtype=torch.float64)
+    """
+    for name, mask in (("pred_lines", pred_lines), ("lines", lines)):
+        if mask.ndim != 5 or mask.shape[2] != 1 or not mask.numel():
+            raise InputError(f"{name}: line masks are (b t 1 H W), these are {tuple(mask.shape)}: reshape them")
+        if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+            raise InputError(f"{name}: line masks are 0 or 1 everywhere, these are not: compare them with a threshold")
+    if pred_lines.shape != lines.shape:
+        raise InputError(
+            f"pred_lines are {tuple(pred_lines.shape)}, lines {tuple(lines.shape)}: give as many of the same size"
+        )
+    pred, own = (distance_map(mask.bool().flatten(0, 2)) for mask in (pred_lines, lines))  # (b t 1 H W) => (n H W)
+    return (pred - own).square().mean((1, 2)).sqrt().unflatten(0, lines.shape[:2])
+
+
+def distance_map(lines: Tensor) -> Tensor:
+    """Distance from each pixel to the nearest line pixel, in px: (n H W) bool -> (n H W) float64.
+
+    Exact on every device, for frames up to 2,896 px a side. Without a line all is as far as the diagonal is long.
+    """
+    # the squares are whole numbers, so rounding them takes away what float32 lost, on any device
+    squares = (_by_opencv(lines).double().square() if lines.device.type == "cpu" else by_parabolas(lines)).round()
+    blank = ~lines.flatten(1).any(1)
+    squares[blank] = lines.shape[1] ** 2 + lines.shape[2] ** 2
+    return squares.double().sqrt()
+
+
+def _by_opencv(lines: Tensor) -> Tensor:
+    """(n H W) bool on the CPU -> distances (n H W) float32; anything in frames without a line."""
+    paper = (~lines).numpy().astype(np.uint8)
+    maps = [cv2.distanceTransform(frame, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for frame in paper]
+    return torch.from_numpy(np.stack(maps))
+
+
+def by_parabolas(lines: Tensor) -> Tensor:
+    """(n H W) bool on any device -> squared distances (n H W) float32; infinite in frames without a line.
+
+    Within each column first; then the lowest of the parabolas that the columns of a row put over it.
+    """
+    n, H, W = lines.shape
+    y, x = (torch.arange(size, device=lines.device, dtype=torch.float32) for size in (H, W))
+    row = y[:, None].expand(n, H, W)
+    above = row.where(lines, -math.inf).cummax(1).values
+    below = row.where(lines, math.inf).flip(1).cummin(1).values.flip(1)
+    column = torch.minimum(row - above, below - row).square().flatten(0, 1)  # (n H W) => (rows W)
+    apart = (x[:, None] - x).square()
+    parts = column.split(max(1, PARABOLAS // W**2))
+    return torch.cat([(part[:, None] + apart).amin(-1) for part in parts]).view(n, H, W)
+
+
+def sketches_of(sketches: Tensor, frames: Tensor) -> Tensor:
+    """Sketches (b t 1 H W) in [0, 1], line = 1, one for each of the frames -> float32. InputError: they are not."""
+    if not isinstance(sketches, Tensor) or sketches.ndim != 5 or sketches.shape[2] != 1:
+        kind = tuple(sketches.shape) if isinstance(sketches, Tensor) else type(sketches).__name__
+        raise InputError(f"sketches are (b t 1 H W), these are {kind}: reshape them")
+    if sketches.shape[:2] != frames.shape[:2]:
+        raise InputError(
+            f"there are {tuple(sketches.shape[:2])} sketches for {tuple(frames.shape[:2])} frames: give one for each"
+        )
+    return frames_of("sketches", sketches.expand(-1, -1, 3, -1, -1))[:, :, :1]
+
+
+class EDMD(ClipMean):
+    """EDMD, mean over frames, in px: 0 where the generated lines lie on the sketch's; lower is better.
+
+    Reads as the average shift of the lines. A frame without a line pixel counts with the diagonal as its distance; the
+    report says how many those were.
+
+    >>> edmd = EDMD(lambda frames: 1 - frames.amax(1, keepdim=True), "darkness", size=None)
+    >>> paper = torch.ones(1, 1, 3, 4, 4)
+    >>> paper[..., 1] = 0
+    >>> edmd.update(paper, 1 - paper[:, :, :1])
+    >>> edmd.compute()
+    tensor(0., dtype=torch.float64)
+    """
+
+    higher_is_better = False
+    blank: Tensor
+
+    def __init__(
+        self,
+        extractor: Callable[[Tensor], Tensor],  # frames (n 3 H W) in [0, 1] -> lines (n 1 H W) in [0, 1], line = 1
+        extractor_name: str,
+        threshold: float = 0.5,  # what is darker is a line pixel: of the drawn lines, and of the sketches
+        lines: When = "resized",
+        size: int | None = 256,
+        filter: Filter = "bilinear_antialias",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        check_resize(size, filter)
+        if not 0 <= threshold < 1:
+            raise InputError(f"the threshold of a line lies in [0, 1), not at {threshold}: the default is 0.5")
+        if lines not in get_args(When):
+            raise InputError(f"lines are drawn from {' or '.join(get_args(When))} frames, not {lines!r}: choose one")
+        self.threshold, self.lines, self.size, self.filter = threshold, lines, size, filter
+        self.extractor = Extractor(extractor)
+        self.extractor.name = extractor_name
+        self.add_state("blank", torch.zeros(2, dtype=torch.long), "sum")
+
+    def update(self, preds: Tensor, sketches: Tensor) -> None:
+        """Generated frames (b t 3 H W) and the sketches that they follow (b t 1 H W), both in [0, 1], line = 1."""
+        preds = frames_of("preds", preds)
+        sketches = sketches_of(sketches, preds).to(preds.device)
+        if self.size is None and sketches.shape[-2:] != preds.shape[-2:]:
+            raise InputError(
+                f"sketches are {tuple(sketches.shape[-2:])} and frames {tuple(preds.shape[-2:])} large: give a size"
+            )
+        if self.lines == "resized":
+            drawn = self._draw(resized(preds, self.size, self.filter))
+        else:
+            drawn = resized(self._draw(preds), self.size, self.filter)
+        own = resized(sketches, self.size, self.filter)
+        masks = [x > self.threshold for x in (drawn, own)]
+        self.add(edmd_from_lines(*masks).mean(1), preds.shape[1])
+        self.blank += torch.stack([(~mask.flatten(2).any(2)).sum() for mask in masks])
+
+    def _draw(self, frames: Tensor) -> Tensor:
+        """(b t 3 h w) -> (b t 1 h w)"""
+        flat = frames.flatten(0, 1)
+        drawn = in_chunks(self.extractor.on(frames.device), flat, CHUNK).float()
+        if drawn.shape != (len(flat), 1, *flat.shape[2:]):
+            raise InputError(
+                f"{self.extractor.name} makes {tuple(drawn.shape)} of {tuple(flat.shape)}: it is to return (n 1 H W)"
+            )
+        return drawn.unflatten(0, frames.shape[:2])
+
+    def settings(self) -> dict[str, Any]:
+        return {"threshold": self.threshold, "lines": self.lines, "size": self.size, "filter": self.filter}
+
+    def extractor_identity(self) -> dict[str, str | None]:
+        return self.extractor.identity()
+
+    def notes(self) -> list[str]:
+        kinds = zip(("generated frames", "sketches"), self.blank.tolist())
+        return [f"{n} {kind} have no line: their distance is the diagonal" for kind, n in kinds if n]

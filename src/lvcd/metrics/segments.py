@@ -1,0 +1,146 @@
+"""Paint bucket accuracy: the share of regions between lines that have the right color, as a colorist counts.
+
+letters: b clips, t frames, H W pixels, r regions of a frame
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvcd.errors import InputError
+
+from .base import ClipMean
+from .edmd import sketches_of
+from .inputs import pairs_of
+from .pixels import ROUNDING, VISIBLE, moving_pixels
+
+Array = np.ndarray[Any, Any]
+
+
+def regions_between_lines(lines: Array) -> Array:
+    """Mask (H W) bool, line = True -> numbers of the regions (H W), from 1 up, 0 on lines. 4-connected."""
+    return cv2.connectedComponents((~lines).astype(np.uint8), connectivity=4)[1]
+
+
+def regions_of_color(frame: Array) -> Array:
+    """uint8 (H W 3) -> numbers of the regions of one color (H W), from 1 up. 4-connected."""
+    H, W = frame.shape[:2]
+    bridges = np.zeros((2 * H - 1, 2 * W - 1), np.uint8)  # pixels at even places, and what joins two between them
+    bridges[::2, ::2] = 1
+    bridges[::2, 1::2] = (frame[:, 1:] == frame[:, :-1]).all(-1)
+    bridges[1::2, ::2] = (frame[1:] == frame[:-1]).all(-1)
+    return cv2.connectedComponents(bridges, connectivity=4)[1][::2, ::2]
+
+
+def medians(frame: Array, regions: Array, counted: Array, min_area: int) -> Array:
+    """Median color (r 3), in levels, of the counted pixels of each region that has min_area of them or more.
+
+    frame (H W 3) uint8, regions (H W) numbered, 0 = none, counted (H W) bool. The lower one of two middle levels.
+    """
+    counted = counted & (regions > 0)
+    numbers = regions[counted].astype(np.int64)
+    area = np.bincount(numbers)
+    kept = np.flatnonzero(area >= min_area)
+    middle = (area.cumsum() - area + (area - 1) // 2)[kept]  # of each region, once sorted by region and level
+    keys = numbers[:, None] * 256 + frame[counted]
+    return np.stack([np.sort(channel)[middle] % 256 for channel in keys.T], -1)
+
+
+class SegmentAccuracy(ClipMean):
+    """Share of the regions of a frame whose color is right, mean over frames, in [0, 1]; higher is better.
+
+    Right is a region whose median differs from the original's by `tolerance` or less in each channel. Regions lie
+    between the lines of the sketches; without sketches they are the connected areas of one color in the original, its
+    lines too, which only flat, uncompressed cartoons have, and the report says so. Smaller regions than min_area do not
+    count, nor do frames without a region.
+
+    moving: only the pixels of each region that move in the original; shown as SegmentAccuracy[moving].
+
+    Frames keep their size: resizing would open lines and mix the colors beside them.
+
+    >>> target = torch.zeros(1, 1, 3, 8, 8)
+    >>> target[..., 4:] = 1
+    >>> accuracy = SegmentAccuracy()
+    >>> accuracy.update(torch.zeros(1, 1, 3, 8, 8), target)
+    >>> accuracy.compute()
+    tensor(0.5000, dtype=torch.float64)
+    """
+
+    higher_is_better = True
+    by_color: Tensor
+
+    def __init__(
+        self,
+        moving: bool = False,
+        tolerance: float = VISIBLE,  # difference of the medians, in each channel
+        min_area: int = 16,  # px; less is a gap between two strokes, or the ragged edge of one
+        threshold: float = 0.5,  # of the sketches: what is darker is a line
+        visible: float = VISIBLE,  # a pixel moves where a channel changes by more
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if min_area < 1:
+            raise InputError(f"a region has one pixel or more, not {min_area}: the default of min_area is 16")
+        self.moving, self.tolerance, self.min_area = moving, tolerance, min_area
+        self.threshold, self.visible = threshold, visible
+        self.add_state("by_color", torch.zeros((), dtype=torch.long), "sum")
+
+    @property
+    def name(self) -> str:
+        return "SegmentAccuracy[moving]" if self.moving else "SegmentAccuracy"
+
+    def update(self, preds: Tensor, target: Tensor, sketches: Tensor | None = None) -> None:
+        """Generated and original frames (b t 3 H W), sketches (b t 1 H W), all in [0, 1], line = 1.
+
+        Give sketches with all clips or with none: two kinds of regions in one number mean nothing.
+        """
+        preds, target = pairs_of(preds, target)
+        regions = self._regions(target, sketches)
+        counted = moving_pixels(target, self.visible) if self.moving else torch.ones_like(target[:, :, :1]).bool()
+        shares = torch.tensor(
+            [
+                [self._share(*frame) for frame in zip(*clip)]
+                for clip in zip(_levels(preds), _levels(target), regions, counted[:, :, 0].cpu().numpy())
+            ],
+            dtype=torch.float64,
+            device=target.device,
+        )
+        scored = ~shares.isnan()
+        self.by_color += shares.numel() if sketches is None else 0
+        self.add(shares.nan_to_num().sum(1) / scored.sum(1), scored.sum(1))
+
+    def _regions(self, target: Tensor, sketches: Tensor | None) -> Array:
+        """(b t H W) numbered"""
+        if sketches is None:
+            return np.stack([[regions_of_color(frame) for frame in clip] for clip in _levels(target)])
+        if sketches.shape[-2:] != target.shape[-2:]:
+            raise InputError(
+                f"sketches are {tuple(sketches.shape[-2:])} and frames {tuple(target.shape[-2:])} large: "
+                "draw or resize the sketches for these frames"
+            )
+        lines = (sketches_of(sketches, target)[:, :, 0] > self.threshold).cpu().numpy()
+        return np.stack([[regions_between_lines(frame) for frame in clip] for clip in lines])
+
+    def _share(self, pred: Array, target: Array, regions: Array, counted: Array) -> float:
+        """Share of right regions of one frame; NaN where there is none."""
+        got, want = (medians(frame, regions, counted, self.min_area) for frame in (pred, target))
+        right = np.abs(got - want).max(-1, initial=0) <= (self.tolerance + ROUNDING) * 255
+        return float(right.mean()) if len(right) else float("nan")
+
+    def settings(self) -> dict[str, Any]:
+        names = ("moving", "tolerance", "min_area", "threshold", "visible")
+        return {name: getattr(self, name) for name in names}
+
+    def notes(self) -> list[str]:
+        n = int(self.by_color)
+        return [f"{n} frames came without sketches: their regions are areas of one color in the original"] * bool(n)
+
+
+def _levels(frames: Tensor) -> Array:
+    """(b t 3 H W) in [0, 1] -> (b t H W 3) uint8"""
+    return (frames * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
