@@ -11,10 +11,11 @@ import hydra
 import lightning
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lvcd.callbacks import StopOnSignal
 from lvcd.entry import check_overrides, one_line
+from lvcd.loggers import log_config
 from lvcd.pipeline import quiet
 from lvcd.training.run import newest
 
@@ -30,7 +31,9 @@ def train(config: DictConfig) -> Path | None:
     resume = newest(run) if config.resume is True else config.resume
     data = instantiate(config.data, _convert_="all")
     module = instantiate(config.module, _convert_="all")
-    trainer = instantiate(config.trainer, default_root_dir=config.run_dir)
+    loggers = [instantiate(logger) for logger in config.logger.values()]
+    trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers)
+    log_config(loggers, dict(OmegaConf.to_container(config, resolve=True)))  # type: ignore[arg-type]
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     if any(isinstance(c, StopOnSignal) and c.saved for c in trainer.callbacks):
         words = " ".join(w for w in sys.argv[1:] if not w.startswith("resume="))

@@ -20,11 +20,14 @@ MAY_SEE = {
     "data": {"diffusion"} | BOTTOM,
     "video": {"diffusion"} | BOTTOM,
     "metrics": {"errors"},
+    "sheets": set(),
+    "plan": {"training", "nn", "data", "diffusion"} | BOTTOM,
+    "loggers": {"errors"},
     "images": {"data", "video", "errors"},
     "prepare": {"data", "video", "errors"},
     "pipeline": {"diffusion", "images"} | MIDDLE | BOTTOM,
     "training": {"pipeline", "nn", "data", "diffusion", "metrics"} | BOTTOM,
-    "callbacks": {"training", "pipeline", "images", "diffusion", "metrics"} | MIDDLE | BOTTOM,
+    "callbacks": {"loggers", "sheets", "training", "pipeline", "images", "diffusion", "metrics"} | MIDDLE | BOTTOM,
 }
 """Room -> the rooms below it that it may import. What is not listed is on top (cli, train.py, eval.py, methods ...):
 it may import every room listed here, and nobody listed here may import it."""
@@ -32,7 +35,7 @@ it may import every room listed here, and nobody listed here may import it."""
 THIRD_PARTY = {
     "hydra": {"train", "eval", "cli", "entry", "prepare/__main__"},
     "omegaconf": {"train", "eval", "cli", "entry", "prepare/__main__"},
-    "lightning": {"training", "data/datamodule", "callbacks", "train"},
+    "lightning": {"loggers", "training", "data/datamodule", "callbacks", "train"},
     "pytorch_lightning": set(),
     "diffusers": {"nn", "pipeline", "training"},
     "webdataset": {"data"},

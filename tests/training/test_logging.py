@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import struct
+import time
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +89,7 @@ def records(file: Path) -> list:
 
     data, at, found, parts = file.read_bytes(), 7, [], b""
     assert data[:4] == b":W&B"
-    while at < len(data):
+    while at + 7 <= len(data):
         room = 32768 - at % 32768
         if room < 7:
             at += room
@@ -113,7 +114,7 @@ def tree(items) -> dict:
         place = found
         for name in above:
             place = place.setdefault(name, {})
-        place[last] = json.loads(item.value_json)
+        place[last] = json.loads(item.value_json)  # ValueError: an item of another kind, of a later wandb
     return found
 
 
@@ -143,8 +144,19 @@ def told(tmp_path_factory) -> Told:
         fit(run, 2, [Csv(str(run), 1), Wandb(str(run))], everything(run, norms))
         fit(run, 4, [Csv(str(run), 1), Wandb(str(run), resume=True)], everything(run, norms), last)
     printed.seek(0)
-    files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda f: f.stat().st_mtime)
-    return Told(run, files, [records(f) for f in files], printed.read(), norms.seen)
+    files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda f: f.stat().st_ctime_ns)
+    return Told(run, files, [whole(f) for f in files], printed.read(), norms.seen)
+
+
+def whole(file: Path) -> list:
+    """The records, when the process that writes them has written the last."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = records(file)
+        if any(r.WhichOneof("record_type") == "exit" for r in found):
+            return found
+        assert time.monotonic() < deadline, f"{file} never ends: {[r.WhichOneof('record_type') for r in found]}"
+        time.sleep(0.1)
 
 
 def rows(run: Path, version: int) -> list[dict[str, float]]:

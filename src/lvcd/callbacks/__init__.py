@@ -1,8 +1,11 @@
 """What happens around the steps of a training run."""
 
 from .ema import Ema
+from .gradient import GradientNorm
 from .progress import ProgressLine
+from .samples import Samples
 from .sigma import SigmaLoss
+from .speed import Speed
 from .stop import StopOnNan, StopOnSignal
 
-__all__ = ["Ema", "ProgressLine", "SigmaLoss", "StopOnNan", "StopOnSignal"]
+__all__ = ["Ema", "GradientNorm", "ProgressLine", "Samples", "SigmaLoss", "Speed", "StopOnNan", "StopOnSignal"]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from lvcd.errors import InputError
 
-from . import cartoons, colorize, convert, encode, export, inspect, prepare
+from . import cartoons, colorize, convert, encode, export, inspect, plan, prepare
 
 # torch, diffusers and transformers take seconds to import: commands import them when they run.
 COMMANDS = {
@@ -22,6 +22,7 @@ COMMANDS = {
     "encode": encode,
     "inspect": inspect,
     "export": export,
+    "plan": plan,
     "prepare": prepare,
     "prepare-cartoons": cartoons,
 }

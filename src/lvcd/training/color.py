@@ -6,13 +6,16 @@ letters: b clips, t frames (the reference at 0), c latent channels, h w latent s
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
+from diffusers.models.attention import TemporalBasicTransformerBlock
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lvcd.data.batch import Batch
 from lvcd.diffusion.loss import denoising_loss
@@ -66,6 +69,8 @@ class FineTuneModule(lightning.LightningModule):
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
             self.controlnet.enable_gradient_checkpointing()
+            for network in (self.unet, self.controlnet):
+                checkpoint_in_time(network)
 
     @property
     def networks(self) -> Networks:
@@ -178,6 +183,14 @@ class ControlNetModule(FineTuneModule):
 
     def __init__(self, networks: Networks, **settings: Any):
         super().__init__(networks, "none", **settings)
+
+
+def checkpoint_in_time(network: nn.Module) -> None:
+    """diffusers checkpoints blocks in space and residual blocks, and keeps all activations of the transformer's blocks in
+    time; these too are now computed again in backward."""
+    for block in network.modules():
+        if isinstance(block, TemporalBasicTransformerBlock):
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
 
 
 HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}

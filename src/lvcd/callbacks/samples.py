@@ -1,0 +1,163 @@
+"""What the model paints by now, of the same clips with the same noise, at every validation.
+
+letters: t frames (the reference at 0), n = t - 1 frames that are painted, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.strategies import FSDPStrategy
+from torch import Tensor
+
+from lvcd.data.batch import Batch
+from lvcd.errors import InputError
+from lvcd.loggers import log_media
+from lvcd.pipeline import LineartVideoPipeline
+from lvcd.sheets import contact_sheet, pick
+from lvcd.training import FineTuneModule
+from lvcd.video.images import write_png
+from lvcd.video.movies import write_movie
+
+OVERLAP = 4
+"""Frames that segments share, if a clip is longer than the window."""
+
+
+class Clip(NamedTuple):
+    """A clip that is painted again and again, on the CPU."""
+
+    frames: Tensor
+    """(t 3 H W) in [0, 1]"""
+    sketches: Tensor
+    """(t 1 H W) in [0, 1], line = 1"""
+    fps: float
+    key: str
+
+
+class Samples(lightning.Callback):
+    """Paints the first `clips` clips of the validation from their references, each from a seed of its own.
+
+    Writes FOLDER/step-00000100-0.png, a sheet of reference, line art, ours and original, and .mp4, the four beside one
+    another; hands both to W&B, the sheet to TensorBoard, and logs `samples/psnr` in dB. With Ema in the run, it is the
+    average that paints. Modules that do not paint, and validation without pixels, have no samples.
+
+    InputError: less than one clip or step, or weights in shards (FSDP).
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        clips: int = 2,
+        steps: int | None = None,  # denoising steps; None = the model's own
+        columns: int = 6,  # frames of a sheet
+        seed: int = 0,
+    ):
+        if clips < 1 or columns < 1 or not (steps is None or steps >= 1):
+            raise InputError(f"samples of {clips} clips, {columns} columns, {steps} steps: give at least one of each")
+        self.folder, self.count, self.steps, self.columns, self.seed = Path(folder), clips, steps, columns, seed
+        self.clips: list[Clip] = []
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise InputError("weights in shards cannot paint samples: remove the samples callback, or use trainer=ddp4")
+
+    def on_validation_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int, loader: int = 0
+    ) -> None:
+        if batch.frames is None or not trainer.is_global_zero:
+            return
+        for i in range(min(len(batch.fps), self.count - len(self.clips))):
+            frames, sketches = batch.frames[i].float().cpu() / 2 + 0.5, batch.sketches[i].float().cpu()
+            key = batch.keys[i] if batch.keys else f"clip {len(self.clips)}"
+            self.clips.append(Clip(frames, sketches, float(batch.fps[i]), key))
+
+    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Before on_validation_end, where Ema puts the weights that learn back."""
+        paints = isinstance(module, FineTuneModule) and self.clips and not trainer.sanity_checking
+        if not paints or not trainer.is_global_zero:
+            return
+        try:
+            painted = self.paint(module, trainer.precision_plugin.forward_context)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            print("there are no samples, the GPU has no memory left for them: lower batch_size, or remove the callback")
+            return
+        psnr = [float(-10 * (ours - c.frames[1:]).square().mean().log10()) for ours, c in zip(painted, self.clips)]
+        module.log("samples/psnr", float(np.mean(psnr)), rank_zero_only=True)
+        self._show(trainer, painted, psnr)
+
+    def paint(self, module: FineTuneModule, precision: Callable[[], Any]) -> list[Tensor]:
+        """=> (n 3 H W) in [0, 1] of each clip, by the module's own networks as they are; precision: that of a step."""
+        pipeline: Any = live(module, precision)
+        overlap = min(OVERLAP, pipeline.config.window - 1)
+        return [
+            pipeline(
+                clip.frames[0],
+                list(clip.sketches[1:]),
+                num_inference_steps=self.steps,
+                overlap=overlap,
+                generator=torch.Generator().manual_seed(self.seed + i),
+                reference_sketch=clip.sketches[0],
+                output_type="pt",
+            ).frames[0]
+            for i, clip in enumerate(self.clips)
+        ]
+
+    def _show(self, trainer: Any, painted: list[Tensor], psnr: list[float]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sheets, movies = [], []
+        for i, (clip, ours) in enumerate(zip(self.clips, painted)):
+            rows = {"reference": clip.frames[:1], "line art": 1 - clip.sketches[1:], "ours": ours}
+            images = {name: pixels(row) for name, row in {**rows, "original": clip.frames[1:]}.items()}
+            stem = self.folder / f"step-{trainer.global_step:08d}-{i}"
+            sheets.append(stem.with_suffix(".png"))
+            movies.append(stem.with_suffix(".mp4"))
+            write_png(sheets[-1], sheet(images, self.columns))
+            write_movie(movies[-1], side_by_side(images), clip.fps)
+        captions = [f"{clip.key}, {value:.1f} dB" for clip, value in zip(self.clips, psnr)]
+        log_media(trainer, "samples", sheets, movies, captions)
+
+
+def live(module: FineTuneModule, precision: Callable[[], Any]) -> LineartVideoPipeline:
+    """A pipeline of a module's networks while they train: nothing is copied, moved or cast. U-Net and ControlNet run in
+    the mixed precision of training, the encoders in float32: SVD's overflows in float16."""
+    pipeline = module.networks.pipeline()
+    pipeline.set_progress_bar_config(disable=True)
+    denoiser = pipeline._denoiser
+
+    def mixed(*told: Any) -> Any:
+        with precision():
+            denoise = denoiser(*told)
+
+        def inside(*step: Any) -> Tensor:
+            with precision():
+                return denoise(*step).float()
+
+        return inside
+
+    pipeline._denoiser = mixed  # type: ignore[method-assign,assignment]
+    return pipeline
+
+
+def pixels(row: Tensor) -> np.ndarray:
+    """(n 1 H W) or (n 3 H W) in [0, 1] => uint8 (n H W 3)"""
+    return (row.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def sheet(images: dict[str, np.ndarray], columns: int) -> np.ndarray:
+    """Rows of frames, those of `columns` numbers spread over the clip => uint8 (H W 3); small frames twice as large."""
+    shown = {name: [row[k] for k in pick(len(row), min(len(row), columns))] for name, row in images.items()}
+    return np.asarray(contact_sheet(shown, scale=max(1, 256 // images["ours"].shape[2])))
+
+
+def side_by_side(images: dict[str, np.ndarray], gap: int = 4) -> list[np.ndarray]:
+    """=> for each frame one picture, all rows next to one another; a row of one frame stands still."""
+    n, height = len(images["ours"]), images["ours"].shape[1]
+    between = np.full((n, height, gap, 3), 255, np.uint8)
+    rows = [np.broadcast_to(row, (n, *row.shape[1:])) for row in images.values()]
+    return [*np.concatenate([part for row in rows for part in (row, between)][:-1], axis=2)]
