@@ -1,0 +1,159 @@
+"""A plan in words: what it needs, which cards it fits, what to lower."""
+
+from __future__ import annotations
+
+from lvcd.errors import InputError
+
+from . import Plan, Setting
+
+GIB = 2**30
+RESERVE = 1.5
+"""GiB for the CUDA context, the workspaces of kernels and what the allocator cannot use."""
+
+CARDS = {
+    "T4": 16,
+    "V100": 32,
+    "RTX 3090": 24,
+    "RTX 4090": 24,
+    "RTX 5090": 32,
+    "A10": 24,
+    "L4": 24,
+    "A5000": 24,
+    "A6000": 48,
+    "RTX 6000 Ada": 48,
+    "A40": 48,
+    "L40S": 48,
+    "A100 40GB": 40,
+    "A100 80GB": 80,
+    "H100": 80,
+    "H200": 140,
+    "B200": 180,
+}
+"""Name -> GiB."""
+USUAL = (24, 48, 80)
+
+
+def card(text: str | None) -> list[tuple[str, float]]:
+    """What --card says => (name, GiB); nothing said: the usual sizes. InputError: an unknown card."""
+    if text is None:
+        return [(f"{size} GiB", size) for size in USUAL]
+    plain = _plain(text)
+    named = {_plain(name): (name, float(size)) for name, size in CARDS.items()}
+    if plain in named:
+        return [named[plain]]
+    ending = [both for name, both in named.items() if name.endswith(plain)]  # 4090, or 6000 Ada
+    if len(ending) == 1 and len(plain) > 2:
+        return ending
+    try:
+        size = float(text.lower().removesuffix("gib").removesuffix("gb"))
+    except ValueError:
+        size = 0.0
+    if not 0 < size < 10_000:
+        raise InputError(f"--card {text}: give a size in GiB, like 24, or one of {', '.join(CARDS)}")
+    return [(f"{size:g} GiB", size)]
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower().removeprefix("nvidia") if c.isalnum() or c == ".")
+
+
+def text(plan: Plan, cards: list[tuple[str, float]]) -> str:
+    return "\n".join([*_what(plan), "", *_memory(plan), "", *_work(plan), "", *_verdict(plan, cards)])
+
+
+def _what(plan: Plan) -> list[str]:
+    s = plan.setting
+    lines = [
+        f"{s.clips} x {s.frames} frames (clips x the reference and {s.frames - 1}), {s.width}x{s.height}, "
+        f"{s.precision}, on each of {s.ranks} {_places(s)}; clips a step: {s.clips * s.ranks * s.accumulate}",
+        "",
+    ]
+    for name in sorted({*plan.learning, *plan.frozen}):
+        learns, frozen = plan.learning.get(name, 0), plan.frozen.get(name, 0)
+        lines.append(f"{name:<12} {learns / 1e6:9,.1f} M parameters learn, {frozen / 1e6:9,.1f} M are frozen")
+    return lines
+
+
+def _places(s: Setting) -> str:
+    return ("GPU" if s.ranks == 1 else "GPUs") if s.gpu else ("process" if s.ranks == 1 else "processes")
+
+
+def _memory(plan: Plan) -> list[str]:
+    s = plan.setting
+    kept = "with" if plan.checkpointing else "without"
+    rows = [
+        ("weights", plan.weights, "encoders included" + ("; frozen ones in half" if plan.frozen_half else "")),
+        ("gradients", plan.gradients, ""),
+        ("buckets of DDP", plan.buckets, "a second copy of the gradients"),
+        ("optimizer", plan.optimizer, f"AdamW, {plan.bits} bits"),
+        ("average", plan.average, "of the weights that learn"),
+        ("activations", plan.activations, f"estimate, {kept} gradient checkpointing"),
+        ("or encoding", plan.encoding, "estimate; none where lvcd encode has been used"),
+        ("or the update", plan.update, "square roots of AdamW"),
+    ]
+    lines = [f"{name:<16} {size / GIB:7.2f} GiB  {note}".rstrip() for name, size, note in rows if size]
+    lines.append(f"{'together':<16} {plan.total / GIB:7.2f} GiB  per {'GPU' if s.gpu else 'process'}, "
+                 "with the largest of the last three, which never meet")  # fmt: skip
+    if plan.total_encoded < plan.total:
+        lines.append(f"{'':<16} {plan.total_encoded / GIB:7.2f} GiB  from encoded shards")
+    if "fsdp" in s.strategy:
+        lines.append(f"FSDP: a {s.ranks}th of weights, gradients and optimizer; not what it gathers for a moment")
+    lines += [
+        "Weights, gradients and optimizer are exact. Activations are an estimate: the training step was run on tensors",
+        "without content, and the bytes alive at once counted.",
+    ]
+    return lines
+
+
+def _work(plan: Plan) -> list[str]:
+    again = f", and {plan.recompute / 1e12:.3g} again by checkpointing" if plan.recompute else ""
+    return [
+        f"A clip costs {plan.flops_per_clip / 1e12:.3g} TFLOP: {plan.forward / 1e12:.3g} forward, "
+        f"{plan.backward / 1e12:.3g} backward{again}; to encode it, {plan.encode / 1e12:.3g}."
+    ]
+
+
+def _verdict(plan: Plan, cards: list[tuple[str, float]]) -> list[str]:
+    if not plan.setting.gpu:
+        return ["On a CPU: the memory of the machine must hold all processes. For a card, add trainer=gpu."]
+    lines = []
+    for name, size in cards:
+        need, encoded = plan.total / GIB + RESERVE, plan.total_encoded / GIB + RESERVE
+        if need <= size:
+            lines.append(f"{name}: fits, {size - need:.1f} GiB to spare beside {RESERVE} GiB for CUDA itself")
+        elif encoded <= size:
+            lines.append(f"{name}: fits from encoded shards only (lvcd encode)")
+        else:
+            lines.append(f"{name}: does not fit, {encoded - size:.1f} GiB too much ({RESERVE} GiB for CUDA itself)")
+    if min(size for _, size in cards) < encoded:
+        lines += ["To lower it:", *(f"  {words:<60} saves {saved}" for words, saved in lower(plan))]
+    return lines
+
+
+def lower(plan: Plan) -> list[tuple[str, str]]:
+    """What to change => (words of the command line, what that saves, roughly), cheapest for the result first."""
+    s, steps = plan.setting, []
+    if not plan.checkpointing:
+        steps.append(("module.gradient_checkpointing=true", "most of the activations, for more time"))
+    if s.precision == "32-true":
+        steps.append(("trainer.precision=bf16-mixed", "up to half of the activations"))
+    elif not plan.frozen_half:
+        steps.append(("module.frozen_half=true", _about(2 * sum(n for g, n in plan.frozen.items() if g != "encoders"))))
+    if s.clips > 1:
+        words = f"data.batch_size=1 trainer.accumulate_grad_batches={s.accumulate * s.clips}"
+        steps.append((words, _about(plan.activations * (s.clips - 1) // s.clips)))
+    if plan.buckets:
+        words = "trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy, gradient_as_bucket_view: true}"
+        steps.append((f"'{words}'", _about(plan.buckets)))
+    if plan.bits == 32:
+        steps.append(("module.optimization.bits=8", _about(plan.optimizer * 3 // 4)))
+    if plan.unet != "none":
+        each = 8 + (8 if plan.bits == 32 else 2) + (4 if plan.buckets else 0)  # bytes: weight, gradient, state, bucket
+        steps.append(("module.unet=none", _about(plan.learning["unet"] * each) + ", but another method"))
+    if s.width * s.height > 576 * 320:
+        steps.append(("stage=320p", "memory in proportion to the pixels"))
+    return steps
+
+
+def _about(size: int) -> str:
+    return f"about {size / GIB:.1f} GiB"
