@@ -186,8 +186,8 @@ class ControlNetModule(FineTuneModule):
 
 
 def checkpoint_in_time(network: nn.Module) -> None:
-    """diffusers checkpoints blocks in space and residual blocks, and keeps all activations of the transformer's blocks in
-    time; these too are now computed again in backward."""
+    """diffusers checkpoints blocks in space and residual blocks, and keeps the activations of the transformer's blocks
+    in time; these too are now computed again in backward."""
     for block in network.modules():
         if isinstance(block, TemporalBasicTransformerBlock):
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
