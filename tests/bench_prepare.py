@@ -60,7 +60,7 @@ def work(folder: str, number: str) -> float:
     (film,) = collect([Path(folder, f"{number}.mp4")], None)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         start = time.perf_counter()
-        work_through(Work(film, Path(name, "part"), ShotRule(), SHORT_SIDE, "xdog", "cpu", None))
+        work_through(Work(film, Path(name, "part"), ShotRule(resolution=64), SHORT_SIDE, "xdog", "cpu", None))
         return time.perf_counter() - start
 
 
@@ -68,12 +68,13 @@ def shards(folder: str) -> float:
     """CPU seconds for `lvcd prepare` of the first film, shards included, in this process."""
     import cv2
 
+    from lvcd.data.shots import ShotRule
     from lvcd.prepare import Settings, prepare
 
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         start = time.process_time()
-        manifest = prepare([Path(folder, "0.mp4")], Path(name, "out"), Settings(short_side=SHORT_SIDE))
+        manifest = prepare([Path(folder, "0.mp4")], Path(name, "out"), Settings(ShotRule(resolution=64), SHORT_SIDE))  # cuts no clip
         seconds = time.process_time() - start
     assert manifest["counts"]["kept"] == {"clips": SEEDS, "frames": SEEDS * FRAMES}
     return seconds
