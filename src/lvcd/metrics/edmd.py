@@ -57,8 +57,8 @@ def distance_map(lines: Tensor) -> Tensor:
 
     Exact on every device, for frames up to 2,896 px a side. Without a line all is as far as the diagonal is long.
     """
-    # The squares are whole numbers, so rounding them takes away what float32 lost. OpenCV was once seen to lose more than
-    # a half, 1.3e-6 of the square, at 885 px, and not again: it is asked only where that much is less than 0.35.
+    # The squares are whole numbers, so rounding them takes away what float32 lost. OpenCV was once seen to lose more
+    # than a half, 1.3e-6 of the square, at 885 px: it is asked only where that much is less than 0.35.
     small = lines.shape[1] ** 2 + lines.shape[2] ** 2 <= 2**18
     fast = small and lines.device.type == "cpu"
     squares = (_by_opencv(lines).double().square() if fast else by_parabolas(lines)).round()
