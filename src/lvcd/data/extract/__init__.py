@@ -6,16 +6,14 @@ letters: H W pixels. A drawing is a uint8 array (H W): black lines on white pape
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor
 
 from lvcd.errors import InputError
 
-from .base import Array, Extractor
+from .base import Extractor
 from .learned import Learned
 from .own import Drawings, Given
 from .xdog import XDoG
@@ -55,20 +53,3 @@ def given(drawings: Drawings, frames: int, size: tuple[int, int], name: str) -> 
     InputError: another number of drawings than of frames, or another shape.
     """
     return Given(drawings, frames, size, name)
-
-
-# --- what lvcd.prepare calls until it goes through Extractor ----------------------------------------------------------
-
-Extract = Callable[[int, Array], Array]
-
-
-def by_xdog(index: int, frame: Array) -> Array:
-    return XDoG()(index, [frame])[0]
-
-
-def xdog_settings() -> dict[str, Any]:
-    return {name: value for name, value in XDoG().settings.items() if name not in ("name", "device")}
-
-
-def to_drawing(sketch: Tensor) -> Array:
-    return ((1 - sketch[0]) * 255).round().byte().numpy()

@@ -39,8 +39,6 @@ class Given:
         self.settings: dict[str, Any] = {"name": "given"}
 
     def __call__(self, first: int, frames: list[Array]) -> list[Array]:
-        if not isinstance(frames, list):  # TRANSITION, until prepare gives lists
-            return self._fitted(first, frames)
         return [self._fitted(number, frame) for number, frame in enumerate(frames, first)]
 
     def _fitted(self, number: int, frame: Array) -> Array:
