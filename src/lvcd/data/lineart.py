@@ -5,26 +5,22 @@ A sketch is float32 in [0, 1], 1.0 on a line and 0.0 on blank paper, whatever it
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 import torch
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from lvcd.errors import InputError
+from lvcd.xdog import xdog
+
+__all__ = ["Lines", "detect_lines", "to_sketch", "xdog"]
 
 Array = np.ndarray[Any, Any]
 
 Lines = Literal["dark", "light", "alpha"]
 """How a drawing shows its lines: dark on a light ground, light on a dark ground, or on transparency."""
-
-
-# --------------------------------------------------------------------------------------------- lines given as a drawing
 
 
 def detect_lines(images: Sequence[Array]) -> Lines:
@@ -96,80 +92,3 @@ def _luminance(color: Array) -> Array:
     r, g, b = color[..., 0], color[..., 1], color[..., 2]
     grey = (r == g) & (g == b)
     return np.where(grey, r, np.float32(0.299) * r + np.float32(0.587) * g + np.float32(0.114) * b)
-
-
-# ------------------------------------------------------------------------------------------------ lines found in a film
-
-
-def xdog(
-    frames: Tensor,  # (n 3 H W) RGB in [-1, 1]
-    sigma: float | None = None,  # px, the finer blur: about half a stroke's width; None = 0.65 at 64 rows, 1.45 at 320
-    ratio: float = 1.6,  # the coarser blur over the finer one
-    contrast: float = 0.03,  # how far a line dips under its surroundings, of the range from black to white
-    black: float = 0.25,  # what is darker than this, and not large, is a line however thick
-    softness: float = 120.0,  # slope of the soft threshold; infinite for pure black and white
-) -> Tensor:
-    """Lines of a cartoon -> sketch (n 1 H W) in [0, 1], 1.0 on a line.
-
-    The difference of Gaussians of Winnemoeller's XDoG with its soft threshold, changed twice for flat colors. It is
-    taken of each color channel and the strongest dip counts, so that two colors of one brightness still have an edge
-    between them. And plain darkness, which XDoG turns into ink, counts only within a few px of something lighter: a
-    thick black stroke stays one stroke and does not become two contours, a night sky does not become a blot.
-    Raises InputError for frames of another shape.
-    """
-    if frames.ndim != 4 or frames.shape[1] != 3:
-        raise InputError(f"lines are found in frames of (n 3 H W), these are {tuple(frames.shape)}")
-    if sigma is None:
-        sigma = _sigma(*frames.shape[-2:])
-    value = (frames + 1) / 2
-    fine = _blur(value, sigma)
-    dip = (_blur(value, ratio * sigma) - fine).amax(1, keepdim=True)
-    light = fine.amax(1, keepdim=True)
-    dark = (1 - light / black).clamp(min=0)
-    near = ((_blur(light, 4 * sigma) - light) / (4 * contrast)).clamp(0, 1)
-    sketch = torch.sigmoid(softness * (dip + 3 * contrast * dark * near - contrast))
-    return ((sketch - 0.15) / 0.7).clamp(0, 1)  # paper is exactly blank, and keeps no trace of the colors
-
-
-def draw_lines(
-    frame: Array, sigma: float | None, ratio: float, contrast: float, black: float, softness: float
-) -> Array:
-    """`xdog`, with the same parameters, of one frame on a CPU: uint8 (H W 3) RGB => drawing uint8 (H W), 255 on paper.
-
-    Within one level of 255 of what `xdog` gives, for OpenCV adds up a blur in another order, and ten times as fast.
-    """
-    sigma = sigma or _sigma(*frame.shape[:2])
-    colors = cv2.split(frame)
-    fine = [_blurred(color, sigma) for color in colors]
-    dip = _greatest([cv2.subtract(_blurred(color, ratio * sigma), own) for color, own in zip(colors, fine)])
-    light = _greatest(fine)
-    if light.min() < 255 * black:
-        near = np.clip((_blurred(light, 4 * sigma) - light) * 0.75, 0, 3 * contrast * 255)
-        dip += near * np.maximum(1 - light / (255 * black), 0)
-    odds = cv2.exp((255 * contrast - dip) * (softness / 255))  # of paper to line: sigmoid(x) = 1 / (1 + exp(-x))
-    sketch = 1 / (1 + odds)
-    paper = cv2.addWeighted(sketch, -255 / 0.7, sketch, 0, 255 * 0.85 / 0.7, dtype=cv2.CV_8U)  # rounded, cut to 0..255
-    return np.asarray(paper)
-
-
-def _sigma(height: int, width: int) -> float:
-    return 0.65 * (max(16, min(height, width)) / 64) ** 0.5
-
-
-def _window(sigma: float) -> int:
-    return 2 * math.ceil(3 * sigma) + 1
-
-
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    size = _window(sigma)
-    return gaussian_blur2d(x, (size, size), (sigma, sigma), border_type="replicate")
-
-
-def _blurred(plane: Array, sigma: float) -> Array:
-    """(H W) => float32 (H W)"""
-    kernel = cv2.getGaussianKernel(_window(sigma), sigma, cv2.CV_32F)
-    return cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
-
-
-def _greatest(planes: Sequence[Array]) -> Array:
-    return functools.reduce(cv2.max, planes)

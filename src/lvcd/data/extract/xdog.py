@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..lineart import draw_lines, xdog
+from lvcd.xdog import draw_lines, xdog
+
 from .base import Array, in_batches
 
 BATCH = 8
