@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lvcd.data.cartoons import draw
+from lvcd.data.lineart import xdog
 from lvcd.errors import InputError
 from lvcd.metrics import EDMD
 from lvcd.metrics.edmd import by_parabolas, distance_map, edmd_from_lines
@@ -127,6 +129,17 @@ def test_resizing_before_and_after_the_lines_are_drawn():
     harder = EDMD(lambda x: (darkness(x) > 0).float(), "any", size=48)
     harder.update(paper, own)
     assert harder.compute() > 0
+
+
+def test_without_an_extractor_it_is_xdog():
+    clip = draw(2, 3, 64, 96)
+    frames = torch.from_numpy(clip.frames).movedim(-1, 1)[None].float() / 255
+    sketches = torch.from_numpy(clip.lines)[None, :, None].float() / 255
+    ours, theirs = EDMD(size=None), EDMD(lambda x: xdog(2 * x - 1), size=None)
+    assert ours(frames, sketches).item() == pytest.approx(theirs(frames, sketches).item(), rel=1e-3)
+    assert 0 < ours.compute() < 3 and ours.report()["extractor"] == {"name": "xdog", "sha256": None}
+    assert theirs.extractor.name == "<lambda>"
+    assert ours(1 - 0.7 * frames, sketches) > ours.compute()  # a negative has its lines elsewhere
 
 
 def test_threshold():

@@ -7,6 +7,7 @@ from torch import nn
 
 from lvcd.metrics import EDMD, PSNR, SSIM, TC, FrechetDistance, SegmentAccuracy
 from lvcd.metrics.base import ClipMean
+from lvcd.metrics.suite import Suite
 
 N = 9
 
@@ -61,17 +62,32 @@ def reports_on(rank: int, world: int):
         frechet.update(fake[clip], real=False, index=clip)
         mean.update(fake[clip], real[clip], clip + 1)
     reports = [(m.report(), m.compute().item()) for m in (frechet, mean, *scored(own))]
-    return reports, int(frechet.fake_clips.sum())
+    return reports, int(frechet.fake_clips.sum()), [lonely(rank, world, split) for split in ([[0, 1], []], [[0], [1]])]
+
+
+def lonely(rank: int, world: int, split: list[list[int]]) -> tuple:
+    """A suite's reports of two clips, the first still, and whether it has its own states again; the second process may
+    have no clip."""
+    target = clips(5, 2, size=32)
+    target[0] = target[0, :1]
+    suite = Suite({"TC": TC(size=None), "PSNR": PSNR(size=None), "color": FrechetDistance(Colors(), size=None)})
+    for i in [0, 1] if world == 1 else split[rank]:
+        own = target[i : i + 1]
+        suite.update(0.9 * own, own, own[:, :, :1], torch.tensor([i]))
+    return suite.reports(), any(metric._is_synced for metric in suite.metrics.values())
 
 
 def test_two_processes_give_the_numbers_of_one(tmp_path):
-    one, _ = reports_on(0, 1)
+    one, _, ((want_of_two, _), _) = reports_on(0, 1)
     assert one[0][0]["n"] == 27 and one[1][0]["n"] == 9
     edmd, tc, psnr, moving, ssim, segments = (report for report, _ in one[2:])
     assert all(report["notes"] for report in (edmd, tc, psnr, segments))  # so that their counts are compared too
     assert ssim["n"] == 9 and tc["n"] == moving["n"] == 6
-    for rank, (two, left) in enumerate(on_ranks(reports_on, tmp_path)):
+    assert want_of_two["TC"]["n"] == 1
+    for rank, (two, left, few) in enumerate(on_ranks(reports_on, tmp_path)):
         assert left == (5, 4)[rank]
+        for reports, synced in few:
+            assert reports == want_of_two and not synced
         for (got, value), (want, _) in zip(two, one):
             assert got["value"] == value == pytest.approx(want["value"], rel=1e-10)
             for bound in ("low", "high"):

@@ -5,7 +5,8 @@ letters: b clips, t frames, H W pixels, k clips so far
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,27 @@ class Reported(Metric):
     def extractor_identity(self) -> dict[str, str | None] | None:
         return None
 
+    def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
+        """`update` with what this metric takes: generated and original frames (b t 3 H W), sketches (b t 1 H W), line =
+        1, all in [0, 1], and the clips' numbers in the test set (b)."""
+        self.update(preds, target)
+
+    @contextmanager
+    def sync_context(self, *args: Any, **kwargs: Any) -> Generator[None, None, None]:
+        """As torchmetrics has it; but what fails within it leaves the metric with its own states again."""
+        try:
+            with super().sync_context(*args, **kwargs):
+                yield
+        except BaseException:
+            if self._is_synced:
+                self.unsync()
+            raise
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the sums, and of what a process without clips sends to the others."""
+        return torch.float64
+
     def set_dtype(self, dst_type: str | torch.dtype) -> Reported:
         return self
 
@@ -69,8 +91,14 @@ class Reported(Metric):
         value = self.compute().item()
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
             details = self.details(value)
-        settings, extractor = self.settings(), self.extractor_identity()
-        return {"name": self.name, "value": value, **details, "settings": settings, "extractor": extractor}
+        return {"name": self.name, "value": value, **details, **self.identity()}
+
+    def without_value(self, why: str) -> dict[str, Any]:
+        """The report of a metric that has no value, and why not."""
+        return {"name": self.name, "value": None, "n": 0, "interval": None, "notes": [why], **self.identity()}
+
+    def identity(self) -> dict[str, Any]:
+        return {"settings": self.settings(), "extractor": self.extractor_identity()}
 
     def details(self, value: float) -> dict[str, Any]:
         """n, interval and notes, from states that are those of all processes by now."""

@@ -20,6 +20,7 @@ from lvcd.errors import InputError
 
 from .base import ClipMean, Extractor
 from .inputs import Filter, check_resize, frames_of, in_chunks, resized
+from .lines import XDoGLines
 
 CHUNK = 16
 """Frames that lines are drawn from at once."""
@@ -106,7 +107,7 @@ class EDMD(ClipMean):
     """EDMD, mean over frames, in px: 0 where the generated lines lie on the sketch's; lower is better.
 
     Reads as the average shift of the lines. A frame without a line pixel counts with the diagonal as its distance; the
-    report says how many those were.
+    report says how many those were. An extractor takes frames in [0, 1] and gives lines in [0, 1], line = 1.
 
     >>> edmd = EDMD(lambda frames: 1 - frames.amax(1, keepdim=True), "darkness", size=None)
     >>> paper = torch.ones(1, 1, 3, 4, 4)
@@ -121,8 +122,8 @@ class EDMD(ClipMean):
 
     def __init__(
         self,
-        extractor: Callable[[Tensor], Tensor],  # frames (n 3 H W) in [0, 1] -> lines (n 1 H W) in [0, 1], line = 1
-        extractor_name: str,
+        extractor: Callable[[Tensor], Tensor] | None = None,  # frames (n 3 H W) -> lines (n 1 H W); None = XDoGLines()
+        extractor_name: str | None = None,  # None = its own
         threshold: float = 0.5,  # what is darker is a line pixel: of the drawn lines, and of the sketches
         lines: When = "resized",
         size: int | None = 256,
@@ -136,8 +137,8 @@ class EDMD(ClipMean):
         if lines not in get_args(When):
             raise InputError(f"lines are drawn from {' or '.join(get_args(When))} frames, not {lines!r}: choose one")
         self.threshold, self.lines, self.size, self.filter = threshold, lines, size, filter
-        self.extractor = Extractor(extractor)
-        self.extractor.name = extractor_name
+        self.extractor = Extractor(extractor or XDoGLines())
+        self.extractor.name = extractor_name or self.extractor.name
         self.add_state("blank", torch.zeros(2, dtype=torch.long), "sum")
 
     def update(self, preds: Tensor, sketches: Tensor) -> None:
@@ -166,6 +167,9 @@ class EDMD(ClipMean):
                 f"{self.extractor.name} makes {tuple(drawn.shape)} of {tuple(flat.shape)}: it is to return (n 1 H W)"
             )
         return drawn.unflatten(0, frames.shape[:2])
+
+    def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
+        self.update(preds, sketches)
 
     def settings(self) -> dict[str, Any]:
         return {"threshold": self.threshold, "lines": self.lines, "size": self.size, "filter": self.filter}

@@ -142,6 +142,10 @@ class FrechetDistance(Reported):
             total[g] += part.sum(0)
             outer[g] += part.T @ part
 
+    def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
+        self.update(target, real=True, index=index)
+        self.update(preds, real=False, index=index)
+
     def _of(self, real: bool, what: str) -> Tensor:
         return getattr(self, f"{'real' if real else 'fake'}_{what}")
 

@@ -114,6 +114,9 @@ class SegmentAccuracy(ClipMean):
         self.by_color += shares.numel() if sketches is None else 0
         self.add(shares.nan_to_num().sum(1) / scored.sum(1), scored.sum(1))
 
+    def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
+        self.update(preds, target, sketches)
+
     def _regions(self, target: Tensor, sketches: Tensor | None) -> Array:
         """(b t H W) numbered"""
         if sketches is None:
