@@ -17,7 +17,7 @@ from lvcd.callbacks import StopOnSignal
 from lvcd.entry import check_overrides, one_line
 from lvcd.loggers import log_config
 from lvcd.pipeline import quiet
-from lvcd.training.run import newest
+from lvcd.training.run import begin_from, newest
 
 
 def train(config: DictConfig) -> Path | None:
@@ -31,8 +31,11 @@ def train(config: DictConfig) -> Path | None:
     resume = newest(run) if config.resume is True else config.resume
     data = instantiate(config.data, _convert_="all")
     module = instantiate(config.module, _convert_="all")
+    began = begin_from(module, Path(config.init_from)) if config.init_from and not resume else None
     loggers = [instantiate(logger) for logger in config.logger.values()]
     trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers)
+    if began and trainer.is_global_zero:
+        print(f"starts with the weights of {began}")
     log_config(loggers, dict(OmegaConf.to_container(config, resolve=True)))  # type: ignore[arg-type]
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     if any(isinstance(c, StopOnSignal) and c.saved for c in trainer.callbacks):

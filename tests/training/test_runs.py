@@ -56,6 +56,7 @@ def test_stopped_and_gone_on_with(tmp_path):
         (["experiment=mini", "trainer.max_step=3"], "did you mean trainer.max_steps?"),
         (["experiment=mini", "module.networks.vae=nowhere"], "no folder of a VAE"),
         (["experiment=mini", "resume=true"], "has no checkpoint"),
+        (["experiment=mini", "init_from=nowhere"], "init_from=nowhere is not there"),
     ],
 )
 def test_bad_input_is_one_line(words, told, tmp_path):

@@ -27,11 +27,10 @@ def run(a: argparse.Namespace) -> None:
     from omegaconf import OmegaConf
 
     from lvcd.pipeline import quiet
-    from lvcd.training.run import CHECKPOINTS, newest, restore
+    from lvcd.training.run import best, restore
 
     quiet()
-    best = a.run_folder / CHECKPOINTS / "best.ckpt"
-    checkpoint = a.checkpoint or (best if best.is_file() else newest(a.run_folder))
+    checkpoint = a.checkpoint or best(a.run_folder)
     module = instantiate(OmegaConf.load(config).module, _convert_="all")
     if not hasattr(module, "networks"):
         raise InputError(f"{a.run_folder} trained an autoencoder: train.py has exported it to {a.run_folder / 'model'}")

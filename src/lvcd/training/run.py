@@ -21,6 +21,24 @@ def newest(run: Path) -> Path:
     raise InputError(f"{run} has no checkpoint: give the folder of a run that has saved one")
 
 
+def best(run: Path) -> Path:
+    """The checkpoint that validation liked best, else the newest; whole ones only. InputError: there is none."""
+    file = run / CHECKPOINTS / "best.ckpt"
+    return file if file.is_file() and is_whole(file) else newest(run)
+
+
+def begin_from(module: Any, start: Path) -> Path:
+    """Weights of a run's best checkpoint, or of one that is named, for a training that begins anew; => that file.
+
+    InputError: no run and no checkpoint, damaged, or of another module or base.
+    """
+    if not start.exists():
+        raise InputError(f"init_from={start} is not there: give the folder of a run, or one of its checkpoints")
+    checkpoint = best(start) if start.is_dir() else start
+    restore(module, checkpoint)
+    return checkpoint
+
+
 def is_whole(file: Path) -> bool:
     """Whether a checkpoint can be read to its end: one that was torn cannot."""
     try:

@@ -14,6 +14,7 @@ from lvcd.data.batch import Batch
 from lvcd.nn.condition import encode_mode
 from lvcd.nn.vae import ColorVAE
 
+from .checkpoint import check_fits
 from .color import seed_of
 from .optimizer import Optimization
 
@@ -68,6 +69,9 @@ class VaeModule(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         self.print(f"training {sum(p.numel() for p in self.parameters()):,} parameters of the VAE on {self.device}")
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_fits(self, checkpoint, {})
 
     def export(self, folder: Path) -> None:
         """Writes the VAE, its scale factor set so that scaled latents have a standard deviation of 1."""

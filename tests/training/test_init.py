@@ -1,0 +1,60 @@
+"""A training that takes its weights from another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_color import fit, toy
+
+from lvcd.errors import InputError
+from lvcd.training import ControlNetModule, FineTuneModule, Optimization, VaeModule
+from lvcd.training.run import CHECKPOINTS, begin_from, best
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    fit(folder / CHECKPOINTS, toy(), 4)
+    return folder
+
+
+def saved(run: Path) -> dict:
+    return torch.load(run / CHECKPOINTS / "last.ckpt", weights_only=True)
+
+
+def test_it_begins_with_the_average_and_is_of_the_same_base(run, tmp_path):
+    module = FineTuneModule(toy())
+    assert begin_from(module, run) == max((run / CHECKPOINTS).iterdir(), key=lambda f: f.stat().st_mtime_ns)
+    (average,) = [v["average"] for k, v in saved(run)["callbacks"].items() if k.startswith("Ema")]
+    now, before = dict(module.named_parameters()), dict(FineTuneModule(toy()).named_parameters())
+    assert all(torch.equal(now[name], x) for name, x in average.items())
+    assert all(torch.equal(now[name], x) for name, x in before.items() if name not in average)
+    next_one: dict = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(next_one)  # what is saved of it goes over the same folder of a model
+    assert next_one["base"] == saved(run)["base"] and next_one["state_dict"].keys() == average.keys()
+
+
+def test_the_best_is_taken_and_a_torn_one_passed_over(run, tmp_path):
+    folder = tmp_path / CHECKPOINTS
+    folder.mkdir()
+    whole = (run / CHECKPOINTS / "last.ckpt").read_bytes()
+    (folder / "best.ckpt").write_bytes(whole)
+    (folder / "last.ckpt").write_bytes(whole)
+    assert best(tmp_path).name == "best.ckpt"
+    (folder / "best.ckpt").write_bytes(whole[: len(whole) // 2])
+    assert best(tmp_path).name == "last.ckpt"
+    module = FineTuneModule(toy())
+    with pytest.raises(InputError, match="cannot read .*best.ckpt"):
+        begin_from(module, folder / "best.ckpt")
+
+
+def test_what_does_not_fit_is_refused(run):
+    with pytest.raises(InputError, match="another controlnet"):
+        begin_from(FineTuneModule(toy(seed=1)), run)
+    with pytest.raises(InputError, match="trained tensors"):
+        begin_from(ControlNetModule(toy()), run)
+    vae = VaeModule({"block_out_channels": [32, 32]}, (16, 16), Optimization())
+    with pytest.raises(InputError, match="trained tensors"):
+        begin_from(vae, run)
