@@ -22,6 +22,7 @@ SMALL = [
     "trainer.max_steps=3",
     "trainer.val_check_interval=3",
     "trainer.limit_val_batches=1",
+    "scores.clips=0",
 ]
 
 

@@ -373,3 +373,14 @@ def test_latents_of_other_shards_are_not_used(encoded, tmp_path, capsys):
 
 def test_latents_by_address(encoded, tmp_path):
     assert shown(f"pipe:cat {encoded}/{{}}", OURS, tmp_path).latents is not None
+
+
+def test_clips_for_scores_are_the_same_for_whoever_asks(shards):
+    module = data(shards, val_shards=str(shards), batch_size=3, workers=2)
+    module.setup("fit")
+    first, again = ([*module.fixed_clips(4, frames=5)] for _ in range(2))
+    assert [batch.keys for batch in first] == [(key_of(number),) for number in range(4)]
+    for one, other in zip(first, again):
+        assert one.frames.shape == (1, 6, 3, *SIZE) and one.sketches.shape == (1, 6, 1, *SIZE)
+        assert torch.equal(one.frames, other.frames) and torch.equal(one.sketches, other.sketches)
+    assert [*data(shards).fixed_clips(4, frames=5)] == []

@@ -240,3 +240,31 @@ def test_other_bad_input():
     for wrong in ({"groups": 0}, {"size": 0}, {"filter": "lanczos"}):
         with pytest.raises(InputError):
             FrechetDistance(Colors(), **{"size": None} | wrong)
+
+
+def test_originals_are_kept_while_other_frames_of_theirs_are_scored():
+    """As at every validation; the extractor sees each original once."""
+    seen = []
+
+    class Counting(Colors):
+        def forward(self, frames):
+            seen.append(len(frames))
+            return super().forward(frames)
+
+    m = FrechetDistance(Counting(), size=None, groups=3)
+    real, numbers = clips(0, 4), torch.arange(4)
+    for seed in (1, 2):
+        m.forget_generated()
+        seen.clear()
+        fake = clips(seed, 4)
+        m.feed(fake, real, fake, numbers)
+        assert sum(seen) == (24 if seed == 1 else 12)
+        want = FrechetDistance(Colors(), size=None, groups=3)
+        want.update(real, real=True, index=numbers)
+        want.update(fake, real=False, index=numbers)
+        assert {k: v for k, v in m.report().items() if k != "extractor"} == {
+            k: v for k, v in want.report().items() if k != "extractor"
+        }
+    m.reset()
+    m.feed(fake, real, fake, numbers)
+    assert int(m.real_clips.sum()) == 4

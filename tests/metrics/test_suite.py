@@ -40,7 +40,6 @@ def usual() -> Suite:
 
 def test_each_gives_what_it_gives_alone(usual):
     preds, target, sketches = clips(2)
-    usual.reset()
     for own in (torch.tensor([0]), torch.tensor([1])):
         usual.update(preds[own], target[own], sketches[own], own)
     size = {"size": SIDE}

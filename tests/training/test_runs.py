@@ -13,7 +13,14 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-TINY = ["experiment=mini", "data.height=32", "data.width=48", "data.workers=0", "trainer.limit_val_batches=1"]
+TINY = [
+    "experiment=mini",
+    "data.height=32",
+    "data.width=48",
+    "data.workers=0",
+    "trainer.limit_val_batches=1",
+    "scores.clips=0",
+]
 
 
 def start(*words: str, **more) -> subprocess.Popen:

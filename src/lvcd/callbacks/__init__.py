@@ -4,8 +4,19 @@ from .ema import Ema
 from .gradient import GradientNorm
 from .progress import ProgressLine
 from .samples import Samples
+from .scores import Scores
 from .sigma import SigmaLoss
 from .speed import Speed
 from .stop import StopOnNan, StopOnSignal
 
-__all__ = ["Ema", "GradientNorm", "ProgressLine", "Samples", "SigmaLoss", "Speed", "StopOnNan", "StopOnSignal"]
+__all__ = [
+    "Ema",
+    "GradientNorm",
+    "ProgressLine",
+    "Samples",
+    "Scores",
+    "SigmaLoss",
+    "Speed",
+    "StopOnNan",
+    "StopOnSignal",
+]

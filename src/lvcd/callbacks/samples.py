@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning
 import numpy as np
@@ -18,25 +18,12 @@ from torch import Tensor
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.loggers import log_media
-from lvcd.pipeline import LineartVideoPipeline
 from lvcd.sheets import contact_sheet, pick
 from lvcd.training import FineTuneModule
 from lvcd.video.images import write_png
 from lvcd.video.movies import write_movie
 
-OVERLAP = 4
-"""Frames that segments share, if a clip is longer than the window."""
-
-
-class Clip(NamedTuple):
-    """A clip that is painted again and again, on the CPU."""
-
-    frames: Tensor
-    """(t 3 H W) in [0, 1]"""
-    sketches: Tensor
-    """(t 1 H W) in [0, 1], line = 1"""
-    fps: float
-    key: str
+from .paint import Clip, clips_of, live, paint
 
 
 class Samples(lightning.Callback):
@@ -69,12 +56,8 @@ class Samples(lightning.Callback):
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int, loader: int = 0
     ) -> None:
-        if batch.frames is None or not trainer.is_global_zero:
-            return
-        for i in range(min(len(batch.fps), self.count - len(self.clips))):
-            frames, sketches = batch.frames[i].float().cpu() / 2 + 0.5, batch.sketches[i].float().cpu()
-            key = batch.keys[i] if batch.keys else f"clip {len(self.clips)}"
-            self.clips.append(Clip(frames, sketches, float(batch.fps[i]), key))
+        if (wanted := self.count - len(self.clips)) and trainer.is_global_zero:
+            self.clips += clips_of(batch, len(self.clips))[:wanted]
 
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         """Before on_validation_end, where Ema puts the weights that learn back."""
@@ -93,20 +76,8 @@ class Samples(lightning.Callback):
 
     def paint(self, module: FineTuneModule, precision: Callable[[], Any]) -> list[Tensor]:
         """=> (n 3 H W) in [0, 1] of each clip, by the module's own networks as they are; precision: that of a step."""
-        pipeline: Any = live(module, precision)
-        overlap = min(OVERLAP, pipeline.config.window - 1)
-        return [
-            pipeline(
-                clip.frames[0],
-                list(clip.sketches[1:]),
-                num_inference_steps=self.steps,
-                overlap=overlap,
-                generator=torch.Generator().manual_seed(self.seed + i),
-                reference_sketch=clip.sketches[0],
-                output_type="pt",
-            ).frames[0]
-            for i, clip in enumerate(self.clips)
-        ]
+        pipeline = live(module, precision)
+        return [paint(pipeline, clip, self.seed + i, self.steps) for i, clip in enumerate(self.clips)]
 
     def _show(self, trainer: Any, painted: list[Tensor], psnr: list[float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -121,27 +92,6 @@ class Samples(lightning.Callback):
             write_movie(movies[-1], side_by_side(images), clip.fps)
         captions = [f"{clip.key}, {value:.1f} dB" for clip, value in zip(self.clips, psnr)]
         log_media(trainer, "samples", sheets, movies, captions)
-
-
-def live(module: FineTuneModule, precision: Callable[[], Any]) -> LineartVideoPipeline:
-    """A pipeline of a module's networks while they train: nothing is copied, moved or cast. U-Net and ControlNet run in
-    the mixed precision of training, the encoders in float32: SVD's overflows in float16."""
-    pipeline = module.networks.pipeline()
-    pipeline.set_progress_bar_config(disable=True)
-    denoiser = pipeline._denoiser
-
-    def mixed(*told: Any) -> Any:
-        with precision():
-            denoise = denoiser(*told)
-
-        def inside(*step: Any) -> Tensor:
-            with precision():
-                return denoise(*step).float()
-
-        return inside
-
-    pipeline._denoiser = mixed  # type: ignore[method-assign,assignment]
-    return pipeline
 
 
 def pixels(row: Tensor) -> np.ndarray:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import lightning
@@ -86,6 +88,13 @@ class CartoonDataModule(lightning.LightningDataModule):
         h: Any = self.hparams
         return self._loader(h.val_clips, VALIDATION_SEED)
 
+    def fixed_clips(self, count: int, frames: int) -> Iterator[Batch]:
+        """The first `count` clips of validation, one a batch, with so many frames after the reference; the same
+        whenever and in whatever process they are asked for."""
+        h: Any = self.hparams
+        clips = CartoonClips(h.val_clips, VALIDATION_SEED, frames, h.height, h.width, h.style, h.reach)
+        return (collate([clips[i]]) for i in range(min(count, len(clips))))
+
 
 # --------------------------------------------------------------------------------------------------------------- shards
 
@@ -165,6 +174,18 @@ class ShardDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> StreamLoader | list:
         return self._loader("val", Source(self.val_shards), self._manifests["val"]) if self.val_shards else []
+
+    def fixed_clips(self, count: int, frames: int) -> Iterator[Batch]:
+        """As of CartoonDataModule; none without `val_shards`. A short clip holds its last frame."""
+        manifest = self._manifests.get("val")
+        if self.val_shards is None or manifest is None:
+            return
+        plan = Plan(tuple(shard.clips for shard in manifest.shards), batch_size=1, train=False)
+        sampling = replace(self.sampling, window=frames, windows=1)
+        source = Source(self.val_shards)
+        stream = ClipStream(source, manifest, plan, self.height, self.width, sampling, patience=self.patience)
+        good = (packed.to("cpu") for packed in stream.consumer(0) if packed.keys)
+        yield from islice(good, count)
 
     def test_dataloader(self) -> StreamLoader:
         if self.test_shards is None:

@@ -64,6 +64,10 @@ class Reported(Metric):
         1, all in [0, 1], and the clips' numbers in the test set (b)."""
         self.update(preds, target)
 
+    def forget_generated(self) -> None:
+        """For other frames of the same clips: reset, but for what `feed` has learned of the originals alone."""
+        self.reset()
+
     @contextmanager
     def sync_context(self, *args: Any, **kwargs: Any) -> Generator[None, None, None]:
         """As torchmetrics has it; but what fails within it leaves the metric with its own states again."""

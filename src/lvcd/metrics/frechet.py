@@ -82,6 +82,8 @@ class FrechetDistance(Reported):
             raise InputError(f"groups is a positive number, not {groups}: 10 is usual, 1 leaves out the interval")
         self.size, self.filter, self.groups = size, filter, groups
         self.extractor = Extractor(extractor)
+        self._fed: set[int] = set()  # numbers of the clips whose originals are counted
+        self._kept: set[int] = set()
         d = self._dimension()
         for side in ("real", "fake"):
             for what, shape in (("clips", ()), ("n", ()), ("sum", (d,)), ("outer", (d, d))):
@@ -143,8 +145,24 @@ class FrechetDistance(Reported):
             outer[g] += part.T @ part
 
     def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
-        self.update(target, real=True, index=index)
+        """Passes over the originals that `forget_generated` has kept."""
+        new = torch.tensor([i not in self._kept for i in index.tolist()], device=target.device)
+        if bool(new.any()):
+            self.update(target[new], real=True, index=index[new.to(index.device)])
+        self._fed.update(index.tolist())
         self.update(preds, real=False, index=index)
+
+    def reset(self) -> None:
+        super().reset()
+        self._fed, self._kept = set(), set()
+
+    def forget_generated(self) -> None:
+        sums = {name: getattr(self, name).clone() for name in self._defaults if name.startswith("real_")}
+        fed = self._fed
+        self.reset()
+        self._fed = self._kept = fed
+        for name, value in sums.items():
+            setattr(self, name, value)
 
     def _of(self, real: bool, what: str) -> Tensor:
         return getattr(self, f"{'real' if real else 'fake'}_{what}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
@@ -76,11 +77,16 @@ class Suite:
         a clip has none."""
         return {c: m.per_clip().tolist() for c, m in self.metrics.items() if isinstance(m, ClipMean)}
 
-    def reset(self) -> None:
-        """Forget all clips, and the time they took."""
+    def restart(self) -> None:
+        """For other frames of the same clips; what is known of their originals stays. `seconds` start anew."""
         for column, metric in self.metrics.items():
-            metric.reset()
+            metric.forget_generated()
             self.seconds[column] = 0.0
+
+    def to(self, device: torch.device | str) -> Suite:
+        for metric in self.metrics.values():
+            metric.to(device)
+        return self
 
 
 def paper(
