@@ -18,9 +18,8 @@ setup: .venv/ready
 
 demo: setup
 	$(PY) train.py experiment=mini run_dir=outputs/demo/train
-	$(PY) eval.py model=outputs/demo/train/model out=outputs/demo/eval
+	$(PY) eval.py -m method=ours,copy_reference model=outputs/demo/train/model out=outputs/demo/eval
 	$(PY) -m lvcd.demo outputs/demo/train/model outputs/demo
-	cp outputs/demo/eval/table.md outputs/demo/table.md
 
 test: setup
 	$(PY) -m pytest -n 2 --dist loadfile

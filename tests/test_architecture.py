@@ -28,6 +28,8 @@ MAY_SEE = {
     "prepare": {"data", "video", "errors"},
     "pipeline": {"diffusion", "images"} | MIDDLE | BOTTOM,
     "training": {"pipeline", "nn", "data", "diffusion", "metrics"} | BOTTOM,
+    "methods": {"pipeline", "diffusion", "metrics"} | MIDDLE | BOTTOM,
+    "inspection": {"data", "video", "errors"},
     "callbacks": {"loggers", "sheets", "training", "pipeline", "images", "diffusion", "metrics"} | MIDDLE | BOTTOM,
 }
 """Room -> the rooms below it that it may import. What is not listed is on top (cli, train.py, eval.py, methods ...):

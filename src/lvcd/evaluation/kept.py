@@ -1,0 +1,70 @@
+"""What an evaluation has painted so far, on disk, so that one that was stopped goes on.
+
+letters: n frames, H W pixels
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvcd.errors import InputError
+from lvcd.video.disk import atomic, named, reading, writing
+
+
+class Painted(NamedTuple):
+    frames: Tensor
+    """(n 3 H W) in [0, 1], of 8 bits: what is scored is what a file would hold."""
+    seconds: float
+    """That painting took, when it was painted."""
+
+
+def job_name(job: dict[str, Any]) -> str:
+    """12 hex digits of all that the result depends on."""
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Kept:
+    """A folder of painted clips, each file whole or not there."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def paint(self, name: str, shape: tuple[int, ...], paint: Callable[[], tuple[Tensor, float]]) -> Painted:
+        """What is there under `name`, or what `paint` makes now: (n 3 H W) in [0, 1], and the seconds it took.
+
+        InputError: its shape is not `shape`, or it holds something other than numbers in [0, 1].
+        """
+        file = self.folder / f"{name}.npz"
+        if not file.exists():
+            frames, seconds = paint()
+            levels = _levels(frames, name, shape)
+            with atomic(file, "the same command goes on") as temp, temp.open("wb") as stream:
+                np.savez_compressed(stream, frames=levels, seconds=np.float64(seconds))
+        with reading("painted clip", file, "delete it and run again"), np.load(file, allow_pickle=False) as kept:
+            return Painted(torch.from_numpy(kept["frames"]).float() / 255, float(kept["seconds"]))
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _levels(frames: Tensor, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """=> (n 3 H W) uint8"""
+    if tuple(frames.shape) != shape:
+        raise InputError(f"clip {named(name)}: the method gave {tuple(frames.shape)} and not {shape}, frames (n 3 H W)")
+    if not bool(frames.isfinite().all()):
+        raise InputError(f"clip {named(name)}: some painted pixels are not numbers (NaN or infinite)")
+    low, high = (x.item() for x in frames.aminmax())
+    if low < -0.01 or high > 1.01:
+        raise InputError(f"clip {named(name)}: painted values reach from {low:.3g} to {high:.3g}, not from 0 to 1")
+    return (frames.float().clamp(0, 1) * 255).round().byte().cpu().numpy()

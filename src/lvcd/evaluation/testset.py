@@ -1,0 +1,190 @@
+"""Which clips are scored, exactly, and what a method may see of them.
+
+letters: n frames to paint, H W pixels
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvcd.data.clip import fit
+from lvcd.data.shards import pixels
+from lvcd.errors import InputError
+from lvcd.inspection.folder import Entry, Folder, entries, read
+from lvcd.inspection.measure import spread
+from lvcd.video.disk import named, sha256
+
+LINE = 0.5
+"""A binarized sketch is 1 where it was darker than this, and 0 elsewhere."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How methods are compared. A clip's first frame is the reference; the frames after it are painted and scored."""
+
+    name: str
+    shards: str | Path
+    """A folder that `lvcd prepare` or `lvcd prepare cartoons` made."""
+    data: str | None = None
+    """SHA-256 of its manifest.json that the protocol stands for; None = whatever is there."""
+    frames: int | None = None
+    """Painted at most, of each clip; None = all after the reference."""
+    clips: int | None = None
+    """Spread evenly over the set; None = all."""
+    height: int | None = None
+    """px; with width: frames are scaled to cover that size and cut in the middle. None = as they are."""
+    width: int | None = None
+    binarized: bool = False
+    """Sketches are pure black and white, so that no grey can tell a color."""
+    leaks: int = 4
+    """Clips that the leak checks paint again; 0 = no checks."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("frames", 1), ("clips", 1), ("height", 16), ("width", 16), ("leaks", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise InputError(f"protocol.{name}={value}: give a whole number from {least}")
+        if (self.height is None) != (self.width is None):
+            raise InputError("give both protocol.height and protocol.width, or neither")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a method sees is all but `original`. Values are those of 8-bit files."""
+
+    index: int
+    """In the test set."""
+    key: str
+    fps: float
+    reference: Tensor
+    """(3 H W) in [0, 1]"""
+    reference_sketch: Tensor
+    """(1 H W) in [0, 1], line = 1"""
+    sketches: Tensor
+    """(n 1 H W)"""
+    original: Tensor
+    """(n 3 H W)"""
+
+
+class TestSet:
+    """The clips of a protocol. One is in memory at a time.
+
+    InputError: no shards, damaged or missing ones, encoded ones, no manifest, or another one than the protocol's.
+    """
+
+    __test__ = False  # not a test of pytest's
+
+    def __init__(self, protocol: Protocol):
+        self.protocol = protocol
+        path = Path(protocol.shards)
+        folder = Folder(path)
+        if folder.encoded:
+            raise InputError(f"{named(path)} holds latents: give the folder above it, with the frames")
+        if folder.manifest is None or folder.notes:
+            raise InputError(f"{named(path)} is no whole test set ({folder.notes[0]}): prepare or copy it again")
+        self.data = sha256(path / "manifest.json")
+        if protocol.data is not None and protocol.data != self.data:
+            raise InputError(
+                f"{named(path)} is not the test set of {protocol.name}: its manifest's SHA-256 starts with "
+                f"{self.data[:12]}, not {protocol.data[:12]}: make it as the protocol's file says, or set protocol.data"
+            )
+        for shard, record in zip(folder.shards, folder.manifest["shards"]):
+            if sha256(shard) != record["sha256"]:
+                raise InputError(f"{named(shard)} is not the shard of its manifest: prepare or copy it again")
+        found = [entry for shard in folder.shards for entry in entries(shard, _lost)]
+        self._entries = [found[i] for i in spread(len(found), protocol.clips or len(found))]
+        if not self._entries:
+            raise InputError(f"{named(path)} has no clips: give another test set")
+        if short := next((entry.key for entry in self._entries if entry.frames < 2), None):
+            raise InputError(f"clip {short} has one frame, and a reference leaves nothing to paint: drop such clips")
+        if len({entry.key for entry in self._entries}) != len(self._entries):
+            raise InputError(f"{named(path)} has several clips of one name: prepare it again")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def keys(self) -> list[str]:
+        return [entry.key for entry in self._entries]
+
+    @property
+    def sizes(self) -> set[tuple[int, int]]:
+        """(height, width) of the painted frames."""
+        p = self.protocol
+        return {(p.height, p.width)} if p.height and p.width else {entry.size for entry in self._entries}
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames to paint of each clip."""
+        most = self.protocol.frames
+        return [min(entry.frames - 1, most or entry.frames) for entry in self._entries]
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        entry = self._entries[index]
+        numbers = range(1 + self.lengths[index])
+        frames, drawings = (self._pictures(entry, kind, mode, numbers) for kind, mode in _KINDS)
+        colors = torch.from_numpy(frames).movedim(-1, 1).float() / 255
+        lines = 1 - torch.from_numpy(drawings)[:, None].float() / 255
+        fps = float(entry.about.get("fps") or 12)
+        return Clip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
+
+    def _pictures(self, entry: Entry, kind: str, mode: str, numbers: range) -> np.ndarray:
+        p, pictures = self.protocol, []
+        with entry.shard.open("rb") as file:
+            for number in numbers:
+                picture = pixels(read(file, entry.places[f"{kind}{number:03d}.png"]), mode)
+                if p.height and p.width:
+                    picture = fit(picture, p.height, p.width)
+                if kind == "sketch" and p.binarized:
+                    picture = binarized(picture)
+                pictures.append(picture)
+        return np.stack(pictures)
+
+    def about(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The protocol as a row has it. metrics: {column: what defines it}."""
+        p = self.protocol
+        height, width = next(iter(self.sizes)) if len(self.sizes) == 1 else (None, None)
+        sketch = "+".join(sorted({entry.text("sketches") or "unknown" for entry in self._entries}))
+        return {
+            "name": p.name,
+            "data": self.data,
+            "width": width,
+            "height": height,
+            "frames": p.frames,
+            "clips": p.clips,
+            "reference": "first",
+            "sketch": sketch,
+            "binarized": p.binarized,
+            "metrics": metrics,
+        }
+
+
+_KINDS = (("frame", "RGB"), ("sketch", "L"))
+
+
+def binarized(drawing: np.ndarray) -> np.ndarray:
+    """uint8 (H W), 0 = line => the same with nothing between line and paper"""
+    return cv2.threshold(drawing, round(255 * (1 - LINE)) - 1, 255, cv2.THRESH_BINARY)[1]
+
+
+def clip_seed(seed: int, key: str) -> int:
+    """Of a clip's noise: it depends on no other clip, nor on who paints it."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:7], "big")
+
+
+def _lost(line: str) -> None:
+    raise InputError(f"{line}: a test set must be whole, copy or prepare it again")

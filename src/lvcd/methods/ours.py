@@ -1,0 +1,78 @@
+"""Our model: a folder of train.py, `lvcd export` or `lvcd convert`, sampled in any way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lvcd.errors import InputError
+from lvcd.nn.convert import verify
+from lvcd.nn.fingerprint import fingerprint
+from lvcd.pipeline import LineartVideoPipeline, quiet
+
+from .sampling import Sampling
+
+
+class Ours:
+    """A `Method`. InputError: no model, or one that cannot be sampled so."""
+
+    kind = "ours"
+
+    def __init__(
+        self,
+        model: str | Path | None,
+        sampling: Sampling | None = None,
+        device: str = "cpu",
+        dtype: str = "auto",  # auto = float16 on a GPU, float32 on a CPU
+        name: str | None = None,  # None = the kind, and what of the sampling is not the paper's
+    ):
+        if model is None:
+            raise InputError(f"{self.kind} needs a model: give model=DIR, made by train.py, lvcd export or convert")
+        quiet()
+        verify(Path(model))
+        self.dtype = dtype if dtype != "auto" else "float32" if device == "cpu" else "float16"
+        if self.dtype not in ("float32", "float16", "bfloat16"):
+            raise InputError(f"dtype={dtype}: choose auto, float32, float16 or bfloat16")
+        pipeline = LineartVideoPipeline.from_pretrained(
+            model, torch_dtype=getattr(torch, self.dtype), local_files_only=True
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline, self.sampling = pipeline.to(device), sampling or Sampling()
+        self.scheme = self._scheme()
+        changed = self.sampling.changed()
+        self.name = name or " ".join([self.kind, *([f"[{', '.join(changed)}]"] if changed else [])])
+        self.settings = self._settings()
+
+    def _scheme(self):
+        return self.sampling.scheme(self.pipeline)
+
+    def _settings(self) -> dict[str, Any]:
+        networks = {name: n for name, n in self.pipeline.components.items() if isinstance(n, torch.nn.Module)}
+        config = {name: self.pipeline.config[name] for name in ("window", "reference_attention", "isolation")}
+        weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
+        own = {"kind": self.kind, "weights": weights, **config, "dtype": self.dtype}
+        return {**own, "sampling": self.sampling.settings(self.pipeline)}
+
+    def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        if not self.sampling.prev_sample:
+            return self._clip(reference, reference_sketch, sketches, generator)
+        painted: list[Tensor] = []
+        for part in sketches.split(self.pipeline.config.window):
+            painted.append(self._clip(reference, reference_sketch, part, generator))
+            reference, reference_sketch = painted[-1][-1], part[-1]
+        return torch.cat(painted)
+
+    def _clip(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, generator) -> Tensor:
+        return self.pipeline(
+            reference.cpu(),
+            sketches.cpu(),
+            scheme=self.scheme,
+            generator=generator,
+            reference_sketch=reference_sketch.cpu(),
+            guidance_scale=self.sampling.guidance,
+            output_type="pt",
+        ).frames[0]

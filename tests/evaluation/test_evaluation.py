@@ -1,0 +1,134 @@
+"""eval.py as it is typed: real shards, real metrics, and methods that cost nothing."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lvcd.errors import InputError
+from lvcd.evaluation import Protocol, TestSet, evaluate
+from lvcd.leaderboard import read
+from lvcd.methods import CopyReference
+from lvcd.metrics import PSNR, SegmentAccuracy
+from lvcd.metrics.suite import Suite
+from lvcd.video.files import open_frames
+
+ROOT = Path(__file__).parents[2]
+CARTOONS = ROOT / "data" / "cartoons" / "test_style"
+
+
+def cartoons(**settings) -> TestSet:
+    return TestSet(Protocol(**{"name": "test", "shards": CARTOONS, "frames": 3, **settings}))
+
+
+def suite() -> Suite:
+    return Suite({"PSNR": PSNR(), "SegmentAccuracy": SegmentAccuracy()})
+
+
+class Paints:
+    """A method that is a function of (reference, sketches)."""
+
+    def __init__(self, paint, name: str = "test"):
+        self.name, self.settings, self._paint, self.seeds = name, {"kind": name}, paint, []
+
+    def paint(self, reference, reference_sketch, sketches, seed):
+        self.seeds.append(seed)
+        return self._paint(reference, sketches)
+
+
+def typed(monkeypatch, *words: object) -> int:
+    """eval.py with these words, in this process => exit code."""
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "eval.py"), *map(str, words)])
+    monkeypatch.chdir(ROOT)
+    try:
+        runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_copying_is_scored_as_copying(tmp_path):
+    tests = cartoons()
+    row = evaluate(CopyReference(), tests, suite(), tmp_path)
+    assert read(tmp_path / "leaderboard.jsonl") == [row]
+    clips = list(tests)
+    by_hand = [(c.reference - c.original).square().mean((1, 2, 3)).log10().mul(-10).mean().item() for c in clips]
+    plain = evaluate(CopyReference(), tests, Suite({"PSNR": PSNR(size=None)}), tmp_path)
+    assert [c["scores"]["PSNR"] for c in plain.clips] == pytest.approx(by_hand, abs=1e-4)
+    assert plain.metrics["PSNR"]["value"] == pytest.approx(sum(by_hand) / 4, abs=1e-4)
+    assert row.n == 4 and [c["key"] for c in row.clips] == tests.keys
+
+
+def test_a_row_has_what_a_page_shows(tmp_path):
+    tests = cartoons(clips=1)
+    row = evaluate(CopyReference(), tests, suite(), tmp_path)
+    clip = tests[0]
+    for file, shown in (
+        (tmp_path / row.clips[0]["media"], clip.reference.expand_as(clip.original)),
+        (tmp_path / row.source_media / f"{clip.key}.original.webm", clip.original),
+        (tmp_path / row.source_media / f"{clip.key}.sketch.webm", 1 - clip.sketches.expand(-1, 3, -1, -1)),
+    ):
+        with open_frames(file) as movie:
+            assert len(movie) == 3
+            frame = torch.from_numpy(movie[2]).movedim(-1, 0) / 255
+        assert (frame - shown[2]).abs().mean() < 0.05
+    with open_frames(tmp_path / row.source_media / f"{clip.key}.reference.png") as picture:
+        assert picture[0].tolist() == clip.reference.mul(255).round().byte().movedim(0, -1).tolist()
+    assert set(row.protocol["metrics"]) == {"PSNR", "SegmentAccuracy"}
+    assert row.provenance["seed"] == 0 and row.provenance["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert row.cost["seconds_per_frame"] > 0 and row.cost["memory_GiB"] > 0.05
+
+
+def test_each_clip_has_its_own_seed_whatever_the_others_are(tmp_path):
+    whole, some = (Paints(lambda r, s: r.expand(len(s), -1, -1, -1)) for _ in range(2))
+    evaluate(whole, cartoons(), suite(), tmp_path / "a", seed=1)
+    evaluate(some, cartoons(clips=2), suite(), tmp_path / "b", seed=1)
+    assert some.seeds == [whole.seeds[1], whole.seeds[3]] and len(set(whole.seeds)) == 4
+
+
+@pytest.mark.parametrize(
+    ("paint", "told"),
+    [
+        (lambda r, s: r.expand(len(s) - 1, -1, -1, -1), "gave (2, 3, 72, 128) and not (3, 3, 72, 128)"),
+        (lambda r, s: r.expand(len(s), -1, -1, -1)[..., ::2], "and not (3, 3, 72, 128)"),
+        (lambda r, s: r.expand(len(s), -1, -1, -1) * torch.nan, "not numbers"),
+        (lambda r, s: r.expand(len(s), -1, -1, -1) * 255, "not from 0 to 1"),
+    ],
+)
+def test_frames_that_cannot_be_scored_are_refused(paint, told, tmp_path):
+    with pytest.raises(InputError) as error:
+        evaluate(Paints(paint), cartoons(clips=1), suite(), tmp_path)
+    assert told in str(error.value) and "heldout" in str(error.value)
+    assert not (tmp_path / "leaderboard.jsonl").exists()
+
+
+def test_typed(tmp_path, monkeypatch, capfd):
+    words = ["method=copy_reference", f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2"]
+    assert typed(monkeypatch, *words) == 0
+    (row,) = read(tmp_path / "leaderboard.jsonl")
+    assert row.name == "copy_reference" and "FVD" not in row.metrics  # two frames are too few
+    told = capfd.readouterr()
+    assert f"{row.metrics['PSNR']['value']:.4g}" in told.out
+    assert "painting" in told.err and "metrics" in told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["method=flow_wrap"], "flow_w"),
+        (["protocol=smokes"], "did you mean protocol=smoke?"),
+        (["steps=0"], "steps=0: give a whole number from 1"),
+        ([], "ours needs a model: give model=DIR"),
+        (["model=/nothing"], "/nothing"),
+        (["method=copy_reference", "protocol.data=00"], "is not the test set of smoke"),
+    ],
+)
+def test_bad_input_is_one_line(words, told, tmp_path, monkeypatch, capfd):
+    assert typed(monkeypatch, f"out={tmp_path / 'out'}", *words) == 2
+    error = capfd.readouterr().err
+    assert told in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
