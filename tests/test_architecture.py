@@ -22,6 +22,8 @@ MAY_SEE = {
     "video": {"diffusion"} | BOTTOM,
     "metrics": {"errors", "xdog"},
     "sheets": set(),
+    "pages": set(),
+    "leaderboard": {"loggers", "metrics", "pages", "sheets", "video", "errors"},
     "plan": {"training", "nn", "data", "diffusion"} | BOTTOM,
     "loggers": {"errors"},
     "images": {"data", "video", "errors"},

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-import html
-import re
 import tempfile
-from importlib.resources import files
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+
+from lvcd.pages import escape, template
 
 from . import summary
 from .measure import FLAGS
@@ -71,8 +70,8 @@ class Page:
 
     def write(self, file: IO[bytes], report: Report) -> None:
         """Flagged clips first, then as they lie in the shards."""
-        template = files(__package__).joinpath("page.html").read_text()
-        for part in re.split(r"(<!--[a-z]+-->)", template):
+        assert __package__
+        for part in template(__package__):
             if part == "<!--clips-->":
                 for _, offset, size in sorted(self._places):
                     self._cards.seek(offset)
@@ -123,10 +122,6 @@ def swatches(palette: Any) -> str:
         for color, share in palette
     )
     return f"<div class=palette>{parts}</div>" if parts else ""
-
-
-def escape(words: object) -> str:
-    return html.escape(str(words), quote=True)
 
 
 def _rows(report: Report) -> str:
