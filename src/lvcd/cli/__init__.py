@@ -13,15 +13,17 @@ from collections.abc import Sequence
 
 from lvcd.errors import InputError
 
-from . import cartoons, colorize, convert, encode, export, inspect, plan, prepare
+from . import cartoons, colorize, compare, convert, encode, export, inspect, leaderboard, plan, prepare
 
 # torch, diffusers and transformers take seconds to import: commands import them when they run.
 COMMANDS = {
     "colorize": colorize,
+    "compare": compare,
     "convert": convert,
     "encode": encode,
     "inspect": inspect,
     "export": export,
+    "leaderboard": leaderboard,
     "plan": plan,
     "prepare": prepare,
     "prepare-cartoons": cartoons,

@@ -1,0 +1,161 @@
+"""Two methods under one protocol, clip by clip: which is better, and where they differ most.
+
+Clips differ more from each other than methods do. The difference on each clip takes that out, so it can tell methods
+apart whose own intervals overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lvcd.errors import InputError
+from lvcd.metrics.base import bootstrap
+
+from .row import Row
+from .table import boards, loss, one_line
+
+MOST = 3
+"""Clips named for each metric."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one metric: B minus A; where 1 is best, how much farther from 1 B is than A."""
+
+    column: str
+    higher_is_better: bool | None
+    mean: float
+    """Over clips, each weighing the same."""
+    interval: dict[str, Any] | None
+    """low, high, level: bootstrap over clips; None for one clip."""
+    n: int
+    """Clips that both scored."""
+    clips: list[tuple[str, float, float]]
+    """key, A, B; those that differ most first."""
+
+    @property
+    def better(self) -> str | None:
+        """A, B, or None: undecided, the interval holds 0."""
+        if self.interval is None or self.interval["low"] <= 0 <= self.interval["high"]:
+            return None
+        return "B" if (self.mean > 0) == bool(self.higher_is_better) else "A"
+
+
+def compare(a: Row, b: Row) -> list[Difference]:
+    """Of every metric that scores each clip. InputError: another protocol, other clips, or no clip scored."""
+    _check_protocol(a, b)
+    mine, theirs = ({clip["key"]: clip["scores"] for clip in row.clips} for row in (a, b))
+    _check_clips(a, b, mine, theirs)
+    better = boards([a, b])[0].columns
+    found = []
+    for column in better:
+        scored = [
+            (key, first, second)
+            for key in mine
+            if (first := mine[key].get(column)) is not None and (second := theirs[key].get(column)) is not None
+        ]
+        if scored:
+            found.append(_difference(column, better[column], scored))
+    if not found:
+        raise InputError(f"{a.name} and {b.name} have no scores for single clips: evaluate them with PSNR or such")
+    return found
+
+
+def _difference(column: str, better: bool | None, scored: list[tuple[str, float, float]]) -> Difference:
+    def score(value: float) -> float:
+        return loss(value, None) if better is None else value
+
+    paired = {key: score(second) - score(first) for key, first, second in scored}
+    values = torch.tensor(list(paired.values()), dtype=torch.float64)
+    interval = bootstrap(values, torch.ones_like(values))
+    scored.sort(key=lambda clip: -abs(paired[clip[0]]))
+    return Difference(column, better, values.mean().item(), interval, len(scored), scored)
+
+
+def _check_protocol(a: Row, b: Row) -> None:
+    if a.protocol_key == b.protocol_key:
+        return
+    names = [f"{name}: {one!r} and {two!r}" for name, one, two in _changes(a.protocol, b.protocol)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    raise InputError(
+        f"{a.name} ({a.id}) and {b.name} ({b.id}) were scored under other protocols ({'; '.join(names[:3])}{more}): "
+        "evaluate both under one"
+    )
+
+
+def _changes(a: Any, b: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    """Every value in which two trees differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(a.keys() | b.keys())
+        return [c for key in keys for c in _changes(a.get(key), b.get(key), f"{name}.{key}" if name else key)]
+    return [(name, a, b)] if a != b else []
+
+
+def _check_clips(a: Row, b: Row, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    if not mine or not theirs:
+        row = b if mine else a
+        why = "it is cited" if row.source else "the row has none"
+        raise InputError(f"{row.name} ({row.id}) has no scores of clips ({why}): compare rows that were measured here")
+    for row, keys, others in ((a, mine, theirs), (b, theirs, mine)):
+        missing = [key for key in others if key not in keys]
+        if missing:
+            named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+            raise InputError(f"{row.name} ({row.id}) has no score of clip {named}: evaluate both on the same clips")
+
+
+def find(rows: Iterable[Row], first: str, second: str, protocol: str | None = None) -> tuple[Row, Row]:
+    """Rows by id or by the method's name; of a name, the newest rows that share a protocol.
+
+    protocol: name or key of it, None = the only one in which there are both. InputError: no such row, or several
+    protocols in which there are both.
+    """
+    known = [row for row in rows if protocol in (None, row.protocol["name"], row.protocol_key)]
+    if protocol is not None and not known:
+        raise InputError(f"no row of a protocol {protocol!r}: lvcd leaderboard show lists them")
+    one, two = _named(known, first), _named(known, second)
+    shared = {row.protocol_key for row in one} & {row.protocol_key for row in two}
+    if not shared:
+        return one[-1], two[-1]  # compare says in what they differ
+    if len(shared) > 1:
+        choices = ", ".join(f"{key} ({_last(one, key).protocol['name']})" for key in sorted(shared))
+        raise InputError(f"{first} and {second} share {len(shared)} protocols: choose one by --protocol: {choices}")
+    key = shared.pop()
+    a, b = _last(one, key), _last(two, key)
+    if a.id == b.id:
+        raise InputError(f"{first} and {second} are the same row {a.id}: give two")
+    return a, b
+
+
+def _last(rows: Sequence[Row], key: str) -> Row:
+    return [row for row in rows if row.protocol_key == key][-1]
+
+
+def _named(rows: list[Row], word: str) -> list[Row]:
+    found = [row for row in rows if row.id == word] or [row for row in rows if row.name == word]
+    if not found:
+        names = ", ".join(sorted({row.name for row in rows})[:12])
+        raise InputError(f"no row {word!r}: give the id of a row, or one of {names}" if names else "there are no rows")
+    return found
+
+
+def text(a: Row, b: Row, differences: Sequence[Difference]) -> str:
+    """For a terminal."""
+    lines = [f"A: {a.name} ({a.id})", f"B: {b.name} ({b.id})", f"under {a.protocol['name']} ({a.protocol_key})", ""]
+    width = max(len(d.column) for d in differences)
+    for d in differences:
+        interval = f"[{d.interval['low']:+.4g}, {d.interval['high']:+.4g}]" if d.interval else "no interval, one clip"
+        what = "|B - 1| - |A - 1|" if d.higher_is_better is None else "B - A"
+        verdict = f"{d.better} is better" if d.better else "undecided"
+        lines.append(f"{d.column:{width}}  {what} = {d.mean:+.4g} {interval}, {d.n} clips: {verdict}")
+    lines += ["", "Intervals: 95 %, bootstrap over clips. Clips that differ most, A against B:"]
+    for d in differences:
+        clips = ", ".join(f"{key} ({first:.4g}, {second:.4g})" for key, first, second in d.clips[:MOST])
+        lines.append(f"{d.column:{width}}  {clips}")
+    missing = [column for column in boards([a, b])[0].columns if column not in {d.column for d in differences}]
+    if missing:
+        lines += ["", f"Not compared, without scores of single clips: {', '.join(missing)}"]
+    return "\n".join(map(one_line, lines))
