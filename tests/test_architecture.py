@@ -31,7 +31,7 @@ MAY_SEE = {
     "pipeline": {"diffusion", "images"} | MIDDLE | BOTTOM,
     "training": {"pipeline", "nn", "data", "diffusion", "metrics"} | BOTTOM,
     "methods": {"pipeline", "diffusion", "metrics"} | MIDDLE | BOTTOM,
-    "inspection": {"data", "video", "errors"},
+    "inspection": {"data", "pages", "video", "errors"},
     "callbacks": {"loggers", "sheets", "training", "pipeline", "images", "diffusion", "metrics"} | MIDDLE | BOTTOM,
 }
 """Room -> the rooms below it that it may import. What is not listed is on top (cli, train.py, eval.py, methods ...):
