@@ -33,7 +33,8 @@ def train(config: DictConfig) -> Path | None:
     module = instantiate(config.module, _convert_="all")
     began = begin_from(module, Path(config.init_from)) if config.init_from and not resume else None
     loggers = [instantiate(logger) for logger in config.logger.values()]
-    trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers)
+    callbacks = [instantiate(callback) for callback in config.callbacks.values() if callback]
+    trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers, callbacks=callbacks)
     if began and trainer.is_global_zero:
         print(f"starts with the weights of {began}")
     log_config(loggers, dict(OmegaConf.to_container(config, resolve=True)))  # type: ignore[arg-type]

@@ -22,13 +22,17 @@ SMALL = [
     "trainer.max_steps=3",
     "trainer.val_check_interval=3",
     "trainer.limit_val_batches=1",
-    "scores.clips=0",
+    "callbacks.scores.clips=0",
 ]
 
 
 def composed(config: str, *overrides: str):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose(config, list(overrides))
+
+
+TINY = [f"data.shards={ROOT / 'data/cartoons/train'}", f"data.val_shards={ROOT / 'data/cartoons/val'}",
+        "data.sampling.window=3", "module.networks.settings.window=3"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def vae(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(vae, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("mini")
-    return train(composed("train", "experiment=mini", f"module.networks.vae={vae}", f"run_dir={run}", *SMALL))
+    return train(composed("train", "experiment=mini", f"module.networks.vae={vae}", f"run_dir={run}", *SMALL, *TINY))
 
 
 def test_the_autoencoder_is_scaled_to_unit_variance(vae):

@@ -19,7 +19,7 @@ TINY = [
     "data.width=48",
     "data.workers=0",
     "trainer.limit_val_batches=1",
-    "scores.clips=0",
+    "callbacks.scores.clips=0",
 ]
 
 

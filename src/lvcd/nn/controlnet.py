@@ -45,6 +45,7 @@ class SketchControlNet(LayoutUNet):
         num_attention_heads: int | tuple[int, ...] = (5, 10, 20, 20),
         stem_widths: tuple[int, ...] = (16, 32, 96, 256),  # each but the first halves the size: the VAE's factor
         temporal: bool = True,  # False: its temporal layers are passed by (ablation)
+        norm_groups: int = 32,  # as the U-Net's
     ):
         # The U-Net's constructor, so that the encoder is the U-Net's own; its decoder goes at once. Taken without the
         # decorator, which would mix the U-Net's settings into this class's.
@@ -63,7 +64,7 @@ class SketchControlNet(LayoutUNet):
         )
         self.up_blocks = nn.ModuleList()
         del self.conv_norm_out, self.conv_act, self.conv_out
-        self._obey_layout()
+        self._obey_layout(norm_groups)
 
         self.stem = sketch_stem(tuple(stem_widths), block_out_channels[0])
         skips = [block_out_channels[0]]

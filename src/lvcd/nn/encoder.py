@@ -67,8 +67,10 @@ def zero_branches(module: nn.Module) -> None:
 class LayoutUNet(UNetSpatioTemporalConditionModel):
     """SVD's U-Net whose layers obey the FrameLayout given to each call."""
 
-    def _obey_layout(self) -> None:
+    def _obey_layout(self, norm_groups: int) -> None:
         self._shared = Shared()
+        for norm in [m for m in self.modules() if isinstance(m, nn.GroupNorm)]:
+            norm.num_groups = norm_groups
         layer = 0
         for part in (self.down_blocks, self.mid_block, self.up_blocks):  # the original's order of counting
             layer = obey_layout(part, self._shared, layer)

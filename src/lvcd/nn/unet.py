@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 
 from diffusers import ModelMixin, UNetSpatioTemporalConditionModel  # from_pretrained looks here for ModelMixin
 from torch import Tensor
@@ -15,18 +16,29 @@ from .encoder import Constants, LayoutUNet
 __all__ = ["ColorUNet", "ModelMixin"]
 
 
+def _configured(init: Callable) -> Callable:
+    """Give a constructor the signature of the parent's, off which diffusers reads the configuration's keys, and
+    norm_groups."""
+    signature = inspect.signature(UNetSpatioTemporalConditionModel.__init__)
+    own = inspect.Parameter("norm_groups", inspect.Parameter.KEYWORD_ONLY, default=32)
+    init = functools.wraps(UNetSpatioTemporalConditionModel.__init__)(init)
+    init.__signature__ = signature.replace(parameters=[*signature.parameters.values(), own])  # type: ignore[attr-defined]
+    return init
+
+
 class ColorUNet(LayoutUNet):
     """Stable Video Diffusion's U-Net with reference attention, isolated references and room for a ControlNet.
 
     Configuration and weights are those of diffusers' UNetSpatioTemporalConditionModel. Without layout and residuals
-    it computes what that class does (but for the epsilon of some norms, see encoder.py).
+    it computes what that class does (but for the epsilon of some norms, see encoder.py). Beside its settings there is
+    norm_groups, for narrow widths: in SVD's 32 groups, 64 channels lose most of what a frame's mean color says.
     """
 
-    # diffusers reads the configuration's keys off the signature
-    @functools.wraps(UNetSpatioTemporalConditionModel.__init__)  # type: ignore[misc]
-    def __init__(self, *args, **kwargs):
+    @_configured  # type: ignore[misc]
+    def __init__(self, *args, norm_groups: int = 32, **kwargs):
         super().__init__(*args, **kwargs)
-        self._obey_layout()
+        self.register_to_config(norm_groups=norm_groups)
+        self._obey_layout(norm_groups)
 
     def forward(
         self,
