@@ -31,10 +31,6 @@ def composed(config: str, *overrides: str):
         return compose(config, list(overrides))
 
 
-TINY = [f"data.shards={ROOT / 'data/cartoons/train'}", f"data.val_shards={ROOT / 'data/cartoons/val'}",
-        "data.sampling.window=3", "module.networks.settings.window=3"]  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("vae")
@@ -44,7 +40,7 @@ def vae(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def model(vae, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("mini")
-    return train(composed("train", "experiment=mini", f"module.networks.vae={vae}", f"run_dir={run}", *SMALL, *TINY))
+    return train(composed("train", "experiment=mini", f"module.networks.vae={vae}", f"run_dir={run}", *SMALL))
 
 
 def test_the_autoencoder_is_scaled_to_unit_variance(vae):
