@@ -77,7 +77,8 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     words = [
         "experiment=mini", "logger=wandb", f"run_dir={tmp_path}", "data.height=32", "data.width=48", "data.workers=0",
-        "trainer.max_steps=3", "trainer.val_check_interval=1", "trainer.limit_val_batches=1", "callbacks.scores.clips=2",
+        "trainer.max_steps=3", "trainer.val_check_interval=1", "trainer.limit_val_batches=1",
+        "callbacks.scores.clips=2",
         "module.networks.settings.steps=1", "trainer.log_every_n_steps=1",
     ]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
