@@ -22,6 +22,7 @@ MAY_SEE = {
     "video": {"diffusion"} | BOTTOM,
     "metrics": {"errors", "xdog"},
     "sheets": set(),
+    "weights": set(),
     "pages": set(),
     "leaderboard": {"loggers", "metrics", "pages", "sheets", "video", "errors"},
     "plan": {"training", "nn", "data", "diffusion"} | BOTTOM,

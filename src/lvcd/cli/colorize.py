@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvcd.errors import InputError
+from lvcd.weights import MINI
 
 from .device import HELP as DEVICES
 from .device import usable
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 
 
 HELP = "paint a line-art clip with the colors of a reference frame"
+ABOUT = (
+    "with the model in the box: small, trained on drawn cartoons, for trying things out at about 256x144; "
+    "for film use one of lvcd convert (--model)"
+)
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--sketches", required=True, type=Path, help="folder of images, or a movie, with the line art")
     c.add_argument("--reference", required=True, type=Path, help="the colored frame")
     c.add_argument("--output", required=True, type=Path, help="folder for PNG frames, or a .mp4, .webm or .gif")
-    c.add_argument("--model", required=True, type=Path, help="folder of a model (lvcd convert or train.py made it)")
+    c.add_argument("--model", type=Path, default=MINI,
+                   help="folder of a model that lvcd convert or train.py made (default: the small one in the box)")  # fmt: skip
     own = c.add_mutually_exclusive_group()
     own.add_argument("--reference-sketch", type=Path, help="the reference's line art (default: extracted from it)")
     own.add_argument("--reference-frame", type=int, help="the reference is the colored version of this sketch, from 0")
@@ -86,6 +92,8 @@ def run(a: argparse.Namespace) -> None:
                 print(f"{a.output} is finished already: {len(clip)} frames")
                 return
             pipeline = _load(a)
+            if a.model == MINI:
+                print(ABOUT, file=sys.stderr)
             if a.overlap >= pipeline.config.window:
                 raise InputError(f"--overlap {a.overlap}: this model's window allows 0 to {pipeline.config.window - 1}")
             print(f"colorizing {len(clip)} sketches of {a.sketches} ({size[1]}x{size[0]}, {lines} lines)"
