@@ -16,7 +16,8 @@ from lvcd.data.cartoons import draw
 from lvcd.data.lineart import xdog
 from lvcd.errors import InputError
 from lvcd.metrics import EDMD
-from lvcd.metrics.edmd import by_parabolas, distance_map, edmd_from_lines
+from lvcd.metrics.distance import by_parabolas, distance_map
+from lvcd.metrics.edmd import edmd_from_lines
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 

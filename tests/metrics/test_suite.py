@@ -72,6 +72,18 @@ def test_each_gives_what_it_gives_alone(usual):
     assert each["EDMD"] == pytest.approx(alone["EDMD"].per_clip().tolist(), rel=1e-6)
 
 
+def test_what_two_metrics_look_at_is_looked_at_once(usual, monkeypatch):
+    """Frames and originals through AlexNet, each once; nothing is remembered of them."""
+    preds, target, sketches = (x[:, :9] for x in clips(1))
+    looks, seen = usual._looks, []
+    own = looks.backbone.forward
+    monkeypatch.setattr(looks.backbone, "forward", lambda frames: seen.append(len(frames)) or own(frames))
+    names = ("FrechetDistance[shift-tolerant-alex]", "ShiftTolerantLPIPS")
+    suite = Suite({name: usual.metrics[name] for name in names}, looks)
+    suite.update(preds, target, sketches, torch.tensor([7]))
+    assert seen == [9, 9] and not looks._seen
+
+
 def test_what_has_no_value_says_why():
     suite = Suite({"TC": TC(size=None), "PSNR": PSNR(size=None), "SSIM": SSIM(size=None)})
     preds, target, sketches = (x[:, :1].repeat(1, 3, 1, 1, 1) for x in clips(2))

@@ -17,6 +17,8 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from lvcd.errors import InputError
 
+from .inputs import Filter
+
 LEVEL = 0.95
 """Share of repetitions with other clips in which an interval is meant to hold the mean value."""
 
@@ -46,11 +48,18 @@ class Reported(Metric):
 
     is_differentiable = False
     full_state_update = False
+    size: int | None = None
+    filter: Filter = "bilinear_antialias"
 
     @property
     def name(self) -> str:
         """Its column on a board."""
         return type(self).__name__
+
+    @property
+    def sees(self) -> tuple[int | None, Filter]:
+        """How it resizes frames before all else."""
+        return self.size, self.filter
 
     def settings(self) -> dict[str, Any]:
         """All that changes the value, beside the frames: plain values that JSON can hold."""

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,13 +18,12 @@ from torch import Tensor
 from lvcd.errors import InputError
 
 from .base import ClipMean, Extractor
-from .inputs import Filter, check_resize, frames_of, in_chunks, resized
+from .distance import distance_map, distances
+from .inputs import Array, Filter, check_resize, frames_of, in_chunks, in_threads, resized
 from .lines import XDoGLines
 
 CHUNK = 16
 """Frames that lines are drawn from at once."""
-PARABOLAS = 2**26
-"""Numbers that a distance map on a GPU holds at once: 256 MiB."""
 When = Literal["resized", "full"]
 """Whether lines are drawn from the resized frames, or from the whole frames and resized then."""
 
@@ -49,46 +47,22 @@ def edmd_from_lines(pred_lines: Tensor, lines: Tensor) -> Tensor:
         raise InputError(
             f"pred_lines are {tuple(pred_lines.shape)}, lines {tuple(lines.shape)}: give as many of the same size"
         )
-    pred, own = (distance_map(mask.bool().flatten(0, 2)) for mask in (pred_lines, lines))  # (b t 1 H W) => (n H W)
-    return (pred - own).square().mean((1, 2)).sqrt().unflatten(0, lines.shape[:2])
+    pred, own = (mask.bool().flatten(0, 2) for mask in (pred_lines, lines))  # (b t 1 H W) => (n H W)
+    if lines.device.type == "cpu":
+        found = torch.tensor(in_threads(_difference, [*torch.stack([pred, own], 1).numpy()]), dtype=torch.float64)
+    else:
+        found = (distance_map(pred) - distance_map(own)).square().mean((1, 2)).sqrt()
+    return found.unflatten(0, lines.shape[:2])
 
 
-def distance_map(lines: Tensor) -> Tensor:
-    """Distance from each pixel to the nearest line pixel, in px: (n H W) bool -> (n H W) float64.
-
-    Exact on every device, for frames up to 2,896 px a side. Without a line all is as far as the diagonal is long.
-    """
-    # The squares are whole numbers, so rounding them takes away what float32 lost. OpenCV was once seen to lose more
-    # than a half, 1.3e-6 of the square, at 885 px: it is asked only where that much is less than 0.35.
-    small = lines.shape[1] ** 2 + lines.shape[2] ** 2 <= 2**18
-    fast = small and lines.device.type == "cpu"
-    squares = (_by_opencv(lines).double().square() if fast else by_parabolas(lines)).round()
-    blank = ~lines.flatten(1).any(1)
-    squares[blank] = lines.shape[1] ** 2 + lines.shape[2] ** 2
-    return squares.double().sqrt()
-
-
-def _by_opencv(lines: Tensor) -> Tensor:
-    """(n H W) bool on the CPU -> distances (n H W) float32; anything in frames without a line."""
-    paper = (~lines).numpy().astype(np.uint8)
-    maps = [cv2.distanceTransform(frame, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for frame in paper]
-    return torch.from_numpy(np.stack(maps))
-
-
-def by_parabolas(lines: Tensor) -> Tensor:
-    """(n H W) bool on any device -> squared distances (n H W) float32; infinite in frames without a line.
-
-    Within each column first; then the lowest of the parabolas that the columns of a row put over it.
-    """
-    n, H, W = lines.shape
-    y, x = (torch.arange(size, device=lines.device, dtype=torch.float32) for size in (H, W))
-    row = y[:, None].expand(n, H, W)
-    above = row.where(lines, -math.inf).cummax(1).values
-    below = row.where(lines, math.inf).flip(1).cummin(1).values.flip(1)
-    column = torch.minimum(row - above, below - row).square().flatten(0, 1)  # (n H W) => (rows W)
-    apart = (x[:, None] - x).square()
-    parts = column.split(max(1, PARABOLAS // W**2))
-    return torch.cat([(part[:, None] + apart).amin(-1) for part in parts]).view(n, H, W)
+def _difference(pairs: list[Array]) -> list[float]:
+    """Masks on the CPU, each (2 H W) bool -> root mean square difference of the two maps, of each. In float64, a frame
+    at a time."""
+    found = []
+    for pred, own in pairs:
+        apart = distances(pred) - distances(own)
+        found.append(math.sqrt(np.vdot(apart, apart) / apart.size))
+    return found
 
 
 def sketches_of(sketches: Tensor, frames: Tensor) -> Tensor:
@@ -161,12 +135,16 @@ class EDMD(ClipMean):
     def _draw(self, frames: Tensor) -> Tensor:
         """(b t 3 h w) -> (b t 1 h w)"""
         flat = frames.flatten(0, 1)
-        drawn = in_chunks(self.extractor.on(frames.device), flat, CHUNK).float()
+        drawn = in_chunks(self.extractor.on(frames.device), CHUNK, flat).float()
         if drawn.shape != (len(flat), 1, *flat.shape[2:]):
             raise InputError(
                 f"{self.extractor.name} makes {tuple(drawn.shape)} of {tuple(flat.shape)}: it is to return (n 1 H W)"
             )
         return drawn.unflatten(0, frames.shape[:2])
+
+    @property
+    def sees(self) -> tuple[int | None, Filter]:
+        return None if self.lines == "full" else self.size, self.filter
 
     def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
         self.update(preds, sketches)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lvcd.errors import InputError
 
 from . import weights
+from .inputs import Array, in_threads, levels
 
 Flow = Callable[[Tensor, Tensor], Tensor]
 
@@ -48,18 +49,19 @@ class DIS:
     name, sha256 = "DIS", None
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        flows = [
-            np.zeros((*a.shape, 2), np.float32) if np.array_equal(a, b) else search.calc(a, b, None)  # type: ignore[call-overload]
-            for a, b in zip(_luminance(first), _luminance(second))
-        ]
+        flows = in_threads(_search, [*zip(first.float().cpu().numpy(), second.float().cpu().numpy())])
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(first.device)
 
 
-def _luminance(frames: Tensor) -> list[np.ndarray]:
-    """(n 3 H W) in [0, 1] -> n arrays (H W) uint8"""
-    bytes_ = (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in bytes_]
+def _search(pairs: list[tuple[Array, Array]]) -> list[Array]:
+    """Pairs of frames (3 H W) -> flows (H W 2), by one search, which keeps its memory for the next pair."""
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flows = []
+    for pair in pairs:
+        first, second = (cv2.cvtColor(levels(frame), cv2.COLOR_RGB2GRAY) for frame in pair)
+        still = np.array_equal(first, second)
+        flows.append(np.zeros((*first.shape, 2), np.float32) if still else search.calc(first, second, None))  # type: ignore[call-overload]
+    return flows
 
 
 class RAFT(nn.Module):

@@ -17,8 +17,8 @@ from lvcd.errors import InputError
 from .base import LEVEL, Extractor, Reported
 from .inputs import Filter, check_resize, frames_of, in_chunks, resized
 
-CHUNK = 32
-"""Frames that go through a network at once."""
+CHUNK = 16
+"""Frames that go through a network at once; as many as in lpips.py, so that what one has seen is known to the other."""
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class FrechetDistance(Reported):
     def _features(self, frames: Tensor) -> Tensor:
         """(b t 3 H W) -> (b s d), s samples of each clip."""
         flat = frames.flatten(0, 1)
-        features = in_chunks(self.extractor.on(frames.device), flat, CHUNK)
+        features = in_chunks(self.extractor.on(frames.device), CHUNK, flat)
         if features.ndim != 2 or len(features) != len(flat):
             raise InputError(
                 f"{self.extractor.name} turned {len(flat)} {self.WHAT} into {tuple(features.shape)}: "
@@ -148,7 +148,8 @@ class FrechetDistance(Reported):
         """Passes over the originals that `forget_generated` has kept."""
         new = torch.tensor([i not in self._kept for i in index.tolist()], device=target.device)
         if bool(new.any()):
-            self.update(target[new], real=True, index=index[new.to(index.device)])
+            some = not bool(new.all())
+            self.update(target[new] if some else target, True, index[new.to(index.device)] if some else index)
         self._fed.update(index.tolist())
         self.update(preds, real=False, index=index)
 

@@ -60,4 +60,4 @@ class FVD(FrechetDistance):
     def _features(self, frames: Tensor) -> Tensor:
         parts = [frames[:, window] for window in windows(frames.shape[1], self.length, self.stride)]
         extract = self.extractor.on(frames.device)
-        return torch.stack([in_chunks(extract, part, CHUNK) for part in parts], 1)  # (b windows d)
+        return torch.stack([in_chunks(extract, CHUNK, part) for part in parts], 1)  # (b windows d)

@@ -5,13 +5,21 @@ letters: b clips, t frames, n frames of all clips, H W pixels
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, TypeVar, get_args
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lvcd.errors import InputError
+
+Array = np.ndarray[Any, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 
 Filter = Literal["bilinear_antialias", "bicubic_antialias", "bilinear", "area", "nearest"]
 """How frames are resized. The first two weigh all pixels that a new one covers, as PIL does, the third only four."""
@@ -36,7 +44,7 @@ def frames_of(what: str, frames: Tensor) -> Tensor:
         if not bool(frames.isfinite().all()):
             raise InputError(f"{what}: some pixels are not numbers (NaN or infinite): look at what made these frames")
         raise InputError(f"{what}: frames are in [0, 1], these reach from {low:.4g} to {high:.4g}: rescale them")
-    return frames.clamp(0, 1)
+    return frames if low >= 0 and high <= 1 else frames.clamp(0, 1)
 
 
 def pairs_of(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,8 +75,26 @@ def resized(frames: Tensor, size: int | None, filter: Filter) -> Tensor:
     return flat.clamp(0, 1).unflatten(0, frames.shape[:2])  # bicubic overshoots
 
 
-def in_chunks(extract, inputs: Tensor, chunk: int) -> Tensor:
-    """extract over `chunk` rows at a time: without gradients, the mixed precision of a training run, and TF32."""
+def in_chunks(extract: Callable[..., Tensor], chunk: int, *inputs: Tensor) -> Tensor:
+    """extract over `chunk` rows at a time of each of the inputs: without gradients, the mixed precision of a training
+    run, and TF32."""
     exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
-    with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False), exact:
-        return torch.cat([extract(part) for part in inputs.split(chunk)])
+    with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False), exact:
+        return torch.cat([extract(*parts) for parts in zip(*(x.split(chunk) for x in inputs))])
+
+
+def levels(frame: Array) -> Array:
+    """(3 H W) float32 in [0, 1] -> (H W 3) uint8"""
+    return np.asarray(cv2.convertScaleAbs(cv2.merge([*frame]), alpha=255))
+
+
+def in_threads(work: Callable[[list[T]], list[R]], items: list[T]) -> list[R]:
+    """work(items), for work of OpenCV and numpy that minds no other item: cut into a stretch for each of torch's
+    threads, which run at once."""
+    threads = min(torch.get_num_threads(), len(items))
+    if threads < 2:
+        return work(items)
+    cuts = [len(items) * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(work, [items[a:b] for a, b in zip(cuts, cuts[1:])])
+        return [result for part in parts for result in part]

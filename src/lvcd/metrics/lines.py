@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lvcd.xdog import draw_lines, xdog
+
+from .inputs import Array, in_threads, levels
 
 
 class XDoGLines:
@@ -25,9 +28,11 @@ class XDoGLines:
         self.settings: dict[str, Any] = {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def __call__(self, frames: Tensor) -> Tensor:
-        levels = (frames * 255).round()
         if frames.device.type != "cpu":
-            return xdog(levels / 127.5 - 1)
-        bytes_ = levels.byte().permute(0, 2, 3, 1).contiguous().numpy()
-        paper = torch.stack([torch.from_numpy(draw_lines(frame, **self.settings)) for frame in bytes_])
-        return 1 - paper[:, None].float() / 255
+            return xdog((frames * 255).round() / 127.5 - 1)
+        drawn: list[Array] = in_threads(self._draw, [*frames.float().numpy()])
+        return torch.from_numpy(np.stack(drawn))[:, None]
+
+    def _draw(self, frames: list[Array]) -> list[Array]:
+        """Each (3 H W) -> lines (H W)"""
+        return [1 - draw_lines(levels(frame), **self.settings).astype(np.float32) / 255 for frame in frames]

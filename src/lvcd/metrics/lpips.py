@@ -16,8 +16,8 @@ from lvcd.errors import InputError
 from . import weights
 from .backbones import (
     TORCHVISION,
-    Backbone,
     Net,
+    PooledFeatures,
     check_net,
     shift_tolerant_backbone,
     shift_tolerant_state,
@@ -56,16 +56,26 @@ def _unit(x: Tensor) -> Tensor:
 
 
 class _Pair(nn.Module):
-    """Frames and their originals beside each other (n 2 3 H W) in [0, 1] -> distances (n)."""
+    """Frames and their originals, both (n 3 H W) in [0, 1] -> distances (n)."""
 
-    def __init__(self, backbone: Backbone, heads: list[Tensor], name: str, sha256: str):
+    def __init__(self, backbone: nn.Module, heads: list[Tensor], name: str, sha256: str):
         super().__init__()
         self.backbone, self.name, self.sha256 = backbone, name, sha256
         self.heads = nn.ParameterList(nn.Parameter(head.flatten(), requires_grad=False) for head in heads)
 
-    def forward(self, pairs: Tensor) -> Tensor:
-        preds, target = (self.backbone(pairs[:, i]) for i in (0, 1))
-        return perceptual_distance(preds, target, list(self.heads))
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        return perceptual_distance(self.backbone(preds), self.backbone(target), list(self.heads))
+
+
+class _Look(nn.Module):
+    """The backbone of pooled features, which then know what it saw."""
+
+    def __init__(self, features: PooledFeatures):
+        super().__init__()
+        self.features = features
+
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        return self.features.look(frames)
 
 
 class _Perceptual(ClipMean):
@@ -80,8 +90,8 @@ class _Perceptual(ClipMean):
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Generated and original frames, both (b t 3 H W) in [0, 1]."""
         preds, target = (resized(x, self.size, self.filter) for x in pairs_of(preds, target))
-        pairs = torch.stack([preds, target], 2).flatten(0, 1)  # (b t 2 3 H W) => (n 2 3 H W)
-        distance = in_chunks(self.extractor.on(preds.device), pairs, CHUNK)
+        flat = (x.flatten(0, 1) for x in (preds, target))  # (b t 3 H W) => (n 3 H W)
+        distance = in_chunks(self.extractor.on(preds.device), CHUNK, *flat)
         self.add(distance.double().unflatten(0, preds.shape[:2]).mean(1), preds.shape[1])
 
     def settings(self) -> dict[str, Any]:
@@ -142,9 +152,17 @@ class ShiftTolerantLPIPS(_Perceptual):
     tensor(0., dtype=torch.float64)
     """
 
-    def __init__(self, net: Net = "alex", size: int | None = 256, filter: Filter = "bilinear_antialias", **kwargs: Any):
+    def __init__(
+        self,
+        net: Net = "alex",
+        size: int | None = 256,
+        filter: Filter = "bilinear_antialias",
+        looks: PooledFeatures | None = None,  # of the same net, to be spared looking at the same frames again
+        **kwargs: Any,
+    ):
         check_net(net)
         state, sha256 = shift_tolerant_state(net)
         heads = [state[f"lin{i}.model.1.weight"] for i in range(5)]
-        pair = _Pair(shift_tolerant_backbone(state, net), heads, f"shift-tolerant-{net}", sha256)
+        backbone = _Look(looks) if looks else shift_tolerant_backbone(state, net)
+        pair = _Pair(backbone, heads, f"shift-tolerant-{net}", sha256)
         super().__init__(pair, size, filter, **kwargs)

@@ -121,20 +121,20 @@ class SSIM(ClipMean):
                 f"SSIM's window is {WINDOW} px wide, these frames are {tuple(preds.shape[-2:])}: "
                 "give larger ones, or a size"
             )
-        pairs = torch.stack([preds, target], 2).flatten(0, 1)  # (b t 2 3 H W) => (n 2 3 H W)
-        self.add(in_chunks(similarity, pairs, CHUNK).unflatten(0, preds.shape[:2]).mean(1), preds.shape[1])
+        flat = (x.flatten(0, 1) for x in (preds, target))  # (b t 3 H W) => (n 3 H W)
+        self.add(in_chunks(similarity, CHUNK, *flat).unflatten(0, preds.shape[:2]).mean(1), preds.shape[1])
 
     def settings(self) -> dict[str, Any]:
         return {"size": self.size, "filter": self.filter}
 
 
-def similarity(pairs: Tensor) -> Tensor:
-    """SSIM of generated frames and the original ones beside them (n 2 3 H W) in [0, 1] -> (n) float64.
+def similarity(preds: Tensor, target: Tensor) -> Tensor:
+    """SSIM of generated and original frames, both (n 3 H W) in [0, 1] -> (n) float64.
 
     Frames are mirrored beyond their edges. Both passes of the blur are matrix products: in float64 they take a
     tenth of the time of the convolution in torchmetrics, whose value this is.
     """
-    x, y = pairs.double().unbind(1)
+    x, y = preds.double(), target.double()
     H, W = x.shape[-2:]
     moments = torch.stack([x, y, x * x, y * y, x * y])
     x, y, xx, yy, xy = _blur(H, x.device) @ moments @ _blur(W, x.device).T

@@ -16,10 +16,8 @@ from lvcd.errors import InputError
 
 from .base import ClipMean
 from .edmd import sketches_of
-from .inputs import pairs_of
+from .inputs import Array, pairs_of
 from .pixels import ROUNDING, VISIBLE, moving_pixels
-
-Array = np.ndarray[Any, Any]
 
 
 def regions_between_lines(lines: Array) -> Array:

@@ -24,6 +24,7 @@ from .flow import RAFT
 from .frechet import FrechetDistance
 from .fvd import FVD
 from .i3d import MIN_FRAMES
+from .inputs import pairs_of, resized
 from .lpips import LPIPS, ShiftTolerantLPIPS
 from .pixels import PSNR, SSIM
 from .segments import SegmentAccuracy
@@ -40,18 +41,26 @@ class Suite:
     20.0
     """
 
-    def __init__(self, metrics: Mapping[str, Reported]):
-        self.metrics = dict(metrics)
+    def __init__(self, metrics: Mapping[str, Reported], looks: PooledFeatures | None = None):
+        """looks: a network through which more than one of them looks"""
+        self.metrics, self._looks = dict(metrics), looks
         self.seconds = dict.fromkeys(self.metrics, 0.0)
         """What each has taken so far, its report too."""
 
     def update(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
         """Generated and original frames (b t 3 H W), sketches (b t 1 H W), line = 1, all in [0, 1], no reference among
         them; index (b) long: the clips' numbers in the test set. InputError: what one of the metrics cannot take."""
-        for column, metric in self.metrics.items():
+        preds, target = pairs_of(preds, target)
+        seen: dict[tuple, tuple[Tensor, Tensor]] = {}  # once for all that resize alike
+        first = sorted(self.metrics.items(), key=lambda told: not isinstance(told[1], ShiftTolerantLPIPS))
+        for column, metric in first:  # whose looks serve others
             started = time.perf_counter()
-            metric.feed(preds, target, sketches, index)
+            if metric.sees not in seen:
+                seen[metric.sees] = resized(preds, *metric.sees), resized(target, *metric.sees)
+            metric.feed(*seen[metric.sees], sketches, index)
             self.seconds[column] += time.perf_counter() - started
+        if self._looks is not None:
+            self._looks.forget()
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """Of each column what `Reported.report` says, and higher_is_better: true, false, or None, nearest to 1.
@@ -102,10 +111,11 @@ def paper(
 
     The replacements have names of their own, so that they never stand in the column of what they replace.
     """
+    looks = PooledFeatures() if not inception or not backbone else None
     metrics: list[Reported] = [
-        FID(inception, size) if inception else FrechetDistance(PooledFeatures(), size),
+        FrechetDistance(looks, size) if looks and not inception else FID(inception, size),
         *([] if frames is not None and frames < MIN_FRAMES else [FVD(size=size)]),
-        LPIPS(weights=backbone, size=size) if backbone else ShiftTolerantLPIPS(size=size),
+        LPIPS(weights=backbone, size=size) if backbone else ShiftTolerantLPIPS(size=size, looks=looks),
         PSNR(size=size),
         PSNR(moving=True, size=size),
         SSIM(size),
@@ -114,7 +124,7 @@ def paper(
         SegmentAccuracy(),
         SegmentAccuracy(moving=True),
     ]
-    return Suite({metric.name: metric for metric in metrics})
+    return Suite({metric.name: metric for metric in metrics}, looks)
 
 
 def offline(

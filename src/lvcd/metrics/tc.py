@@ -24,13 +24,29 @@ Over = Literal["mean_of_ratios", "ratio_of_sums"]
 """How the pairs of a clip become one number."""
 
 
-def relative_change(earlier: Tensor, later: Tensor, flow: Tensor) -> Tensor:
-    """norm2(warp(earlier) - later) / norm2(later): frames (n 3 H W), flow (n 2 H W) from later back -> (n) float64.
+def relative_changes(earlier: Tensor, later: Tensor, flow: Tensor) -> Tensor:
+    """norm2(warp(earlier) - later) / norm2(later) of v videos beside each other: frames (n v 3 H W), one flow for all
+    (n 2 H W) from later back -> (n v) float64.
 
     0 where nothing changes, be it black; infinite where something turns black.
     """
-    error, size = (x.double().square().flatten(1).sum(1).sqrt() for x in (warp(earlier, flow) - later, later))
+    warped = warp(earlier.flatten(1, 2), flow).view_as(later)  # (n v 3 H W) => (n 3v H W)
+    error, size = _norm(warped.sub_(later)), _norm(later)
     return torch.where(error > 0, error / size, 0.0)
+
+
+def _norm(x: Tensor) -> Tensor:
+    """(n v 3 H W) -> (n v) float64: squares in float32, which are summed along a row there and then in float64."""
+    return x.square().sum(-1).double().sum((2, 3)).sqrt()
+
+
+def _equal(target: Tensor, original: Tensor) -> Tensor:
+    """Pairs of equal frames (b p): a warp rounds where nothing moves, so their change (b p) may not be quite 0."""
+    near = original < 1e-3
+    equal = torch.zeros_like(near)
+    for clip, pair in near.nonzero().tolist():
+        equal[clip, pair] = torch.equal(target[clip, pair], target[clip, pair + 1])
+    return equal
 
 
 class TC(ClipMean):
@@ -76,18 +92,21 @@ class TC(ClipMean):
         b, t = preds.shape[:2]
         if t < 2:
             raise InputError("TC compares neighboring frames, and these clips have one: give clips of 2 frames or more")
-        earlier, later = (x.flatten(0, 1) for x in (target[:, :-1], target[:, 1:]))  # (b p 3 H W) => (n 3 H W)
-        flow = in_chunks(self._flow, torch.stack([later, earlier], 1), CHUNK)
-        original = relative_change(earlier, later, flow).view(b, t - 1)
-        generated = relative_change(preds[:, :-1].flatten(0, 1), preds[:, 1:].flatten(0, 1), flow).view(b, t - 1)
-        still = (original <= self.still) | (earlier == later).flatten(1).all(1).view(b, t - 1)
+        # (b t 3 H W) => (b t 2 3 H W): generated beside original; => (n 2 3 H W)
+        both = torch.stack([preds, target], 2)
+        earlier, later = both[:, :-1].flatten(0, 1), both[:, 1:].flatten(0, 1)
+        changes = in_chunks(self._changes, CHUNK, earlier, later).unflatten(0, (b, t - 1))
+        generated, original = changes.unbind(2)
+        still = (original <= self.still) | _equal(target, original)
         black = ~still & ~(original.isfinite() & generated.isfinite())
         self.skipped += torch.stack([still.sum(), black.sum()])
         self._add(generated, original, ~still & ~black)
 
-    def _flow(self, pairs: Tensor) -> Tensor:
-        """(n 2 3 H W) -> (n 2 H W)"""
-        return self.extractor.on(pairs.device)(pairs[:, 0], pairs[:, 1])
+    def _changes(self, earlier: Tensor, later: Tensor) -> Tensor:
+        """Both (n 2 3 H W) -> (n 2)"""
+        flow = self.extractor.on(later.device)(later[:, 1], earlier[:, 1])
+        together = 1 if later.device.type == "cpu" else CHUNK  # one pair fits into a core's own memory
+        return in_chunks(relative_changes, together, earlier, later, flow)
 
     def _add(self, generated: Tensor, original: Tensor, kept: Tensor) -> None:
         """Changes, and whether they count, all (b p)."""
