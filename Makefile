@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint bench
+.PHONY: setup demo test lint bench browser
 setup: .venv/ready
 
 .venv/ready: setup.cfg constraints.txt
@@ -21,8 +21,14 @@ demo: setup
 	$(PY) eval.py -m method=ours,copy_reference model=outputs/demo/train/model out=outputs/demo/eval
 	$(PY) -m lvcd.demo outputs/demo/train/model outputs/demo
 
-test: setup
+test: setup browser
 	$(PY) -m pytest -n 2 --dist loadfile
+
+# CI gets a browser for the tests of pages; elsewhere they are skipped where there is none
+browser:
+	@command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || [ -z "$$CI" ] || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium-headless-shell; } \
+	  >/dev/null 2>&1 || echo "make: no browser could be installed: the tests of pages are skipped" >&2
 
 lint: setup
 	.venv/bin/ruff check .

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ class Browser:
     its content security policy complained of."""
 
     def __init__(self, profile: Path, width: int = 1280, height: int = 900):
-        down, up = os.pipe(), os.pipe()
-        words = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run",
-                 "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
-        leading = ["sh", "-c", f'exec "$@" 3<&{down[0]} 4>&{up[1]}', "sh", *words]  # the browser's end of the pipe
-        self.process = subprocess.Popen(leading, pass_fds=(down[0], up[1]), stderr=subprocess.DEVNULL)
+        down, up = ([fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2))
+        words = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe",
+                 "--no-first-run", "--autoplay-policy=no-user-gesture-required",
+                 f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
+        ends = [(os.POSIX_SPAWN_DUP2, down[0], 3), (os.POSIX_SPAWN_DUP2, up[1], 4)]  # where it looks for the pipe
+        quiet = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
+        self.process = os.posix_spawn(words[0], words, os.environ, file_actions=ends + quiet)
         os.close(down[0])
         os.close(up[1])
         self._to, self._from = os.fdopen(down[1], "wb", 0), os.fdopen(up[0], "rb", 0)
@@ -45,8 +48,8 @@ class Browser:
     def __exit__(self, *error: object) -> None:
         self._to.close()
         self._from.close()
-        self.process.kill()
-        self.process.wait()
+        os.kill(self.process, signal.SIGKILL)
+        os.waitpid(self.process, 0)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1

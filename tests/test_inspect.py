@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from browser import BROWSER, needs_browser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -367,10 +368,8 @@ def test_a_name_that_leaves_the_folder(made, capsys):
 
 # -------------------------------------------------------------------------------------------------------------- browser
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser"))), None)
 
-
-@pytest.mark.skipif(not BROWSER, reason="no browser: install Debian's chromium-headless-shell or chromium")
+@needs_browser
 @pytest.mark.parametrize(
     ("view", "order", "hidden"),
     [

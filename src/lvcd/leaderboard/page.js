@@ -45,7 +45,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 class Player {
   constructor(place) {
     this.button = make("button", { type: "button", onclick: () => this.playing ? this.pause() : this.play() });
-    this.range = make("input", { type: "range", min: 0, step: 1, oninput: () => { this.pause(); this.seek(Number(this.range.value)); } });
+    this.range = make("input", { type: "range", min: 0, step: 1, oninput: () => this.pause(Number(this.range.value)) });
     this.range.setAttribute("aria-label", "frame");
     this.told = make("output");
     this.speed = make("select", { onchange: () => this.setSpeed() },
@@ -73,10 +73,10 @@ class Player {
   play() { this.playing = true; this.label(); this.start(); requestAnimationFrame(() => this.follow()); }
   start() { for (const movie of this.movies) movie.play().catch(() => {}); }
 
-  pause() {
+  pause(frame = this.now()) {
     this.playing = false;
     for (const movie of this.movies) movie.pause();
-    if (this.movies.length) this.seek(this.now());
+    this.seek(frame);
     this.label();
   }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lvcd.errors import InputError
 from lvcd.pages import escape, template
-from lvcd.video.disk import atomic
+from lvcd.video.disk import atomic, writing
 
 from .media import Clips, keys, main_metric
 from .row import Row
@@ -43,7 +43,8 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
     }
     if out.is_dir():
         raise InputError(f"{out} is a folder: name a file, like {out / 'board.html'}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     with atomic(out) as temp, temp.open("w", encoding="utf-8") as file:
         file.writelines(parts.get(part, part) for part in template("lvcd.leaderboard"))
     size = out.stat().st_size / 1e6
