@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 HELP = "show evaluations, each under its protocol: as a table, or as a page with the clips"
-FILE = Path("leaderboard.jsonl")
+FILE = Path("outputs/eval/leaderboard.jsonl")
+"""Where eval.py writes it."""
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
