@@ -31,7 +31,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--reference", required=True, type=Path, help="the colored frame")
     c.add_argument("--output", required=True, type=Path, help="folder for PNG frames, or a .mp4, .webm or .gif")
     c.add_argument("--model", type=Path, default=MINI,
-                   help="folder of a model that lvcd convert or train.py made (default: the small one in the box)")  # fmt: skip
+                   help="folder that lvcd convert or train.py made (default: the model in the box)")  # fmt: skip
     own = c.add_mutually_exclusive_group()
     own.add_argument("--reference-sketch", type=Path, help="the reference's line art (default: extracted from it)")
     own.add_argument("--reference-frame", type=int, help="the reference is the colored version of this sketch, from 0")
