@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from diffusers import AutoencoderKLTemporalDecoder, ModelMixin  # from_pretrained looks here for ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.resnet import TemporalResnetBlock
 from torch import nn
 
+from .conv import TemporalConv3d
 from .encoder import zero_branches
 
 __all__ = ["ColorVAE", "ModelMixin"]
@@ -41,6 +43,9 @@ class ColorVAE(AutoencoderKLTemporalDecoder):
             layers_per_block=layers_per_block,
             latent_channels=latent_channels,
         )
+        for block in [m for m in self.modules() if isinstance(m, TemporalResnetBlock)]:
+            block.conv1, block.conv2 = TemporalConv3d(block.conv1), TemporalConv3d(block.conv2)
+        self.decoder.time_conv_out = TemporalConv3d(self.decoder.time_conv_out)
         zero_branches(self)
         for module in self.modules():
             if isinstance(module, nn.GroupNorm):
