@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import struct
-import time
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +17,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from PIL import Image
 from test_color import clips, toy
 from torchmetrics.functional.image import peak_signal_noise_ratio
+from wandb_file import config, history, whole
 
 from lvcd.callbacks import Ema, GradientNorm, ProgressLine, Samples, SigmaLoss, Speed
 from lvcd.errors import InputError
@@ -79,49 +78,6 @@ def everything(run: Path, norms: Norms) -> list:
     ]
 
 
-# --- W&B's own file ---------------------------------------------------------------------------------------------------
-
-
-def records(file: Path) -> list:
-    """A .wandb file is a log of LevelDB: blocks of 32 KiB, in them parts of CRC (4), length (2), kind (1) and data;
-    kinds: 1 whole, 2 first, 3 middle, 4 last. The first block starts with 7 bytes of W&B's own."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, at, found, parts = file.read_bytes(), 7, [], b""
-    assert data[:4] == b":W&B"
-    while at + 7 <= len(data):
-        room = 32768 - at % 32768
-        if room < 7:
-            at += room
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, at)
-        parts = (b"" if kind in (1, 2) else parts) + data[at + 7 : at + 7 + length]
-        if kind in (1, 4):
-            found.append(Record.FromString(parts))
-        at += 7 + length
-    return found
-
-
-def history(run: list) -> list[dict]:
-    items = [r.history.item for r in run if r.WhichOneof("record_type") == "history"]
-    return [tree(row) for row in items]
-
-
-def tree(items) -> dict:
-    found: dict = {}
-    for item in items:
-        *above, last = item.nested_key or [item.key]
-        place = found
-        for name in above:
-            place = place.setdefault(name, {})
-        place[last] = json.loads(item.value_json)  # ValueError: an item of another kind, of a later wandb
-    return found
-
-
-def config(run: list) -> dict:
-    return tree(u for r in run for u in (*r.config.update, *r.run.config.update))
-
-
 class Told(NamedTuple):
     run: Path
     files: list[Path]
@@ -146,17 +102,6 @@ def told(tmp_path_factory) -> Told:
     printed.seek(0)
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda f: f.stat().st_ctime_ns)
     return Told(run, files, [whole(f) for f in files], printed.read(), norms.seen)
-
-
-def whole(file: Path) -> list:
-    """The records, when the process that writes them has written the last."""
-    deadline = time.monotonic() + 20
-    while True:
-        found = records(file)
-        if any(r.WhichOneof("record_type") == "exit" for r in found):
-            return found
-        assert time.monotonic() < deadline, f"{file} never ends: {[r.WhichOneof('record_type') for r in found]}"
-        time.sleep(0.1)
 
 
 def rows(run: Path, version: int) -> list[dict[str, float]]:

@@ -1,18 +1,16 @@
-"""Clips for a page: the worst of each row and a few others, as many as fit, each as data: URIs."""
+"""Clips for people: the worst of each row and a few others, as many as fit."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from lvcd.errors import InputError
 from lvcd.sheets import pick
-from lvcd.video.disk import named, reading
-from lvcd.video.files import open_frames
+from lvcd.video.disk import named
 
 from .table import Board, loss
 
@@ -48,31 +46,50 @@ def choose(board: Board) -> list[str]:
     return list(dict.fromkeys(key for key in [*(every[i] for i in pick(len(every), SPREAD)), *turns] if key))
 
 
+class Files(NamedTuple):
+    """Of one clip; None: there is none, or it is lost."""
+
+    reference: Path | None
+    sketch: Path | None
+    original: Path | None
+    methods: list[Path | None]
+    """As the board's rows."""
+
+    def all(self) -> list[Path]:
+        return [file for file in (self.reference, self.sketch, self.original, *self.methods) if file is not None]
+
+
 @dataclass
 class Clips:
-    """What a page has of clips. `media` of a clip: {"reference", "sketch", "original": URI or None, "methods": [URI or
-    None, as the board's rows], "fps", "frames"}."""
+    """Which clips are shown, and which are not."""
 
     folder: Path
     """The leaderboard's: media are relative to it."""
     room: float
-    """Bytes of the page that are left for media."""
+    """Bytes that are left for media, in base64."""
     shown: int = 0
     left_out: int = 0
     """Worth showing, without room."""
     missing: list[str] = field(default_factory=list)
     """Files that rows name and that are not there."""
 
-    def of(self, boards: Sequence[Board]) -> dict[str, dict[str, dict[str, Any]]]:
-        """=> board's key -> clip's key -> media. Boards take turns, so that one does not take all room."""
-        found: dict[str, dict[str, dict[str, Any]]] = {board.key: {} for board in boards}
+    def of(self, boards: Sequence[Board]) -> dict[str, dict[str, Files]]:
+        """=> board's key -> clip's key -> its files. Boards take turns, so that one does not take all room.
+
+        InputError: no board, no number of bytes, or a file that is no clip of the folder's.
+        """
+        if not boards:
+            raise InputError("the leaderboard has no row that was measured: evaluate a method first")
+        if not 0 <= self.room < float("inf"):
+            raise InputError(f"--megabytes {self.room / 1e6:g}: choose 0 or more")
+        found: dict[str, dict[str, Files]] = {board.key: {} for board in boards}
         queues = [[(board, key) for key in choose(board)] for board in boards]
         for turn in chain.from_iterable(zip_longest(*queues)):
             if turn is None:
                 continue
             board, key = turn
             files = self._files(board, key)
-            size = sum(4 * -(-file.stat().st_size // 3) for file in _all(files))
+            size = sum(4 * -(-file.stat().st_size // 3) for file in files.all())
             if not size:
                 continue
             if size > self.room:
@@ -80,22 +97,21 @@ class Clips:
                 continue
             self.room -= size
             self.shown += 1
-            found[board.key][key] = _embed(files)
+            found[board.key][key] = files
         return found
 
-    def _files(self, board: Board, key: str) -> dict[str, Any]:
-        sources = [row.source_media for row in board.rows if row.source_media is not None]
-        media = [next((c["media"] for c in row.clips if c["key"] == key), None) for row in board.rows]
-        return {
-            **{
-                what: self._file(f"{sources[0]}/{key}.{what}{suffix}") if sources else None
-                for what, suffix in (("reference", ".png"), ("sketch", ".webm"), ("original", ".webm"))
-            },
-            "methods": [self._file(name) if name else None for name in media],
-        }
+    def _files(self, board: Board, key: str) -> Files:
+        source = next((row.source_media for row in board.rows if row.source_media is not None), None)
+        media = [next((clip["media"] for clip in row.clips if clip["key"] == key), None) for row in board.rows]
+        kinds = ("reference.png", "sketch.webm", "original.webm")
+        given = [f"{source}/{key}.{kind}" if source else None for kind in kinds]
+        reference, sketch, original = map(self._file, given)
+        return Files(reference, sketch, original, [self._file(name) for name in media])
 
-    def _file(self, name: str) -> Path | None:
-        """InputError: it lies outside the leaderboard's folder, or is none that a page can show."""
+    def _file(self, name: str | None) -> Path | None:
+        """None: there is none, or it is missing. InputError: it lies outside the folder, or no page can show it."""
+        if name is None:
+            return None
         file = (self.folder / name).resolve()
         if not file.is_relative_to(self.folder.resolve()) or file.suffix not in MIME:
             raise InputError(
@@ -105,24 +121,3 @@ class Clips:
             self.missing.append(name)
             return None
         return file
-
-
-def _all(files: dict[str, Any]) -> list[Path]:
-    return [f for f in (files["reference"], files["sketch"], files["original"], *files["methods"]) if f is not None]
-
-
-def _embed(files: dict[str, Any]) -> dict[str, Any]:
-    movie = next((f for f in [files["original"], files["sketch"], *files["methods"]] if f is not None), None)
-    fps, frames = 1.0, 1
-    if movie is not None:
-        with open_frames(movie) as reader:
-            fps, frames = reader.fps, len(reader)
-    uris = {what: _uri(files[what]) for what in ("reference", "sketch", "original")}
-    return {**uris, "methods": [_uri(file) for file in files["methods"]], "fps": fps, "frames": frames}
-
-
-def _uri(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    with reading("clip", file, "evaluate again"):
-        return f"data:{MIME[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -12,11 +12,12 @@ from typing import Any
 
 from lvcd.errors import InputError
 from lvcd.pages import escape, template
-from lvcd.video.disk import atomic, writing
+from lvcd.video.disk import atomic, reading, writing
+from lvcd.video.files import open_frames
 
-from .media import Clips, keys, main_metric
+from .media import MIME, Clips, Files, keys, main_metric
 from .row import Row
-from .table import ARROWS, Board, about, boards
+from .table import ARROWS, Board, about, boards, seconds
 
 
 def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str:
@@ -24,12 +25,8 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
 
     InputError: no row was measured, a file that is no clip of the folder's, or the disk.
     """
-    if not 0 <= megabytes < float("inf"):
-        raise InputError(f"--megabytes {megabytes:g}: choose 0 or more")
     shown = boards(rows)
     measured = [board for board in shown if board.source is None]
-    if not measured:
-        raise InputError("the leaderboard has no row that was measured: evaluate a method first")
     clips = Clips(folder, megabytes * 1e6)
     media = clips.of(measured)
     script = files("lvcd.leaderboard").joinpath("page.js").read_text()
@@ -57,7 +54,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _data(board: Board, media: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _data(board: Board, media: dict[str, Files]) -> dict[str, Any]:
     """What the script shows of a board: scores[clip][method][column]."""
     scored = {column for row in board.rows for clip in row.clips for column in clip["scores"]}
     columns = [column for column in board.columns if column in scored]
@@ -71,10 +68,31 @@ def _data(board: Board, media: dict[str, dict[str, Any]]) -> dict[str, Any]:
         ],
         "main": main_metric(board) or (columns[0] if columns else None),
         "clips": [
-            {"key": key, "scores": [[s.get(key, {}).get(c) for c in columns] for s in scores], "media": media.get(key)}
+            {
+                "key": key,
+                "scores": [[s.get(key, {}).get(c) for c in columns] for s in scores],
+                "media": _embedded(media[key]) if key in media else None,
+            }
             for key in keys(board)
         ],
     }
+
+
+def _embedded(files: Files) -> dict[str, Any]:
+    movie = next((file for file in [files.original, files.sketch, *files.methods] if file is not None), None)
+    fps, frames = 1.0, 1
+    if movie is not None:
+        with open_frames(movie) as reader:
+            fps, frames = reader.fps, len(reader)
+    given = {what: _uri(getattr(files, what)) for what in ("reference", "sketch", "original")}
+    return {**given, "methods": [_uri(file) for file in files.methods], "fps": fps, "frames": frames}
+
+
+def _uri(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    with reading("clip", file, "evaluate again"):
+        return f"data:{MIME[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _section(board: Board) -> str:
@@ -103,9 +121,9 @@ def _table(board: Board) -> str:
     for i, row in enumerate(board.rows):
         warned = "".join(f"<p class=warning>{escape(warning)}" for warning in row.warnings)
         body += f'<tr><th scope=row data-value="{escape(row.name.lower())}">{breaking(row.name)}{warned}'
-        body += _number(row.n, 0) if measured else ""
+        body += _number(row.n, str(row.n)) if measured else ""
         body += "".join(_value(board, i, column) for column in board.columns)
-        body += _number(row.cost.get("seconds_per_frame"), 3) if measured else ""
+        body += _number(row.cost.get("seconds_per_frame"), seconds(row)) if measured else ""
     return f"<table class=sortable><thead><tr>{head}<tbody>{body}</table>"
 
 
@@ -120,8 +138,8 @@ def breaking(words: str) -> str:
     return escape(words).replace("_", "_<wbr>")
 
 
-def _number(value: Any, decimals: int) -> str:
-    return "<td>–" if not isinstance(value, (int, float)) else f'<td data-value="{value}">{value:.{decimals}f}'
+def _number(value: Any, shown: str) -> str:
+    return f'<td data-value="{value}">{escape(shown)}' if isinstance(value, (int, float)) else "<td>–"
 
 
 def _value(board: Board, i: int, column: str) -> str:

@@ -149,7 +149,7 @@ def _tables(board: Board, width: int | None) -> list[list[str]]:
         columns.append(_column("clips", ["" if row.n is None else str(row.n) for row in board.rows]))
     columns += [_column(f"{c} {ARROWS[better]}", _values(board, c)) for c, better in board.columns.items()]
     if board.source is None:
-        columns.append(_column("s / frame", [_seconds(row) for row in board.rows]))
+        columns.append(_column("s / frame", [seconds(row) for row in board.rows]))
     tables = [[first]]
     for column in columns:
         if width and len(tables[-1]) > 1 and sum(len(c[0]) + 3 for c in (*tables[-1], column)) + 1 > width:
@@ -181,6 +181,9 @@ def cell(report: dict[str, Any] | None, decimals: int, best: bool) -> str:
     return shown if interval is None else f"{shown} [{interval['low']:.{decimals}f}, {interval['high']:.{decimals}f}]"
 
 
-def _seconds(row: Row) -> str:
-    seconds = row.cost.get("seconds_per_frame")
-    return f"{seconds:.3g}" if isinstance(seconds, (int, float)) else "-"
+def seconds(row: Row) -> str:
+    """For a frame."""
+    value = row.cost.get("seconds_per_frame")
+    if not isinstance(value, (int, float)):
+        return "-"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

@@ -1,0 +1,77 @@
+"""The board for Weights & Biases: a table for each protocol, and one of its clips with what was painted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lvcd.loggers import Wandb
+
+from .media import Clips, Files
+from .row import Row
+from .table import Board, boards
+
+
+def send(rows: Iterable[Row], folder: Path, megabytes: float, project: str = "lvcd") -> None:
+    """To the board's own W&B run, which `folder` keeps and the next call goes on with; see `Wandb` for keys.
+
+    InputError: as for a page; W&B refuses.
+    """
+    shown = boards(rows)
+    measured = [board for board in shown if board.source is None]
+    clips = Clips(folder, megabytes * 1e6).of(measured)
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # copies of clips wait here, not in the home folder
+    logger = Wandb(str(folder), project=project, resume=True, log_model=False)
+    tables = {}
+    for board in shown:
+        name = f"{'published' if board.source else 'leaderboard'}/{board.protocol['name']} {board.key}"
+        tables[name] = summary(board)
+        if board.key in clips:
+            tables[f"{name} clips"] = clip_table(board, clips[board.key])
+    logger.experiment.log(tables)
+    logger.finalize("success")
+
+
+def summary(board: Board) -> Any:
+    """One row a method; each value with the ends of its interval."""
+    from wandb import Table
+
+    head = ["method", "row", "clips", "warnings"]
+    head += [name for column in board.columns for name in (column, f"{column} low", f"{column} high")]
+    table = Table(columns=[*head, "s / frame", "source"], allow_mixed_types=True)
+    for row in board.rows:
+        values = [value for column in board.columns for value in _ends(board.report(row, column))]
+        warnings = "; ".join(row.warnings)
+        table.add_data(row.name, row.id, row.n, warnings, *values, row.cost.get("seconds_per_frame"), row.source)
+    return table
+
+
+def _ends(report: Mapping[str, Any] | None) -> tuple[float | None, float | None, float | None]:
+    if report is None:
+        return None, None, None
+    interval = report["interval"] or {"low": None, "high": None}
+    return report["value"], interval["low"], interval["high"]
+
+
+def clip_table(board: Board, clips: Mapping[str, Files]) -> Any:
+    """One row a clip and method: its scores; the clip where there is one to show."""
+    from wandb import Image, Table, Video
+
+    def video(file: Path | None) -> Any:
+        return Video(str(file), format="webm") if file else None
+
+    scored = {column for row in board.rows for clip in row.clips for column in clip["scores"]}
+    columns = [column for column in board.columns if column in scored]
+    head: list[str | int] = ["clip", "method", *columns, "reference", "line art", "painted", "original"]
+    table = Table(columns=head, allow_mixed_types=True)
+    for i, row in enumerate(board.rows):
+        for clip in row.clips:
+            files = clips.get(clip["key"])
+            media: list[Any] = [None] * 4
+            if files:
+                reference = Image(str(files.reference)) if files.reference else None
+                media = [reference, video(files.sketch), video(files.methods[i]), video(files.original)]
+            table.add_data(clip["key"], row.name, *(clip["scores"].get(column) for column in columns), *media)
+    return table
