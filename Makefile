@@ -17,6 +17,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
+	rm -rf outputs/demo/train
 	$(PY) train.py experiment=mini run_dir=outputs/demo/train
 	$(PY) eval.py -m method=ours,copy_reference model=outputs/demo/train/model out=outputs/demo/eval
 	$(PY) -m lvcd.demo outputs/demo/train/model outputs/demo

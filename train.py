@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import hydra
 import lightning
@@ -13,25 +14,34 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lvcd.callbacks import StopOnSignal
+from lvcd.callbacks import NoNumberError, StopOnSignal
 from lvcd.entry import check_overrides, one_line
 from lvcd.loggers import log_config
 from lvcd.pipeline import quiet
-from lvcd.training.run import begin_from, newest
+from lvcd.sweep import as_job, is_sweep, with_folders
+from lvcd.training.run import MODEL, begin_from, checkpoint_to_resume, last_stage
 
 
-def train(config: DictConfig) -> Path | None:
-    """Fit, then export; => the folder of the exported model, None if the run was stopped."""
+class Trained(NamedTuple):
+    model: Path
+    """Folder of the exported model."""
+    score: float | None
+    """The best that validation saw of config.monitor; None = it saw nothing."""
+
+
+def train(config: DictConfig, again: str = "") -> Trained | None:
+    """Fit, then export; => None if the run was stopped. again: the command that goes on with it."""
     quiet()
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
     run = Path(config.run_dir)
-    resume = newest(run) if config.resume is True else config.resume
+    resume = checkpoint_to_resume(run, config.resume)
     data = instantiate(config.data, _convert_="all")
     module = instantiate(config.module, _convert_="all")
-    began = begin_from(module, Path(config.init_from)) if config.init_from and not resume else None
+    start = config.init_from or (config.stage.after and last_stage(Path(config.stage.after)))
+    began = begin_from(module, Path(start)) if start and not resume else None
     loggers = [instantiate(logger) for logger in config.logger.values()]
     callbacks = [instantiate(callback) for callback in config.callbacks.values() if callback]
     trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers, callbacks=callbacks)
@@ -39,23 +49,37 @@ def train(config: DictConfig) -> Path | None:
         print(f"starts with the weights of {began}")
     log_config(loggers, dict(OmegaConf.to_container(config, resolve=True)))  # type: ignore[arg-type]
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    if any(isinstance(c, StopOnSignal) and c.saved for c in trainer.callbacks):
-        words = " ".join(w for w in sys.argv[1:] if not w.startswith("resume="))
-        print(f"stopped after step {trainer.global_step}; go on with: python train.py {words} resume=true")
+    if any(isinstance(c, StopOnSignal) and c.saved for c in callbacks):
+        if trainer.is_global_zero:
+            print(f"stopped after step {trainer.global_step}; go on with: {again}")
         return None
-    model = run / "model"
+    model = run / MODEL
     if trainer.is_global_zero:
         module.export(model)
         print(f"the trained model is in {model}")
-    return model
+    best = trainer.checkpoint_callback.best_model_score
+    return Trained(model, None if best is None else float(best))
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
-def main(config: DictConfig) -> None:
-    with one_line("train.py"):
-        train(config)
+def main(config: DictConfig) -> float | None:
+    words = " ".join(w for w in sys.argv[1:] if not w.startswith(("resume=", "hydra.job.config.")))
+    sweep = is_sweep(sys.argv)
+    with one_line("train.py"), as_job(config):
+        try:
+            trained = train(config, f"python train.py {words} resume={'auto' if sweep else 'true'}")
+        except NoNumberError as error:
+            if not sweep:
+                raise
+            print(f"train.py: {error}", file=sys.stderr)
+            return None  # a sweep goes on with the next job: to find such rates is what it is for
+    if trained is None:
+        sys.exit()  # nor does a sweep go on
+    return trained.score
 
 
 if __name__ == "__main__":
     check_overrides("train.py", "train", Path(__file__).parent / "conf", sys.argv[1:])
+    if is_sweep(sys.argv):
+        sys.argv[1:] = with_folders(sys.argv[1:])
     main()

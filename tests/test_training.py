@@ -22,8 +22,8 @@ SMALL = [
     "trainer.max_steps=3",
     "trainer.val_check_interval=3",
     "trainer.limit_val_batches=1",
-    "callbacks.scores.clips=0",
 ]
+QUICK = [*SMALL, "callbacks.scores=null", "callbacks.samples=null"]
 
 
 def composed(config: str, *overrides: str):
@@ -34,13 +34,13 @@ def composed(config: str, *overrides: str):
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("vae")
-    return train(composed("train", "experiment=mini_vae", f"run_dir={run}", *SMALL))
+    return train(composed("train", "experiment=mini_vae", f"run_dir={run}", *SMALL)).model
 
 
 @pytest.fixture(scope="module")
 def model(vae, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("mini")
-    return train(composed("train", "experiment=mini", f"module.networks.vae={vae}", f"run_dir={run}", *SMALL))
+    return train(composed("train", "experiment=mini", f"module.networks.vae={vae}", f"run_dir={run}", *QUICK)).model
 
 
 def test_the_autoencoder_is_scaled_to_unit_variance(vae):

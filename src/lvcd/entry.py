@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .errors import InputError
+from .sweep import is_sweep, jobs
 
 
 @contextmanager
@@ -37,12 +38,14 @@ def one_line(program: str) -> Iterator[None]:
 
 def check_overrides(program: str, config: str, folder: Path, words: Sequence[str]) -> None:
     """Compose once before Hydra does: a wrong override ends in one line with the nearest valid name, exit code 2."""
-    if any(w in words for w in ("-m", "--multirun", "--help", "-h", "--hydra-help")):
-        return  # a sweep's values are lists, each job of which Hydra composes
+    if any(w in words for w in ("--help", "-h", "--hydra-help")):
+        return
     overrides = [w for w in words if not w.startswith("-") and "=" in w]
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
         try:
-            compose(config, overrides)
+            for job in jobs(overrides) if is_sweep(words) else [overrides]:
+                overrides = job
+                compose(config, job)
         except (HydraException, OmegaConfBaseException) as error:
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             print(f"{program}: {reason}{_nearest(str(error), overrides, config, folder)}", file=sys.stderr)

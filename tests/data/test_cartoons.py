@@ -132,3 +132,18 @@ def test_any_size_shows_the_same_scene(height, width):
 def test_bad_calls_are_named(change):
     with pytest.raises(InputError):
         draw(**{"seed": 0, "num_frames": 2, "height": 48, "width": 80, **change})
+
+
+def test_clips_to_train_on_may_be_augmented():
+    from lvcd.data.augment import Augment
+    from lvcd.data.datamodule import CartoonClips, CartoonDataModule
+
+    plain, same, recolored, binary = (
+        CartoonClips(1, 5, 3, 32, 48, "shapes", 9, augment)[0]
+        for augment in (None, Augment(), Augment(recolor=1), Augment(binarize=1))
+    )
+    assert (same.frames == plain.frames).all() and (same.lines == plain.lines).all()
+    assert (recolored.frames != plain.frames).mean() > 0.3 and (recolored.lines == plain.lines).all()
+    assert set(np.unique(binary.lines)) == {0, 255} and len(np.unique(plain.lines)) > 2
+    data = CartoonDataModule(3, 32, 48, 1, augment=Augment(binarize=1))
+    assert data.train_dataloader().dataset.augment and not data.val_dataloader().dataset.augment

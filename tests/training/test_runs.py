@@ -19,7 +19,8 @@ TINY = [
     "data.width=48",
     "data.workers=0",
     "trainer.limit_val_batches=1",
-    "callbacks.scores.clips=0",
+    "callbacks.scores=null",
+    "callbacks.samples=null",
 ]
 
 

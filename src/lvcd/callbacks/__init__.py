@@ -7,11 +7,12 @@ from .samples import Samples
 from .scores import Scores
 from .sigma import SigmaLoss
 from .speed import Speed
-from .stop import StopOnNan, StopOnSignal
+from .stop import NoNumberError, StopOnNan, StopOnSignal
 
 __all__ = [
     "Ema",
     "GradientNorm",
+    "NoNumberError",
     "ProgressLine",
     "Samples",
     "Scores",

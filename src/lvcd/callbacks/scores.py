@@ -106,7 +106,7 @@ class Scores(lightning.Callback):
         if trainer.is_global_zero:
             print(
                 f"step {trainer.global_step}: no scores this time, they take {self._last:.0f} s and would be "
-                f"{would:.0%} of the run, with scores.share={self.share:g}",
+                f"{would:.0%} of the run, with callbacks.scores.share={self.share:g}",
                 flush=True,
             )
 
@@ -124,7 +124,7 @@ class Scores(lightning.Callback):
             short = 1.0
         if float(trainer.strategy.reduce(torch.tensor(short, device=module.device), reduce_op="sum")):
             if trainer.is_global_zero:
-                print("there are no scores, a GPU has no memory left for them: set scores.clips=0", flush=True)
+                print("there are no scores, a GPU has no memory left for them: set callbacks.scores=null", flush=True)
             return {}
         reports = suite.reports()
         return {f"val/{column}": r["value"] for column, r in reports.items() if r["value"] is not None}

@@ -50,8 +50,15 @@ class StopOnSignal(lightning.Callback):
         self._before = {}
 
 
+class NoNumberError(InputError):
+    """Training has gone astray."""
+
+
 class StopOnNan(lightning.Callback):
-    """A loss that is no number stops the run; the batch that made it is saved. InputError names both."""
+    """A loss that is no number stops the run; the batch that made it is saved, and weights that make it are not.
+
+    NoNumberError: the loss of a step, with the batch's clips and file; or that of a validation.
+    """
 
     def __init__(self, folder: str):
         self.folder = Path(folder)
@@ -63,7 +70,16 @@ class StopOnNan(lightning.Callback):
         file = self.folder / f"nan-step{trainer.global_step}-rank{trainer.global_rank}.pt"
         torch.save({k: v for k, v in vars(batch.to("cpu")).items() if v is not None}, file)
         clips = ", ".join(batch.keys) or "without names"
-        raise InputError(
+        raise NoNumberError(
             f"the loss is {float(outputs['loss'])} after step {trainer.global_step}, clips {clips} (saved as {file}): "
-            "lower the learning rate, or train with trainer.precision=bf16-mixed"
+            f"{REMEDY}"
         )
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Before ModelCheckpoint, which Lightning calls last."""
+        loss = trainer.callback_metrics.get("val/loss", torch.zeros(()))
+        if not trainer.sanity_checking and not bool(torch.isfinite(loss)):
+            raise NoNumberError(f"the validation's loss is {float(loss)} after step {trainer.global_step}: {REMEDY}")
+
+
+REMEDY = "lower the learning rate, or train with trainer.precision=bf16-mixed or 32-true"

@@ -34,8 +34,18 @@ class CartoonClips(Dataset[Cartoon]):
     The reference is any earlier frame of the same scene, as in the paper, at most `reach` frames before the clip.
     """
 
-    def __init__(self, count: int, seed: int, window: int, height: int, width: int, style: str, reach: int):
-        self.count, self.seed, self.window = count, seed, window
+    def __init__(
+        self,
+        count: int,
+        seed: int,
+        window: int,
+        height: int,
+        width: int,
+        style: str,
+        reach: int,
+        augment: Augment | None = None,
+    ):
+        self.count, self.seed, self.window, self.augment = count, seed, window, augment
         self.height, self.width, self.style, self.reach = height, width, style, reach
 
     def __len__(self) -> int:
@@ -45,7 +55,15 @@ class CartoonClips(Dataset[Cartoon]):
         seed = self.seed + index
         start = int(np.random.default_rng([seed, 2]).integers(1, self.reach + 1))
         times = [0, *range(start, start + self.window)]
-        return draw(seed, len(times), self.height, self.width, self.style, times=times)
+        clip = draw(seed, len(times), self.height, self.width, self.style, times=times)
+        if self.augment is None:
+            return clip
+        batch = collate([clip])
+        assert batch.frames is not None
+        frames, lines = self.augment(batch.frames[0], batch.sketches[0], np.random.default_rng([seed, 3]))
+        assert frames is not None
+        pixels = ((frames.movedim(1, -1) + 1) * 127.5).round().byte().numpy()
+        return replace(clip, frames=pixels, lines=(lines[:, 0] * 255).round().byte().numpy())
 
 
 def collate(clips: list[Cartoon]) -> Batch:
@@ -69,20 +87,21 @@ class CartoonDataModule(lightning.LightningDataModule):
         reach: int = 24,  # the reference is at most so many frames before the clip
         seed: int = 0,
         workers: int = 1,
+        augment: Augment | None = None,  # of what is trained on
     ):
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)
 
-    def _loader(self, count: int, seed: int) -> DataLoader:
+    def _loader(self, count: int, seed: int, augment: Augment | None = None) -> DataLoader:
         h: Any = self.hparams
-        clips = CartoonClips(count, seed, h.window, h.height, h.width, h.style, h.reach)
+        clips = CartoonClips(count, seed, h.window, h.height, h.width, h.style, h.reach, augment)
         return DataLoader(
             clips, h.batch_size, num_workers=h.workers, collate_fn=collate, persistent_workers=h.workers > 0
         )
 
     def train_dataloader(self) -> DataLoader:
         h: Any = self.hparams
-        return self._loader(h.train_clips, TRAINING_SEED * (1 + h.seed))
+        return self._loader(h.train_clips, TRAINING_SEED * (1 + h.seed), h.augment)
 
     def val_dataloader(self) -> DataLoader:
         h: Any = self.hparams

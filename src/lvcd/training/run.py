@@ -9,7 +9,35 @@ import torch
 
 from lvcd.errors import InputError
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, MODEL = "checkpoints", "model"
+"""In the folder of a run; the model is exported when all steps are done."""
+
+
+def checkpoint_to_resume(run: Path, resume: bool | str | None) -> Path | None:
+    """What train.py's `resume` says => the checkpoint to go on from, None = a run begins.
+
+    True: this run's newest. "auto": the same if there is one, as where a cluster starts a command again. Else a file.
+    InputError: there is none; or a run would begin in the folder of another, whose checkpoints it would overwrite.
+    """
+    begun = any((run / CHECKPOINTS).glob("*.ckpt"))
+    if resume is True or (resume == "auto" and begun):
+        return newest(run)
+    if not resume or resume == "auto":
+        if begun:
+            raise InputError(f"{run} holds another run: go on with it by resume=true, or choose another run_dir")
+        return None
+    if not Path(resume).is_file():
+        raise InputError(f"resume={resume} is not there: give a checkpoint, or true for this run's newest")
+    return Path(resume)
+
+
+def last_stage(run: Path) -> Path:
+    """The run of the stage before. InputError: it is not there, or not at its end."""
+    if not (run / MODEL).is_dir():
+        state = "is not finished" if run.is_dir() else "is not there"
+        raise InputError(f"this stage begins with the weights of {run}, which {state}: train that stage first, as "
+                         "with -m stage=FIRST,SECOND, or give init_from=RUN, or stage.after=null")  # fmt: skip
+    return run
 
 
 def newest(run: Path) -> Path:

@@ -1,0 +1,158 @@
+"""Sweeps: of stages, one after the other, and of everything else; by every launcher that a machine alone can try."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from lvcd.sweep import jobs, with_folders
+
+ROOT = Path(__file__).parents[2]
+APP = Path(__file__).with_name("sweep_app.py")
+TINY = ["experiment=mini", "data.height=32", "data.width=48", "data.workers=0", "data.sampling.window=2",
+        "callbacks.samples=null", "callbacks.scores=null", "trainer.precision=32-true", "trainer.max_steps=1",
+        "trainer.val_check_interval=1", "trainer.limit_val_batches=1"]  # fmt: skip
+
+
+def run(program: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
+    done = subprocess.run(
+        [sys.executable, str(program), *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
+    return done
+
+
+def told(root: Path) -> dict[str, dict]:
+    """Folder of a job, from `root` -> what it told."""
+    return {str(f.parent.relative_to(root)): json.loads(f.read_text()) for f in root.rglob("told.json")}
+
+
+# --- stages -----------------------------------------------------------------------------------------------------------
+
+
+def test_stages_are_a_chain_of_real_trainings(tmp_path):
+    out = run(ROOT / "train.py", "-m", *TINY, f"root={tmp_path}", "stage=80p,144p").stdout
+    first = tmp_path / "mini_80p" / "checkpoints" / "best.ckpt"
+    assert out.count("the trained model is in") == 2
+    assert f"starts with the weights of {first}" in out
+    assert all((tmp_path / f"mini_{stage}" / "model" / "model_index.json").is_file() for stage in ("80p", "144p"))
+
+
+def test_a_stage_whose_stage_before_is_not_there_is_told_in_one_line(tmp_path):
+    err = run(ROOT / "train.py", *TINY, f"root={tmp_path}", "stage=144p", code=2).stderr
+    assert err.count("\n") == 1 and f"{tmp_path}/mini_80p, which is not there: train that stage first" in err
+    assert not (tmp_path / "mini_144p").exists()
+
+
+def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before(tmp_path):
+    run(
+        APP,
+        "-m",
+        "experiment=lvcd_320p",
+        "stage=320p,576p",
+        "ablation=full,no_isolation",
+        f"root={tmp_path}",
+        "seed=1,2",
+    )
+    found = told(tmp_path)
+    assert set(found) == {
+        f"lvcd{a}_{s}/seed={n}" for a in ("", "_no_isolation") for s in ("320p", "576p") for n in (1, 2)
+    }
+    for folder, said in found.items():
+        where = Path(os.path.normpath(ROOT / said["run_dir"]))
+        assert where == tmp_path / folder
+        before = folder.replace("576p", "320p")
+        assert said["after"] is None if "320p" in folder else Path(ROOT, said["after"]).resolve() == tmp_path / before
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):  # as other ranks are started
+            again = compose("train", said["words"])
+        assert (again.run_dir, again.stage.after) == (said["run_dir"], said["after"])
+
+
+# --- launchers and searches -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+def test_jobs_side_by_side(launcher, tmp_path):
+    words = ["experiment=mini", f"root={tmp_path}", f"launcher={launcher}", "module.optimization.lr=1e-4,1e-5"]
+    run(APP, "-m", *words)
+    assert {folder: said["lr"] for folder, said in told(tmp_path).items()} == {
+        "mini_80p/module.optimization.lr=0.0001": 1e-4,
+        "mini_80p/module.optimization.lr=1e-05": 1e-5,
+    }
+
+
+def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
+    """Rates of 1e-3 and more fail: of 1e-5 to 1e-1, half."""
+    words = [
+        "experiment=mini",
+        f"root={tmp_path}",
+        "sweep=optuna",
+        "module.optimization.lr=tag(log,interval(1e-5,1e-1))",
+    ]
+    study = f"hydra.sweeper.storage=sqlite:///{tmp_path}/study.db"
+    run(APP, "-m", *words, study, "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=0")
+    rates = sorted(said["lr"] for said in told(tmp_path).values())
+    assert len(rates) == 4 and rates[0] < 1e-3 < rates[-1]
+    best = OmegaConf.load(tmp_path / "mini_80p" / "optimization_results.yaml")
+    assert best.best_value == pytest.approx(rates[0]) and set(best.best_params) == {
+        "module.optimization.lr",
+        "module.sigma_mean",
+    }
+
+
+@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "launcher").glob("*.yaml")])
+def test_every_launcher_is_made(name):
+    from hydra.core.plugins import Plugins
+    from hydra.types import HydraContext
+
+    if name == "ray":
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", ["experiment=mini", f"launcher={name}"], return_hydra_config=True)
+    made = Plugins.instance().instantiate_launcher(
+        config=config, hydra_context=HydraContext(config_loader=None, callbacks=None), task_function=lambda _: None
+    )
+    assert type(made).__name__.lower() == {
+        "local": "basiclauncher", "joblib": "jobliblauncher", "slurm": "slurmlauncher", "submitit": "locallauncher",
+        "ray": "raylauncher",
+    }[name]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "sweep").glob("*.yaml")])
+def test_what_a_sweep_varies_is_there(name):
+    experiment = "experiment=lvcd_320p"
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", [experiment, f"sweep={name}"], return_hydra_config=True)
+        words = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
+        assert words
+        for job in jobs([experiment, *words]):
+            compose("train", job)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def test_words_of_single_runs():
+    words = ["a=1", "b=x,y,z", "c=range(0,2)", "d=interval(0,1)", "+e=[1,2]"]
+    assert jobs(words) == [["a=1", "+e=[1,2]", f"b={b}", f"c={c}"] for b, c in (("x", 0), ("y", 1), ("z", 1))]
+    assert jobs(["a=1"]) == [["a=1"]]
+    with pytest.raises(HydraException):
+        jobs(["a=[1"])
+
+
+def test_what_jobs_have_in_common_names_no_folder():
+    words = with_folders(["-m", "experiment=mini", "data.shards='a b'", "seed=1,2"])
+    assert words == [
+        "-m",
+        "hydra.job.config.override_dirname.exclude_keys=[experiment,stage,ablation,data.shards]",
+        *["experiment=mini", "data.shards='a b'", "seed=1,2"],
+    ]
