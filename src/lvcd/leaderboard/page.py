@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,9 @@ from lvcd.video.files import open_frames
 from .media import MIME, Clips, Files, keys, main_metric
 from .row import Row
 from .table import ARROWS, Board, about, boards, seconds
+
+HASH = re.compile(r"[0-9a-f]{40,64}")
+"""Shown by its first digits."""
 
 
 def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str:
@@ -190,6 +194,7 @@ def _leaves(tree: dict[str, Any], before: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, value in tree.items():
         short = f"{value:.4g}" if isinstance(value, float) else value
+        short = short[:12] if isinstance(short, str) and HASH.fullmatch(short) else short
         found += _leaves(value, f"{before}{name}.") if isinstance(value, dict) else [(f"{before}{name}", short)]
     return found
 

@@ -98,14 +98,19 @@ class Row:
 
 
 def append(path: Path, row: Row) -> None:
-    """Add the row, and have it on the disk before this returns. InputError: the file cannot be written."""
+    """Add the row, and have it on the disk before this returns. InputError: the file cannot be written.
+
+    ValueError: the row is not made as `Row` says, so that `read` would refuse it.
+    """
+    line = row.line()
+    _row(line)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)  # goes with the process
             _mend(path, handle)
-            _write(handle, row.line())
+            _write(handle, line)
         finally:
             os.close(handle)
     except OSError as error:
