@@ -240,3 +240,18 @@ def test_convert_says_what_is_missing(tmp_path, capsys):
     assert "--svd" in capsys.readouterr().err
     assert main(["convert", "--svd", str(tmp_path / "no.safetensors"), "--lvcd", "x.ckpt", "--out", str(tmp_path)]) == 2
     assert "x.ckpt: no such file" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough(tmp_path):
+    """`lvcd ... | head` ends without a word."""
+    from lvcd.leaderboard import append, cited
+
+    file = tmp_path / "board.jsonl"
+    for row in cited():
+        append(file, row)
+    reads, writes = os.pipe()
+    os.close(reads)
+    words = [sys.executable, "-m", "lvcd.cli", "leaderboard", "show", "--file", str(file)]
+    done = subprocess.run(words, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writes)
+    assert done.returncode == 1 and done.stderr == ""
