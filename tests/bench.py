@@ -129,8 +129,8 @@ def report() -> None:
 
 
 def others() -> None:
-    """The benchmarks of the data side, each a program of its own."""
-    for name in ("bench_prepare.py", "bench_stream.py"):
+    """The benchmarks of the data side and of the metrics, each a program of its own."""
+    for name in ("bench_prepare.py", "bench_stream.py", "bench_metrics.py"):
         print(flush=True)
         subprocess.run([sys.executable, str(Path(__file__).with_name(name))], check=True)
 

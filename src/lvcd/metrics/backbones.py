@@ -77,10 +77,10 @@ class Backbone(nn.Module):
         self.depths = nn.ModuleList(depths)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
-        self.eval().requires_grad_(False)
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # two thirds of the time, on a CPU
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        x = (frames - self.mean) / self.std
+        x = ((frames - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return [x := depth(x) for depth in self.depths]
 
 
