@@ -16,8 +16,8 @@ from lvcd.errors import InputError
 from .base import ClipMean
 from .inputs import Filter, check_resize, in_chunks, pairs_of, resized
 
-CHUNK = 8
-"""Pairs of frames whose SSIM is found at once."""
+CHUNK = 2
+"""Pairs of frames whose SSIM is found at once: as many as fit near a core."""
 WINDOW = 11
 """px a side of SSIM's window."""
 SIGMA = 1.5
