@@ -40,6 +40,11 @@ def moving_pixels(frames: Tensor, visible: float = VISIBLE) -> Tensor:
     return moves
 
 
+def squares(preds: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Sum of squared differences in the pixels counted (n 1 H W): frames (n 3 H W) -> (n) float64."""
+    return (preds.double() - target.double()).square().mul_(counted).flatten(1).sum(1)
+
+
 class PSNR(ClipMean):
     """Peak signal-to-noise ratio in dB, mean over frames: 10 log10(1 / mean square error); higher is better.
 
@@ -76,10 +81,10 @@ class PSNR(ClipMean):
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Generated and original frames, both (b t 3 H W) in [0, 1]."""
         preds, target = (resized(x, self.size, self.filter) for x in pairs_of(preds, target))
-        square = (preds.double() - target.double()).square().mean(2).flatten(2)  # (b t HW)
-        counted = moving_pixels(target, self.visible).flatten(2) if self.moving else torch.ones_like(square).bool()
-        pixels = counted.sum(2)
-        error = (square * counted).sum(2) / pixels
+        counted = moving_pixels(target, self.visible) if self.moving else torch.ones_like(target[:, :, :1]).bool()
+        pixels = counted.flatten(2).sum(2)
+        flat = (x.flatten(0, 1) for x in (preds, target, counted))  # (b t c H W) => (n c H W)
+        error = in_chunks(squares, 1 if preds.device.type == "cpu" else CHUNK, *flat).view_as(pixels) / (3 * pixels)
         scored = pixels > 0
         ratio = -10 * error.log10()  # infinite for equal frames
         self.capped += (scored & (ratio > self.ceiling)).sum()
