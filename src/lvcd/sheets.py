@@ -1,4 +1,4 @@
-"""Pictures for people: contact sheets."""
+"""Pictures for people: contact sheets, and maps laid over a frame."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 Array = np.ndarray
 GAP, LABEL, INK = 6, 16, (40, 40, 40)
+GLOW = (255, 140, 0)
 
 
 def contact_sheet(rows: Mapping[str, Sequence[Array | None]], scale: float = 1.0) -> Image.Image:
@@ -32,6 +33,27 @@ def contact_sheet(rows: Mapping[str, Sequence[Array | None]], scale: float = 1.0
                 picture = Image.fromarray(frame).convert("RGB").resize((width, height), how)
                 sheet.paste(picture, (GAP + j * (width + GAP), top + LABEL))
     return sheet
+
+
+def heat(frame: Array, weights: Array) -> Array:
+    """A map (h w), 0 or more, as a glow over a greyed, darkened frame, uint8 (H W 3) => uint8 (H W 3).
+
+    The largest weight is full orange, and zero is no glow. The map is scaled up smoothly.
+    """
+    grey = frame.astype(np.float32).mean(-1, keepdims=True) * 0.5 + 40
+    share = (weights / max(float(weights.max()), 1e-12) * 255).round().astype(np.uint8)
+    glow = Image.fromarray(share).resize(frame.shape[1::-1], Image.Resampling.BICUBIC)
+    strength = np.asarray(glow, np.float32)[..., None] / 255
+    return (grey * (1 - strength) + np.array(GLOW, np.float32) * strength).round().astype(np.uint8)
+
+
+def mark(frame: Array, y: float, x: float) -> Array:
+    """The frame, uint8 (H W 3), with a ring around the point (y, x), px from the top and the left."""
+    picture = Image.fromarray(frame).convert("RGB")
+    draw = ImageDraw.Draw(picture)
+    for radius, ink in ((7, (255, 255, 255)), (6, INK), (5, (255, 255, 255))):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=ink)
+    return np.asarray(picture)
 
 
 def pick(count: int, most: int) -> list[int]:
