@@ -1,4 +1,4 @@
-# make setup   the environment, in .venv          make demo   train a mini model, evaluate it, color two clips
+# make setup   the environment, in .venv          make demo   color two clips with the model in the box, and train it on
 # make test    all tests                          make lint   ruff and mypy             make bench   timings
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
@@ -17,10 +17,13 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	rm -rf outputs/demo/train
-	$(PY) train.py experiment=mini run_dir=outputs/demo/train
-	$(PY) eval.py -m method=ours,copy_reference model=outputs/demo/train/model out=outputs/demo/eval
-	$(PY) -m lvcd.demo outputs/demo/train/model outputs/demo
+	rm -rf outputs/demo
+	$(PY) -m lvcd.demo outputs/demo --pictures data/pictures
+	$(PY) train.py experiment=mini_finetune run_dir=outputs/demo/train
+	$(PY) eval.py -m method=ours,copy_reference model=src/lvcd/weights/mini out=outputs/demo/eval
+	$(PY) eval.py model=outputs/demo/train/model name=finetuned out=outputs/demo/eval
+	.venv/bin/lvcd leaderboard show --file outputs/demo/eval/leaderboard.jsonl > outputs/demo/table.md
+	cat outputs/demo/table.md
 
 test: setup browser
 	$(PY) -m pytest -n 2 --dist loadfile

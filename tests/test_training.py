@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -68,12 +69,21 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
     from lvcd.demo import show, walk
 
     frames, lines = walk(ROOT / "data" / "walk")
-    assert frames.shape == (24, 64, 96, 3) and lines.shape == (24, 64, 96)
-    show("walk", frames[:6], lines[:6], model, tmp_path)
+    assert frames.shape == (24, 144, 256, 3) and lines.shape == (24, 144, 256)
+    show("walk", frames[:6], lines[:6], tmp_path, "--model", str(model), "--size", "64x36")
     assert (tmp_path / "walk.mp4").exists() and (tmp_path / "walk.png").exists()
     names = {"--svd": tmp_path / "svd.safetensors", "--lvcd": tmp_path / "lvcd.ckpt", "--out": model}
     assert lvcd(["convert", *[str(w) for pair in names.items() for w in pair], "--to-original"]) == 0
     assert names["--svd"].exists() and names["--lvcd"].exists()
+
+
+def test_a_model_is_trained_on_for_a_while(model, tmp_path):
+    """As `make demo` does with the one in the box: it begins with its weights, and time may end it before its steps."""
+    more = [f"module.networks.folder={model}", f"run_dir={tmp_path}", "trainer.max_steps=100000"]
+    late = train(composed("train", "experiment=mini_finetune", *QUICK, *more, "trainer.max_time=00:00:00:02")).model
+    unets = [load_file(folder / "unet" / "diffusion_pytorch_model.safetensors") for folder in (model, late)]
+    moved = [float((a.float() - b.float()).abs().max()) for a, b in zip(*(u.values() for u in unets), strict=True)]
+    assert unets[0].keys() == unets[1].keys() and 0 < max(moved) < 0.02
 
 
 def test_progress_is_shown(vae, tmp_path, capsys):

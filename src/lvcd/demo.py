@@ -1,7 +1,7 @@
-"""`python -m lvcd.demo MODEL OUT`: color two clips with `lvcd colorize` and show them.
+"""`python -m lvcd.demo OUT --pictures DIR`: color two clips with `lvcd colorize` and show them.
 
-One is a held-out cartoon, the other a walk cycle that this project did not draw (data/walk, by Kenney, CC0), whose line
-art is extracted.
+One is a cartoon of styles that training never shows, the other a walk cycle that this project did not draw (data/walk,
+by Kenney, CC0), whose line art is extracted.
 """
 
 from __future__ import annotations
@@ -16,37 +16,42 @@ import torch
 
 from .cli import main as lvcd
 from .data.cartoons import draw
-from .data.datamodule import TEST_SEED
+from .data.cartoons.splits import STYLE_TEST_SEED
 from .data.lineart import xdog
 from .images import color
 from .sheets import contact_sheet, pick
 from .video.files import open_frames
 from .video.images import read_image, write_png
 
-HEIGHT, WIDTH, FRAMES = 64, 96, 24
-CARTOON_SEED = TEST_SEED + 100
+HEIGHT, WIDTH, FRAMES = 144, 256, 24
+CARTOON, STYLE = STYLE_TEST_SEED + 204, "heldout_characters"
+COLUMNS = 4
 
 
 def cartoon() -> tuple[np.ndarray, np.ndarray]:
-    """=> frames (t H W 3) and line art (t H W), dark on white; uint8."""
-    clip = draw(CARTOON_SEED, FRAMES, HEIGHT, WIDTH)
+    """=> frames (t H W 3) and line art (t H W), dark on white; uint8. It is in no test set."""
+    clip = draw(CARTOON, FRAMES, HEIGHT, WIDTH, STYLE)
     return clip.frames, 255 - clip.lines
 
 
 def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The walk cycle three times over a white ground, fitted into the size the mini model knows."""
+    """The walk cycle three times over a white ground, in the middle of a frame of the size the model knows."""
     with open_frames(folder) as reader:
         drawings = [reader[i] for i in range(len(reader))]
     h, w = drawings[0].shape[:2]
-    tall = [np.pad(d, ((0, 0), ((h * 3 // 2 - w) // 2,) * 2, (0, 0))) for d in drawings]
-    frames = torch.stack([color(d, (HEIGHT, WIDTH)) for d in tall])
+    wide = [np.pad(d, ((0, 0), ((h * WIDTH // HEIGHT - w) // 2,) * 2, (0, 0))) for d in drawings]
+    frames = torch.stack([color(d, (HEIGHT, WIDTH)) for d in wide])
     lines = 1 - xdog(frames)[:, 0]
     frames = ((frames + 1) * 127.5).round().byte().movedim(1, -1)
     return frames.repeat(3, 1, 1, 1).numpy(), (lines * 255).round().byte().repeat(3, 1, 1).numpy()
 
 
-def show(name: str, frames: np.ndarray, lines: np.ndarray, model: Path, out: Path) -> None:
-    """Write the clip as a studio would have it, colorize it with the command line, and lay out what came of it."""
+def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str) -> Path:
+    """Write the clip as a studio would have it, colorize it with the command line, and lay out what came of it.
+
+    more  words for `lvcd colorize`
+    => the contact sheet
+    """
     work = out / name
     shutil.rmtree(work, ignore_errors=True)
     (work / "sketches").mkdir(parents=True)
@@ -55,31 +60,33 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, model: Path, out: Pat
     write_png(work / "reference.png", frames[0])
     movie = out / f"{name}.mp4"
     shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
-    command = ["colorize", "--model", model, "--sketches", work / "sketches", "--reference", work / "reference.png",
-               "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite"]  # fmt: skip
+    command = ["colorize", "--sketches", work / "sketches", "--reference", work / "reference.png",
+               "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite", *more]  # fmt: skip
     print("lvcd", *command, flush=True)
     if code := lvcd([str(word) for word in command]):
         sys.exit(code)
     with open_frames(movie) as painted:
-        columns = [1 + n for n in pick(len(frames) - 1, 6)]
+        columns = [1 + n for n in pick(len(frames) - 1, COLUMNS)]
         rows = {
             "reference": [read_image(work / "reference.png")],
-            "sketches": [lines[n] for n in columns],
+            "line art": [lines[n] for n in columns],
             "ours": [painted[n] for n in columns],
             "original": [frames[n] for n in columns],
         }
-        contact_sheet(rows, scale=2).save(out / f"{name}.png")
-    print(out / f"{name}.png")
+        sheet = out / f"{name}.png"
+        contact_sheet(rows).quantize().save(sheet, optimize=True)
+    print(sheet)
+    return sheet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--pictures", type=Path, required=True, help="folder for copies of the sheets, the README's")
     parser.add_argument("--walk", type=Path, default=Path("data/walk"))
     a = parser.parse_args()
-    show("cartoon", *cartoon(), a.model, a.out)
-    show("walk", *walk(a.walk), a.model, a.out)
+    for sheet in (show("cartoon", *cartoon(), a.out), show("walk", *walk(a.walk), a.out)):
+        shutil.copyfile(sheet, a.pictures / sheet.name)
 
 
 if __name__ == "__main__":
