@@ -1,10 +1,11 @@
 # make setup   the environment, in .venv          make demo   color two clips with the model in the box, and train it on
 # make test    all tests                          make lint   ruff and mypy             make bench   timings
+# make notebooks   run them and keep their outputs
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test lint bench browser
+.PHONY: setup demo test lint bench notebooks browser
 setup: .venv/ready
 
 .venv/ready: setup.cfg constraints.txt
@@ -41,3 +42,6 @@ lint: setup
 
 bench: setup
 	$(PY) tests/bench.py
+
+notebooks: setup
+	$(PY) tests/notebook_kit.py

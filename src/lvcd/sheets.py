@@ -51,7 +51,7 @@ def mark(frame: Array, y: float, x: float) -> Array:
     """The frame, uint8 (H W 3), with a ring around the point (y, x), px from the top and the left."""
     picture = Image.fromarray(frame).convert("RGB")
     draw = ImageDraw.Draw(picture)
-    for radius, ink in ((7, (255, 255, 255)), (6, INK), (5, (255, 255, 255))):
+    for radius, ink in ((9, (255, 255, 255)), (8, INK), (7, INK), (6, (255, 255, 255))):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=ink)
     return np.asarray(picture)
 
