@@ -14,7 +14,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from scores_ranks import scored
 from test_color import toy
-from test_logging import history, records
+from wandb_file import history, whole
 
 from lvcd.callbacks import Scores
 from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, CartoonDataModule, collate
@@ -90,7 +90,7 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
     assert max(row.get("scores/skipped", 0) for row in rows) == 2
     assert capsys.readouterr().out.count("no scores this time") == 2
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    theirs = [row for row in history(records(file)) if "val/FVD" in row]
+    theirs = [row for row in history(whole(file)) if "val/FVD" in row]
     assert len(theirs) == 1 and all(theirs[0][name] == pytest.approx(mine[0][name], rel=1e-6) for name in COLUMNS)
 
 
