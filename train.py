@@ -16,8 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from lvcd.callbacks import NoNumberError, StopOnSignal
 from lvcd.entry import check_overrides, one_line
+from lvcd.errors import InputError
 from lvcd.loggers import log_config
 from lvcd.pipeline import quiet
+from lvcd.plan import plan
+from lvcd.plan.report import too_large
 from lvcd.sweep import as_job, is_sweep, with_folders
 from lvcd.training.run import MODEL, begin_from, checkpoint_to_resume, last_stage
 
@@ -48,7 +51,11 @@ def train(config: DictConfig, again: str = "") -> Trained | None:
     if began and trainer.is_global_zero:
         print(f"starts with the weights of {began}")
     log_config(loggers, dict(OmegaConf.to_container(config, resolve=True)))  # type: ignore[arg-type]
-    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except torch.OutOfMemoryError as error:
+        told = OmegaConf.to_container(config, resolve=True)
+        raise InputError(too_large(plan(told))) from error  # type: ignore[arg-type]
     if any(isinstance(c, StopOnSignal) and c.saved for c in callbacks):
         if trainer.is_global_zero:
             print(f"stopped after step {trainer.global_step}; go on with: {again}")

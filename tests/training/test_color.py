@@ -117,7 +117,7 @@ def test_seeds_differ():
 # --- runs and checkpoints ---------------------------------------------------------------------------------------------
 
 
-def fit(folder: Path, networks: Networks, steps: int, resume=None, seed=0, logger=False, **settings):
+def fit(folder: Path, networks: Networks, steps: int, resume=None, seed=0, logger=False, more=(), **settings):
     class Data(lightning.LightningDataModule):
         def train_dataloader(self):
             return torch.utils.data.DataLoader(
@@ -127,8 +127,8 @@ def fit(folder: Path, networks: Networks, steps: int, resume=None, seed=0, logge
     module = FineTuneModule(networks, "self_attention", Optimization(1e-3, warmup_steps=2), seed=seed, **settings)
     keep = lightning.pytorch.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=2)
     trainer = lightning.Trainer(
-        accelerator="cpu", max_steps=steps, callbacks=[Ema(0.9), SigmaLoss(), keep], logger=logger, log_every_n_steps=2,
-        enable_progress_bar=False, enable_model_summary=False, accumulate_grad_batches=1,
+        accelerator="cpu", max_steps=steps, callbacks=[Ema(0.9), SigmaLoss(), keep, *more], logger=logger,
+        log_every_n_steps=2, enable_progress_bar=False, enable_model_summary=False, accumulate_grad_batches=1,
     )  # fmt: skip
     trainer.fit(module, Data(), ckpt_path=resume, weights_only=True)
     return module

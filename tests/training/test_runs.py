@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvcd.training.run import newest
+
 ROOT = Path(__file__).parents[2]
 TINY = [
     "experiment=mini",
@@ -31,20 +33,37 @@ def start(*words: str, **more) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **more)
 
 
-def test_stopped_and_gone_on_with(tmp_path):
-    run = tmp_path / "run"
-    words = [*TINY, f"run_dir={run}", "trainer.max_steps=100000", "trainer.val_check_interval=4"]
-    process = start(*words)
-    deadline = time.monotonic() + 120
-    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+def saved(run: Path) -> int:
+    """The step of a run's newest checkpoint, as soon as it has one."""
+    deadline = time.monotonic() + 400
+    while not (run / "checkpoints" / "last.ckpt").exists():
+        assert time.monotonic() < deadline
         time.sleep(0.2)
+    return torch.load(newest(run), weights_only=True)["global_step"]
+
+
+def test_killed_stopped_and_gone_on_with(tmp_path):
+    run = tmp_path / "run"
+    words = [*TINY, f"run_dir={run}", "trainer.max_steps=100000", "trainer.val_check_interval=2"]
+    process = start(*words)
+    saved(run)
+    process.kill()
+    process.communicate(timeout=60)
+    at = saved(run)
+    _, err = start(*words).communicate(timeout=300)
+    assert "holds another run: go on with it by resume=true" in err
+    process = start(*words, "resume=true")
+    out = process.stdout.readline()
+    while "FineTuneModule: steps" not in out:
+        out = process.stdout.readline()
+    assert at and f"steps {at} to 100000" in out  # nothing is lost but the steps since then
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "go on with: python train.py experiment=mini" in out and "resume=true" in out
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     words[-2] = f"trainer.max_steps={step + 2}"
-    out, err = start(*words, "resume=true").communicate(timeout=120)
+    out, err = start(*words, "resume=true").communicate(timeout=300)
     assert f"step {step + 2}/{step + 2}" in out and "the trained model is in" in out, err
     from lvcd.cli import main
 
@@ -52,8 +71,6 @@ def test_stopped_and_gone_on_with(tmp_path):
     assert (tmp_path / "model" / "model_index.json").exists()
     torn = run / "checkpoints" / "last.ckpt"
     torn.write_bytes(torn.read_bytes()[:1000])
-    from lvcd.training.run import newest
-
     assert newest(run).name == "best.ckpt"
 
 
@@ -70,7 +87,7 @@ def test_stopped_and_gone_on_with(tmp_path):
 def test_bad_input_is_one_line(words, told, tmp_path):
     run = tmp_path / "run"
     process = start(*words, f"run_dir={run}")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     lines = [line for line in err.splitlines() if line.strip()]
     assert process.returncode == 2 and len(lines) == 1 and told in lines[0], err
     assert not run.exists()

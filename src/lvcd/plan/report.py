@@ -155,5 +155,14 @@ def lower(plan: Plan) -> list[tuple[str, str]]:
     return steps
 
 
+def too_large(plan: Plan) -> str:
+    """For a step that ran out of memory: what it was thought to need, and what to change."""
+    steps = "; or ".join(f"{words} (saves {saved})" for words, saved in lower(plan))
+    return (
+        f"there is too little memory for a step, which is estimated to need {plan.total / GIB + RESERVE:.1f} GiB: "
+        f"{steps or 'take a larger GPU'}"
+    )
+
+
 def _about(size: int) -> str:
     return f"about {size / GIB:.1f} GiB"

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from lvcd.errors import InputError
 
 BASE = "base"
+
+
+class WholeFiles(TorchCheckpointIO):
+    """A checkpoint is written beside and renamed: under its name it is whole, the one before stays until then.
+
+    Lightning's own writes to the folder for temporary files, and renames only where that is on the same disk.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.part")
+        with beside.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
 
 
 def keep_trained(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ def checkpoint_to_resume(run: Path, resume: bool | str | None) -> Path | None:
     True: this run's newest. "auto": the same if there is one, as where a cluster starts a command again. Else a file.
     InputError: there is none; or a run would begin in the folder of another, whose checkpoints it would overwrite.
     """
-    begun = any((run / CHECKPOINTS).glob("*.ckpt"))
+    begun = bool(checkpoints(run))
     if resume is True or (resume == "auto" and begun):
         return newest(run)
     if not resume or resume == "auto":
@@ -40,10 +40,14 @@ def last_stage(run: Path) -> Path:
     return run
 
 
+def checkpoints(run: Path) -> list[Path]:
+    """A run's own, and those that Lightning saves when SLURM is about to take the machine away."""
+    return [*(run / CHECKPOINTS).glob("*.ckpt"), *run.glob("hpc_ckpt_*.ckpt")]
+
+
 def newest(run: Path) -> Path:
     """The checkpoint to go on from: the newest that is whole. InputError: there is none."""
-    files = sorted((run / CHECKPOINTS).glob("*.ckpt"), key=lambda f: f.stat().st_mtime_ns, reverse=True)
-    for file in files:
+    for file in sorted(checkpoints(run), key=lambda f: f.stat().st_mtime_ns, reverse=True):
         if is_whole(file):
             return file
     raise InputError(f"{run} has no checkpoint: give the folder of a run that has saved one")

@@ -1,0 +1,90 @@
+"""What can go wrong while a run trains, and what it says then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_color import fit, toy
+from test_runs import TINY, start
+
+from lvcd.data.batch import Batch
+from lvcd.errors import InputError
+from lvcd.training import FineTuneModule, WholeFiles
+from lvcd.training.run import CHECKPOINTS, newest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+
+def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
+    run = tmp_path / "run"
+    rate = ["module.optimization.lr=1e30", "module.optimization.warmup_steps=0", "trainer.max_steps=9"]
+    process = start(*TINY, f"run_dir={run}", "trainer.precision=32-true", *rate)
+    _, err = process.communicate(timeout=300)
+    (file,) = run.glob("nan-step*-rank0.pt")
+    batch = Batch(**torch.load(file, weights_only=True))
+    told = [line for line in err.splitlines() if line.strip()]
+    assert process.returncode == 2 and len(told) == 1 and "Traceback" not in err
+    assert str(file) in told[0] and "the loss is nan" in told[0] and "lower the learning rate" in told[0]
+    assert batch.frames.shape == (4, 7, 3, 32, 48) and all(key in told[0] for key in batch.keys)
+    assert not (run / "model").exists() and not list((run / CHECKPOINTS).glob("*"))
+
+
+def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
+    from hydra import compose, initialize_config_dir
+
+    from train import train
+
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(FineTuneModule, "training_step", step)
+    monkeypatch.chdir(ROOT)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", [*TINY, f"run_dir={tmp_path}", "data.sampling.window=3"])
+    with pytest.raises(InputError) as told:
+        train(config)
+    text = str(told.value)
+    assert "\n" not in text and "too little memory for a step" in text and "GiB" in text
+    assert "data.batch_size=1 trainer.accumulate_grad_batches=4 (saves about" in text
+    assert "module.gradient_checkpointing=true" in text
+
+
+def test_a_checkpoint_that_is_torn_while_written_is_not_there(tmp_path):
+    class Dies:
+        def __reduce__(self):
+            raise OSError("no space left")
+
+    file = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint({"step": 1}, file)
+    with pytest.raises(OSError, match="no space"):
+        WholeFiles().save_checkpoint({"step": 2, "x": torch.zeros(10**6), "y": Dies()}, file)
+    assert torch.load(file, weights_only=True) == {"step": 1}
+
+
+def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypatch):
+    """Lightning's way, with a scontrol that only notes what it was asked."""
+    import lightning
+
+    told = tmp_path / "told"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {told}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)  # where Lightning saves if it is told nothing else
+    for name, value in {"NTASKS": 1, "JOB_ID": 7, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+
+    class Warned(lightning.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, index):
+            if trainer.global_step == 1:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    fit(tmp_path / "elsewhere", toy(), 2, more=[Warned()])
+    assert told.read_text() == "requeue 7\n"
+    assert newest(tmp_path).name == "hpc_ckpt_1.ckpt"
+    assert torch.load(newest(tmp_path), weights_only=True)["global_step"] == 1
