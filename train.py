@@ -12,6 +12,7 @@ import hydra
 import lightning
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from lvcd.callbacks import NoNumberError, StopOnSignal
@@ -61,6 +62,10 @@ def train(config: DictConfig, again: str = "") -> Trained | None:
             print(f"stopped after step {trainer.global_step}; go on with: {again}")
         return None
     model = run / MODEL
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        whole = trainer.strategy.lightning_module_state_dict()  # all ranks together; the first has it
+        module = instantiate(config.module, _convert_="all")
+        module.load_state_dict(whole, strict=False)
     if trainer.is_global_zero:
         module.export(model)
         print(f"the trained model is in {model}")

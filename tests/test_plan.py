@@ -25,6 +25,7 @@ from lvcd.training.optimizer import Optimization
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
+SHARDS = {"_target_": "lightning.pytorch.strategies.ModelParallelStrategy"}
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,7 @@ def test_ranks_of_ddp_have_buckets_and_ranks_of_fsdp_a_share(config, toy):
     strategy = {"_target_": "lightning.pytorch.strategies.DDPStrategy", "gradient_as_bucket_view": True}
     thrifty = plan(changed(config, trainer={"devices": 4, "strategy": strategy, "callbacks": [ema]}))
     assert thrifty.buckets == 0 and thrifty.average == toy.gradients
-    fsdp = plan(changed(config, trainer={"devices": [0, 1], "num_nodes": 2, "strategy": "fsdp"}))
+    fsdp = plan(changed(config, trainer={"devices": [0, 1], "num_nodes": 2, "strategy": SHARDS}))
     assert fsdp.optimizer == toy.optimizer // 4 and fsdp.gradients == toy.gradients // 4 and fsdp.buckets == 0
     assert fsdp.activations == toy.activations and toy.weights / 4 < fsdp.weights < toy.weights
 

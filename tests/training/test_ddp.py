@@ -1,4 +1,4 @@
-"""Two processes with half the batch train what one trains with the whole."""
+"""Two processes with half the batch train what one trains with the whole: with copies of the weights, or shards."""
 
 from __future__ import annotations
 
@@ -17,22 +17,27 @@ SCRIPT = Path(__file__).with_name("two_ranks.py")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for ranks, batch in ((1, 2), (2, 1)):
-        words = [sys.executable, str(SCRIPT), str(ranks), str(batch), str(folder / f"{ranks}.pt")]
+    for ranks, batch, kind in ((1, 2, "ddp"), (2, 1, "ddp"), (2, 1, "fsdp")):
+        words = [sys.executable, str(SCRIPT), str(ranks), str(batch), str(folder / f"{ranks}{kind}.pt"), kind]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
-    return [torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (1, 2)]
+    return folder
 
 
-def test_the_gradients_are_the_same(runs):
-    one, two = (run["gradients"] for run in runs)
+@pytest.fixture(scope="module", params=["ddp", "fsdp"])
+def pair(request, runs):
+    return [torch.load(runs / f"{name}.pt", weights_only=True) for name in ("1ddp", f"2{request.param}")]
+
+
+def test_the_gradients_are_the_same(pair):
+    one, two = (run["gradients"] for run in pair)
     assert one.keys() == two.keys() and len(one) > 100
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6)
 
 
-def test_the_weights_are_the_same(runs):
-    one, two = runs
+def test_the_weights_are_the_same(pair):
+    one, two = pair
     moved = torch.cat([(one["after"][n] - one["before"][n]).flatten() for n in one["gradients"]])
     apart = torch.cat([(one["after"][n] - two["after"][n]).flatten() for n in one["gradients"]])
     gradients = torch.cat([g.flatten() for g in one["gradients"].values()])
@@ -41,3 +46,18 @@ def test_the_weights_are_the_same(runs):
     sure = gradients.abs() > 1e-5
     assert sure.float().mean() > 0.5
     assert apart[sure].abs().max() < 1e-6 and apart.square().mean().sqrt() < 1e-6
+
+
+def test_a_checkpoint_of_shards_is_that_of_any_run(runs):
+    """Whole weights under their names, so that one process goes on with it, begins from it and exports it."""
+    from test_color import toy
+
+    from lvcd.training import FineTuneModule
+    from lvcd.training.run import restore
+
+    module = FineTuneModule(toy(), "all")
+    restore(module, runs / "2fsdp.pt.ckpt")
+    after = torch.load(runs / "2fsdp.pt", weights_only=True)["after"]
+    assert all(torch.equal(p, after[name]) for name, p in module.named_parameters())
+    saved = torch.load(runs / "2fsdp.pt.ckpt", weights_only=True)
+    assert len(saved["optimizer_states"][0]["state"]) == len(saved["state_dict"])

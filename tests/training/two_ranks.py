@@ -1,4 +1,4 @@
-"""Train a toy on so many ranks: python two_ranks.py RANKS BATCH OUT. Saves the first gradients and the last weights."""
+"""Train a toy: python two_ranks.py RANKS BATCH OUT ddp|fsdp. Saves the first gradients and the last weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import lightning  # noqa: E402
 import torch  # noqa: E402
+from lightning.pytorch.strategies import ModelParallelStrategy  # noqa: E402
 from test_color import clips, toy  # noqa: E402
+from torch.distributed.tensor import DTensor  # noqa: E402
 
 from lvcd.data.batch import Batch  # noqa: E402
 from lvcd.training import FineTuneModule, Optimization  # noqa: E402
@@ -20,7 +22,11 @@ class Keep(lightning.Callback):
 
     def on_before_optimizer_step(self, trainer, module, optimizer):
         if not self.gradients:
-            self.gradients |= {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+            self.gradients |= {n: whole(p.grad) for n, p in module.named_parameters() if p.grad is not None}
+
+
+def whole(x: torch.Tensor) -> torch.Tensor:
+    return (x.full_tensor() if isinstance(x, DTensor) else x).detach().clone()
 
 
 class Data(lightning.LightningDataModule):
@@ -48,21 +54,24 @@ def join(batches: list[Batch]) -> Batch:
     return Batch(*(torch.cat([getattr(b, name) for b in batches]) for name in ("sketches", "fps", "frames")))
 
 
-def main(ranks: int, batch: int, out: str) -> None:
+def main(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
     torch.set_num_threads(1)
     keep = Keep()
+    strategy = ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False) if kind == "fsdp" else kind
     trainer = lightning.Trainer(
-        accelerator="cpu", devices=ranks, strategy="ddp" if ranks > 1 else "auto", max_steps=2, callbacks=[keep],
+        accelerator="cpu", devices=ranks, strategy=strategy if ranks > 1 else "auto", max_steps=2, callbacks=[keep],
         accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
     module = FineTuneModule(toy(), "all", Optimization(lr=1e-4), gradient_checkpointing=True)
     before = {n: p.detach().clone() for n, p in module.named_parameters()}
     trainer.fit(module, Data(batch))
+    after = {n: whole(p) for n, p in module.named_parameters()}
+    if kind == "fsdp":
+        trainer.save_checkpoint(f"{out}.ckpt", weights_only=False)
     if trainer.is_global_zero:
-        after = {n: p.detach() for n, p in module.named_parameters()}
         torch.save({"before": before, "after": after, "gradients": keep.gradients}, out)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

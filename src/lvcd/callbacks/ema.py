@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from lvcd.errors import InputError
@@ -31,8 +31,8 @@ class Ema(lightning.Callback):
         self._own: Weights = {}
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        if stage == "fit" and isinstance(trainer.strategy, FSDPStrategy):
-            raise InputError("weights in shards cannot be averaged: remove the ema callback, or use trainer=ddp4")
+        if stage == "fit" and isinstance(trainer.strategy, ModelParallelStrategy):
+            raise InputError("weights in shards cannot be averaged: use callbacks=default, or trainer=ddp4")
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         now = _learning(module)

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
 
@@ -18,7 +18,7 @@ class GradientNorm(lightning.Callback):
         if (trainer.global_step + 1) % trainer.log_every_n_steps:
             return
         squares = {group.get("name", str(i)): square(group["params"]) for i, group in enumerate(optimizer.param_groups)}
-        if isinstance(trainer.strategy, FSDPStrategy):  # each rank has its shards
+        if isinstance(trainer.strategy, ModelParallelStrategy):  # each rank has its shards
             squares = {name: trainer.strategy.reduce(s, reduce_op="sum") for name, s in squares.items()}
         norms = {f"gradient/{name}": s.sqrt() for name, s in squares.items() if len(squares) > 1}
         module.log_dict({"gradient/norm": torch.stack([*squares.values()]).sum().sqrt(), **norms})

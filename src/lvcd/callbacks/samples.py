@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from lvcd.data.batch import Batch
@@ -50,8 +50,8 @@ class Samples(lightning.Callback):
         self.clips: list[Clip] = []
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        if isinstance(trainer.strategy, FSDPStrategy):
-            raise InputError("weights in shards cannot paint samples: remove the samples callback, or use trainer=ddp4")
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise InputError("weights in shards cannot paint samples: use callbacks=default, or trainer=ddp4")
 
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int, loader: int = 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from lvcd.errors import InputError
@@ -65,7 +65,7 @@ class Scores(lightning.Callback):
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         """Here and not at the first validation, so that a wrong file ends a run before it starts."""
-        paints = isinstance(module, FineTuneModule) and not isinstance(trainer.strategy, FSDPStrategy)
+        paints = isinstance(module, FineTuneModule) and not isinstance(trainer.strategy, ModelParallelStrategy)
         if not paints or not self.count or not hasattr(trainer.datamodule, "fixed_clips"):
             return
         try:

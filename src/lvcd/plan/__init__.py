@@ -63,13 +63,14 @@ class Setting:
             raise InputError(f"trainer.precision={precision}: plans are for 32-true, {', '.join(HALF)}")
         strategy = trainer.get("strategy") or "auto"
         told: Config = strategy if isinstance(strategy, Mapping) else {"_target_": strategy}
+        named = str(told["_target_"]).rpartition(".")[2].removesuffix("Strategy").lower()
         callbacks = [*_values(config.get("callbacks")), *_values(trainer.get("callbacks"))]
         return cls(
             **size,
             frames=int(window) + 1,
             accumulate=int(trainer.get("accumulate_grad_batches") or 1),
             ranks=_count(trainer.get("devices")) * int(trainer.get("num_nodes") or 1),
-            strategy=str(told["_target_"]).rpartition(".")[2].removesuffix("Strategy").lower(),
+            strategy="fsdp" if named == "modelparallel" else named,
             bucket_view=bool(told.get("gradient_as_bucket_view")),
             precision=precision,
             gpu=trainer.get("accelerator") != "cpu",

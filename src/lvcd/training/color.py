@@ -29,6 +29,7 @@ from lvcd.nn.network import bind
 from .checkpoint import check_fits, keep_trained
 from .networks import Networks
 from .optimizer import Optimization
+from .shard import shard
 from .trainable import UNet, choose
 
 
@@ -66,6 +67,7 @@ class FineTuneModule(lightning.LightningModule):
         self.condition_dropout, self.frozen_half, self.seed = condition_dropout, frozen_half, seed
         self.rights = {"reference_attention": reference_attention, "isolation": isolation}
         networks.settings |= self.rights
+        self._spread = False
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
             self.controlnet.enable_gradient_checkpointing()
@@ -145,6 +147,16 @@ class FineTuneModule(lightning.LightningModule):
         named = dict(self.named_parameters())
         groups = {group: [named[name] for name in names] for group, names in self.learns.items()}
         return self.optimization.build(groups, int(self.trainer.estimated_stepping_batches))
+
+    def configure_model(self) -> None:
+        """Where a strategy spreads weights over ranks (trainer=fsdp)."""
+        mesh = self.device_mesh
+        if mesh is not None and not self._spread:
+            if self.frozen_half:
+                raise InputError("weights in shards are of one type: set module.frozen_half=false with trainer=fsdp")
+            self._spread = True
+            for network in (self.unet, self.controlnet):
+                shard(network, mesh["data_parallel"])
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
