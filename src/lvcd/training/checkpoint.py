@@ -43,7 +43,12 @@ def keep_trained(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, 
 def check_fits(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:
     """InputError: other weights than the module trains, of other shapes, or trained from another base."""
     trained = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
-    found = {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
+    # a strategy with shards has put the weights in place, and taken them out of the checkpoint, before anyone is asked
+    found = (
+        {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
+        if "state_dict" in checkpoint
+        else trained
+    )
     if missing := sorted(set(trained) ^ set(found)):
         raise InputError(
             f"the checkpoint has {len(found)} trained tensors, this module {len(trained)} (one that differs: "
