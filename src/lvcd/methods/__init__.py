@@ -2,7 +2,10 @@
 
 from .base import Method
 from .copy_reference import CopyReference
+from .flow_warp import FlowWarp
+from .image_only import ImageOnly
 from .ours import Ours
 from .sampling import Sampling
+from .segment_match import SegmentMatch
 
-__all__ = ["CopyReference", "Method", "Ours", "Sampling"]
+__all__ = ["CopyReference", "FlowWarp", "ImageOnly", "Method", "Ours", "Sampling", "SegmentMatch"]

@@ -12,6 +12,7 @@ from lvcd.errors import InputError
 from lvcd.nn.convert import verify
 from lvcd.nn.fingerprint import fingerprint
 from lvcd.pipeline import LineartVideoPipeline, quiet
+from lvcd.video.colorize import Scheme
 
 from .sampling import Sampling
 
@@ -46,7 +47,7 @@ class Ours:
         self.name = name or " ".join([self.kind, *([f"[{', '.join(changed)}]"] if changed else [])])
         self.settings = self._settings()
 
-    def _scheme(self):
+    def _scheme(self) -> Scheme:
         return self.sampling.scheme(self.pipeline)
 
     def _settings(self) -> dict[str, Any]:

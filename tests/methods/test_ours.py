@@ -1,0 +1,88 @@
+"""Our model as a method, with the toy pipeline: it paints what the pipeline paints, in every way of sampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from test_training import composed
+
+from lvcd.errors import InputError
+from lvcd.methods import ImageOnly, Ours, Sampling
+
+SIZE = (32, 48)
+
+
+@pytest.fixture(scope="module")
+def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    lines = (torch.rand(8, 1, *SIZE, generator=rng) > 0.9).float()
+    return torch.rand(3, *SIZE, generator=rng), lines[0], lines[1:]
+
+
+def test_it_is_the_pipeline(model_folder, given):
+    reference, own, sketches = given
+    ours = Ours(model_folder, Sampling(steps=1, overlap=1))
+    direct = ours.pipeline(
+        reference, torch.stack([own, *sketches]), num_inference_steps=1, overlap=1, reference_frame=0,
+        generator=torch.Generator().manual_seed(5), output_type="pt",
+    ).frames[0, 1:]  # fmt: skip
+    assert torch.equal(ours.paint(*given, 5), direct)
+    assert not torch.equal(ours.paint(*given, 6), direct)
+
+
+def test_every_ablation_paints_something_else(model_folder, given):
+    ways = {
+        "full": {},
+        "blend": {"blend_steps": 0},
+        "prev": {"prev_reference_steps": 0},
+        "sample": {"prev_sample": True},
+    }
+    ways |= {"overlap": {"overlap": 0}, "guidance": {"guidance": 2.0}}
+    made = {name: Ours(model_folder, Sampling(**{"steps": 2, "overlap": 2, **way})) for name, way in ways.items()}
+    frames = {name: ours.paint(*given, 0) for name, ours in made.items()}
+    names = list(ways)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            assert not torch.equal(frames[one], frames[other]), (one, other)
+    assert len({str(ours.settings) for ours in made.values()}) == len({ours.name for ours in made.values()}) == 6
+
+
+def test_prev_sample_goes_on_from_its_last_frame(model_folder, given):
+    reference, own, sketches = given
+    ours = Ours(model_folder, Sampling(steps=1, prev_sample=True))  # a window of 5
+    painted = ours.paint(*given, 0)
+    plain = Ours(model_folder, Sampling(steps=1, overlap=0)).paint(reference, own, sketches[:5], 0)
+    assert torch.equal(painted[:5], plain)
+    other = ours.paint(reference, own, torch.cat([sketches[:4], 1 - sketches[4:5], sketches[5:]]), 0)
+    assert not torch.equal(other[5:], painted[5:])
+
+
+def test_image_only_paints_each_frame_alone(model_folder, given):
+    reference, own, sketches = given
+    alone = ImageOnly(model_folder, Sampling(steps=1))
+    whole = alone.paint(*given, 3)
+    assert whole.shape == (7, 3, *SIZE)
+    for n in (0, 4):
+        assert torch.allclose(alone.paint(reference, own, sketches[n : n + 1], 3)[0], whole[n], atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"overlap": 5}, {"solver": "eule"}, {"sigma_min": 90.0}])
+def test_sampling_without_a_meaning_is_refused(model_folder, wrong):
+    with pytest.raises(InputError):
+        Ours(model_folder, Sampling(**wrong))
+
+
+@pytest.mark.parametrize(
+    ("ablation", "key"),
+    [
+        ("no_overlapped_blending", "blend_steps"),
+        ("no_prev_reference", "prev_reference_steps"),
+        ("prev_sample", "prev_sample"),
+    ],
+)
+def test_an_ablation_changes_one_thing(ablation, key):
+    full, changed = (composed("eval", f"sampling={name}") for name in ("full", ablation))
+    a, b = (OmegaConf.to_container(config.sampling, resolve=True) for config in (full, changed))
+    assert {name for name in a if a[name] != b[name]} == {key}
+    assert composed("eval", "overlap=7").sampling.overlap == 7
