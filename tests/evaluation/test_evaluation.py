@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from kit import ROOT, Paints, cartoons, held, suite
 
 from lvcd.errors import InputError
-from lvcd.evaluation import Protocol, TestSet, evaluate
+from lvcd.evaluation import evaluate
 from lvcd.leaderboard import read
 from lvcd.methods import CopyReference
-from lvcd.metrics import PSNR, SegmentAccuracy
+from lvcd.metrics import PSNR
 from lvcd.metrics.suite import Suite
 from lvcd.video.files import open_frames
 
-ROOT = Path(__file__).parents[2]
-CARTOONS = ROOT / "data" / "cartoons" / "test_style"
-
-
-def cartoons(**settings) -> TestSet:
-    return TestSet(Protocol(**{"name": "test", "shards": CARTOONS, "frames": 3, **settings}))
-
-
-def suite() -> Suite:
-    return Suite({"PSNR": PSNR(), "SegmentAccuracy": SegmentAccuracy()})
-
-
-class Paints:
-    """A method that is a function of (reference, sketches)."""
-
-    def __init__(self, paint, name: str = "test"):
-        self.name, self.settings, self._paint, self.seeds = name, {"kind": name}, paint, []
-
-    def paint(self, reference, reference_sketch, sketches, seed):
-        self.seeds.append(seed)
-        return self._paint(reference, sketches)
+CHECKS = {"reference=blank", "reference=recolored", "sketch=grey", "sketch=binarized"}
 
 
 def typed(monkeypatch, *words: object) -> int:
@@ -84,7 +64,7 @@ def test_a_row_has_what_a_page_shows(tmp_path):
 
 
 def test_each_clip_has_its_own_seed_whatever_the_others_are(tmp_path):
-    whole, some = (Paints(lambda r, s: r.expand(len(s), -1, -1, -1)) for _ in range(2))
+    whole, some = (Paints(held) for _ in range(2))
     evaluate(whole, cartoons(), suite(), tmp_path / "a", seed=1)
     evaluate(some, cartoons(clips=2), suite(), tmp_path / "b", seed=1)
     assert some.seeds == [whole.seeds[1], whole.seeds[3]] and len(set(whole.seeds)) == 4
@@ -107,19 +87,21 @@ def test_frames_that_cannot_be_scored_are_refused(paint, told, tmp_path):
 
 
 def test_typed(tmp_path, monkeypatch, capfd):
-    words = ["method=copy_reference", f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2"]
+    words = ["method=copy_reference", f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2", "protocol.leaks=1"]
     assert typed(monkeypatch, *words) == 0
     (row,) = read(tmp_path / "leaderboard.jsonl")
     assert row.name == "copy_reference" and "FVD" not in row.metrics  # two frames are too few
     told = capfd.readouterr()
     assert f"{row.metrics['PSNR']['value']:.4g}" in told.out
+    assert row.warnings == [] and set(row.leaks) == CHECKS
     assert "painting" in told.err and "metrics" in told.err
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["method=flow_wrap"], "flow_w"),
+        (["method=flow_wrap"], "did you mean method=flow_warp?"),
+        (["method=copy_reference", "protocol=lvcd_general"], "give protocol.shards=DIR"),
         (["protocol=smokes"], "did you mean protocol=smoke?"),
         (["steps=0"], "steps=0: give a whole number from 1"),
         ([], "ours needs a model: give model=DIR"),

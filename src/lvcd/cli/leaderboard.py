@@ -19,16 +19,22 @@ def arguments(c: argparse.ArgumentParser) -> None:
     html.add_argument("--out", type=Path, required=True, help="the page to write, like board.html")
     wandb = actions.add_parser("wandb", help="the same as tables of Weights & Biases; offline where there is no key")
     wandb.add_argument("--project", default="lvcd", help="of W&B (default: lvcd)")
+    add = actions.add_parser("add", help="score frames that another program painted, and add the row")
+    add.add_argument("--name", required=True, help="of the program, as the board shows it")
+    add.add_argument("--protocol", required=True, help="one of conf/protocol, like cartoons_style")
+    add.add_argument("--frames", required=True, type=Path, metavar="DIR",
+                     help="KEY/000.png ... or KEY.mp4 for each clip, without the reference")  # fmt: skip
+    add.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of conf/eval.yaml, like protocol.shards=DIR")
     for action in (html, wandb):
         action.add_argument("--megabytes", type=float, default=50,
                             help="clips of so many MB are shown: the worst ten of each row, and a few more "
                             "(default: 50)")  # fmt: skip
-    for action in (show, html, wandb):
+    for action in (show, html, wandb, add):
         action.add_argument("--file", type=Path, default=FILE, help=f"the leaderboard (default: {FILE})")
 
 
 def run(a: argparse.Namespace) -> None:
-    {"show": _show, "html": _html, "wandb": _wandb}[a.action](a)
+    {"show": _show, "html": _html, "wandb": _wandb, "add": _add}[a.action](a)
 
 
 def _show(a: argparse.Namespace) -> None:
@@ -51,3 +57,24 @@ def _wandb(a: argparse.Namespace) -> None:
     from lvcd.leaderboard.wandb_tables import send
 
     send([*read(a.file), *cited()], a.file.parent, a.megabytes, a.project)
+
+
+def _add(a: argparse.Namespace) -> None:
+    from hydra import compose, initialize_config_dir
+    from hydra.utils import instantiate
+
+    from lvcd.entry import check_overrides, one_line
+    from lvcd.evaluation import GivenFrames, TestSet, evaluate
+    from lvcd.metrics.suite import paper
+
+    conf = Path(__file__).parents[3] / "conf"
+    words = [f"protocol={a.protocol}", *a.settings]
+    check_overrides("lvcd leaderboard", "eval", conf, words)
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = compose("eval", words)
+    with one_line("lvcd leaderboard"):
+        tests = TestSet(instantiate(config.protocol))
+        given = GivenFrames(a.name, a.frames, tests)
+        suite = paper(**config.weights, frames=min(tests.lengths))
+        row = evaluate(given, tests, suite, a.file.parent, board=a.file.name)
+    print(f"{a.file}: row {row.id} of {a.name}, {row.n} clips of {a.protocol}")

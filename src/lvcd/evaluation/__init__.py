@@ -1,11 +1,16 @@
 """A method on a test set => a row of the board.
 
 testset    which clips, exactly, and what the method may see of them
-run        paint, score, keep what is done
+given      frames of another program, in a method's place
+kept       what is done, so that what was stopped goes on
+leaks      whether colors come from the reference, and from there alone
+ranks      several processes, one row
+run        paint, score, add the row
 """
 
+from .given import GivenFrames
 from .ranks import Ranks
 from .run import evaluate
 from .testset import Protocol, TestSet
 
-__all__ = ["Protocol", "Ranks", "TestSet", "evaluate"]
+__all__ = ["GivenFrames", "Protocol", "Ranks", "TestSet", "evaluate"]

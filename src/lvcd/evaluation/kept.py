@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
+from lvcd.metrics.suite import Suite
 from lvcd.video.disk import atomic, named, reading, writing
 
 
@@ -53,6 +54,27 @@ class Kept:
                 np.savez_compressed(stream, frames=levels, seconds=np.float64(seconds))
         with reading("painted clip", file, "delete it and run again"), np.load(file, allow_pickle=False) as kept:
             return Painted(torch.from_numpy(kept["frames"]).float() / 255, float(kept["seconds"]))
+
+    def save(self, name: str, suite: Suite, clips: int) -> None:
+        """What the metrics have seen: the first `clips` of a process's share."""
+        states: dict[str, Any] = {}
+        for column, metric in suite.metrics.items():
+            metric.persistent(True)
+            states[column] = metric.state_dict()
+        with atomic(self.folder / f"{name}.pt", "the same command goes on") as temp:
+            torch.save({"clips": clips, "states": states}, temp)
+
+    def restore(self, name: str, suite: Suite) -> int:
+        """Have the metrics see what they had seen; => how many clips, 0 if nothing is kept."""
+        file = self.folder / f"{name}.pt"
+        if not file.exists():
+            return 0
+        with reading("kept scores", file, "delete it and run again"):
+            kept = torch.load(file, map_location="cpu", weights_only=True)
+            for column, metric in suite.metrics.items():
+                metric.persistent(True)
+                metric.load_state_dict(kept["states"][column])
+        return int(kept["clips"])
 
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,24 +1,28 @@
-"""Paint every clip, score it, keep what is done; at the end one row.
-
-letters: n frames, H W pixels
-"""
+"""Paint every clip, score it, keep what is done; at the end one row."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from lvcd.inspection.measure import spread
 from lvcd.leaderboard import Row, append
 from lvcd.methods import Method
 from lvcd.metrics.suite import Suite
+from lvcd.video.disk import Lock
 
+from .given import GivenFrames
 from .kept import Kept, Painted, job_name
+from .leaks import Look, looks, verdicts
 from .media import write_painted, write_sheet, write_source
 from .provenance import device_name, memory_gib, provenance
 from .ranks import Ranks
@@ -27,63 +31,113 @@ from .testset import Clip, TestSet, clip_seed
 BOARD = "leaderboard.jsonl"
 SHEETS = 4
 """Contact sheets of so many clips."""
+EVERY = 60.0
+"""Seconds after which what the metrics have seen is kept: as much is lost at most."""
 
 
 class Evaluation:
     """One method on one test set. `out` is the folder of the board, of the media and of unfinished work."""
 
     def __init__(
-        self, method: Method, tests: TestSet, suite: Suite, out: Path, seed: int = 0, device: str = "cpu",
-        ranks: Ranks | None = None,
+        self, method: Method | GivenFrames, tests: TestSet, suite: Suite, out: Path, seed: int = 0,
+        device: str = "cpu", ranks: Ranks | None = None, board: str = BOARD,
     ):  # fmt: skip
         self.method, self.tests, self.suite, self.seed = method, tests, suite, seed
-        self.out, self.device, self.ranks = out, device, ranks or Ranks()
+        self.out, self.board, self.device, self.ranks = out, out / board, device, ranks or Ranks()
         self.about = tests.about({column: metric.identity() for column, metric in suite.metrics.items()})
         job = job_name({"method": method.settings, "protocol": self.about, "seed": seed, "keys": tests.keys})
         self.kept = Kept(out / "unfinished" / job)
-        self.sheets = out / "sheets" / job
-        self.media = out / "media" / job
-        looks = ("data", "width", "height", "frames", "binarized")
-        self.source = out / "media" / f"source-{job_name({look: self.about[look] for look in looks})}"
+        self.state = f"{self.ranks.rank} of {self.ranks.world}"
+        self.sheets, self.media = out / "sheets" / job, out / "media" / job
+        shown = {name: self.about[name] for name in ("data", "width", "height", "frames", "binarized")}
+        self.source = out / "media" / f"source-{job_name(shown)}"
+        self.painting = 0.0
+        """Seconds of this run."""
 
     def run(self) -> Row:
         """The row, appended to the board. InputError: what the method painted cannot be scored."""
         started = time.perf_counter()
         own = self.ranks.share(len(self.tests))
+        with self.alone():
+            seconds = self.clips(own)
+            found = self.ranks.gather(self.leaks())
+            row = self.row(self.ranks.gather(seconds), self.ranks.gather(self.scores(own)), found)
+            if self.ranks.first:
+                append(self.board, row)
+                self.kept.clear()
+                self.tell(time.perf_counter() - started)
+        return row
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """InputError: the same evaluation is running."""
+        if not self.ranks.first:
+            yield
+            return
+        busy = f"this evaluation of {self.method.name} is running already: wait for it, or stop it"
+        lock = Lock(self.kept.folder.with_suffix(".lock"), busy)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def clips(self, own: range) -> dict[int, float]:
+        """Paint, score and show these; => seconds that each took to paint, now or before a stop."""
         seconds: dict[int, float] = {}
+        scored = self.kept.restore(self.state, self.suite)
+        for metric in self.suite.metrics.values():
+            metric.to(self.device)
+        saved = time.perf_counter()
         with tqdm(own, desc=self.method.name, unit="clip", file=sys.stderr, disable=not self.ranks.first) as bar:
-            for index in bar:
+            for done, index in enumerate(bar, 1):
                 clip = self.tests[index]
-                painted = self.paint(clip)
+                painted = self.paint(clip.key, clip)
                 seconds[index] = painted.seconds
-                self.score(clip, painted)
+                if done > scored:
+                    self.score(clip, painted.frames)
+                    if time.perf_counter() - saved > EVERY:
+                        self.kept.save(self.state, self.suite, done)
+                        saved = time.perf_counter()
                 write_painted(self.media, clip, painted.frames)
                 write_source(self.source, clip)
                 if index < SHEETS:
                     write_sheet(self.sheets / f"{clip.key}.png", clip, painted.frames)
-                bar.set_postfix_str(
-                    f"{sum(seconds.values()) / sum(self.tests.lengths[i] for i in seconds):.2f} s/frame"
-                )
-        row = self.row(self.ranks.gather(seconds), self.ranks.gather(self.scores(own)))
-        if self.ranks.first:
-            append(self.out / BOARD, row)
-            self.kept.clear()
-            self.tell(time.perf_counter() - started, sum(seconds.values()))
-        return row
+                frames = sum(self.tests.lengths[i] for i in seconds)
+                bar.set_postfix_str(f"{sum(seconds.values()) / frames:.2f} s/frame")
+        return seconds
 
-    def paint(self, clip: Clip) -> Painted:
-        def now():
+    def paint(self, name: str, clip: Clip) -> Painted:
+        """`name` tells the clip and how it is seen."""
+
+        def now() -> tuple[Tensor, float]:
             started = time.perf_counter()
-            seed = clip_seed(self.seed, clip.key)
-            frames = self.method.paint(clip.reference, clip.reference_sketch, clip.sketches, seed).cpu()
+            if isinstance(self.method, GivenFrames):
+                frames = self.method.of(clip)
+            else:
+                seed = clip_seed(self.seed, clip.key)
+                frames = self.method.paint(clip.reference, clip.reference_sketch, clip.sketches, seed).cpu()
+            self.painting += time.perf_counter() - started
             return frames, time.perf_counter() - started
 
-        return self.kept.paint(clip.key, tuple(clip.original.shape), now)
+        return self.kept.paint(name, tuple(clip.original.shape), now)
 
-    def score(self, clip: Clip, painted: Painted) -> None:
-        tensors = (painted.frames, clip.original, clip.sketches)
+    def score(self, clip: Clip, painted: Tensor) -> None:
+        tensors = (painted, clip.original, clip.sketches)
         preds, target, sketches = (x[None].to(self.device) for x in tensors)  # (n c H W) => (1 n c H W)
         self.suite.update(preds, target, sketches, torch.tensor([clip.index]))
+
+    def leaks(self) -> dict[int, dict[str, Look]]:
+        """Of this process's share of the clips that are checked."""
+        if isinstance(self.method, GivenFrames):
+            return {}
+        chosen = spread(len(self.tests), self.tests.protocol.leaks)
+        own = [chosen[i] for i in self.ranks.share(len(chosen))]
+        found = {}
+        for index in tqdm(own, desc="leak checks", unit="clip", file=sys.stderr, disable=not self.ranks.first):
+            clip = self.tests[index]
+            usual = self.paint(clip.key, clip).frames
+            found[index] = looks(clip, usual, lambda check, seen: self.paint(f"{seen.key} {check}", seen).frames)
+        return found
 
     def scores(self, own: range) -> dict[int, dict[str, float | None]]:
         """Of each of these clips, {column: score or None}."""
@@ -94,11 +148,23 @@ class Evaluation:
                 found[index][column] = None if math.isnan(value) else value
         return found
 
-    def row(self, seconds: dict[int, float], scores: dict[int, dict[str, float | None]]) -> Row:
+    def row(self, seconds: dict[int, float], scores: dict[int, Any], found: dict[int, dict[str, Look]]) -> Row:
+        given = isinstance(self.method, GivenFrames)
         memory = max(self.ranks.gather({self.ranks.rank: memory_gib(self.device)}).values())
-        spent = sum(seconds.values()) / sum(self.tests.lengths)
+        cost = {
+            "seconds_per_frame": sum(seconds.values()) / sum(self.tests.lengths),
+            "memory_GiB": memory,
+            "device": device_name(self.device),
+        }
+        leaks, warnings = verdicts(found)
+        if not leaks:
+            warnings = ["not checked for leaks" + ": the frames came from elsewhere" * given]
         clips = [
-            {"key": key, "scores": scores[index], "media": str((self.media / f"{key}.webm").relative_to(self.out))}
+            {
+                "key": key,
+                "scores": scores[index],
+                "media": (self.media / f"{key}.webm").relative_to(self.out).as_posix(),
+            }
             for index, key in enumerate(self.tests.keys)
         ]
         return Row(
@@ -107,19 +173,20 @@ class Evaluation:
             n=len(self.tests),
             metrics=self.suite.reports(),
             clips=clips,
-            source_media=str(self.source.relative_to(self.out)),
-            cost={"seconds_per_frame": spent, "memory_GiB": memory, "device": device_name(self.device)},
+            source_media=self.source.relative_to(self.out).as_posix(),
+            leaks=leaks,
+            warnings=warnings,
+            cost=dict.fromkeys(cost) if given else cost,
             provenance=provenance(self.seed),
         )
 
-    def tell(self, whole: float, painting: float) -> None:
+    def tell(self, whole: float) -> None:
         """Where the time went."""
-        metrics = sum(self.suite.seconds.values())
-        shares = ((what, x / max(whole, 1e-9)) for what, x in (("painting", painting), ("metrics", metrics)))
-        text = ", ".join(f"{what} {share:.0%}" for what, share in shares)
+        parts = (("painting", self.painting), ("metrics", sum(self.suite.seconds.values())))
+        text = ", ".join(f"{what} {seconds / max(whole, 1e-9):.0%}" for what, seconds in parts)
         print(f"{self.method.name}: {whole:.0f} s, {text}; sheets in {self.sheets}", file=sys.stderr)
 
 
-def evaluate(method: Method, tests: TestSet, suite: Suite, out: Path, **settings: Any) -> Row:
+def evaluate(method: Method | GivenFrames, tests: TestSet, suite: Suite, out: Path, **settings: Any) -> Row:
     """See `Evaluation`."""
     return Evaluation(method, tests, suite, out, **settings).run()

@@ -32,7 +32,7 @@ class Protocol:
     """How methods are compared. A clip's first frame is the reference; the frames after it are painted and scored."""
 
     name: str
-    shards: str | Path
+    shards: str | Path | None
     """A folder that `lvcd prepare` or `lvcd prepare cartoons` made."""
     data: str | None = None
     """SHA-256 of its manifest.json that the protocol stands for; None = whatever is there."""
@@ -49,6 +49,8 @@ class Protocol:
     """Clips that the leak checks paint again; 0 = no checks."""
 
     def __post_init__(self) -> None:
+        if self.shards is None:
+            raise InputError(f"{self.name} has no test set yet: give protocol.shards=DIR, a folder of lvcd prepare")
         for name, least in (("frames", 1), ("clips", 1), ("height", 16), ("width", 16), ("leaks", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
@@ -85,7 +87,7 @@ class TestSet:
 
     def __init__(self, protocol: Protocol):
         self.protocol = protocol
-        path = Path(protocol.shards)
+        path = Path(str(protocol.shards))
         folder = Folder(path)
         if folder.encoded:
             raise InputError(f"{named(path)} holds latents: give the folder above it, with the frames")
@@ -119,11 +121,14 @@ class TestSet:
     def keys(self) -> list[str]:
         return [entry.key for entry in self._entries]
 
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of a clip's painted frames."""
+        p = self.protocol
+        return (p.height, p.width) if p.height and p.width else self._entries[index].size
+
     @property
     def sizes(self) -> set[tuple[int, int]]:
-        """(height, width) of the painted frames."""
-        p = self.protocol
-        return {(p.height, p.width)} if p.height and p.width else {entry.size for entry in self._entries}
+        return {self.size(index) for index in range(len(self))}
 
     @property
     def lengths(self) -> list[int]:

@@ -36,7 +36,8 @@ class FlowWarp:
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
         frame, own = as_array(reference), as_array(reference_sketch)[..., 0]
         fill, color = fills(frame, own), ink(frame, own)
-        here = np.stack(np.mgrid[: own.shape[0], : own.shape[1]][::-1], -1).astype(np.float32)  # (H W 2) x, y
+        rows, columns = np.mgrid[: own.shape[0], : own.shape[1]]
+        here = np.stack([columns, rows], -1).astype(np.float32)  # (H W 2)
         before, painted = felt(own), []
         for sketch in as_array(sketches)[..., 0]:
             after = felt(sketch)

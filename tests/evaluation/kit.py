@@ -1,0 +1,35 @@
+"""Methods that cost nothing, on real shards, for the tests of evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lvcd.evaluation import Protocol, TestSet
+from lvcd.metrics import PSNR, SegmentAccuracy
+from lvcd.metrics.suite import Suite
+
+ROOT = Path(__file__).parents[2]
+CARTOONS = ROOT / "data" / "cartoons" / "test_style"
+
+
+def cartoons(**settings) -> TestSet:
+    return TestSet(Protocol(**{"name": "test", "shards": CARTOONS, "frames": 3, "leaks": 0, **settings}))
+
+
+def suite() -> Suite:
+    return Suite({"PSNR": PSNR(), "SegmentAccuracy": SegmentAccuracy()})
+
+
+class Paints:
+    """A method that is a function of (reference, sketches)."""
+
+    def __init__(self, paint, name: str = "test"):
+        self.name, self.settings, self._paint, self.seeds = name, {"kind": name}, paint, []
+
+    def paint(self, reference, reference_sketch, sketches, seed):
+        self.seeds.append(seed)
+        return self._paint(reference, sketches)
+
+
+def held(reference, sketches):
+    return reference.expand(len(sketches), -1, -1, -1)

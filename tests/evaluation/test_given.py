@@ -1,0 +1,85 @@
+"""`lvcd leaderboard add`: frames of any program enter the board, or one line says why not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kit import CARTOONS, cartoons
+
+from lvcd.cli import main
+from lvcd.images import array
+from lvcd.leaderboard import read
+from lvcd.methods import CopyReference
+from lvcd.video.images import write_png
+from lvcd.video.movies import write_movie
+
+WORDS = ["protocol.frames=2", f"protocol.shards={CARTOONS}"]
+TESTS = cartoons(frames=2)
+
+
+def painted(clip) -> list[np.ndarray]:
+    return [array(frame) for frame in CopyReference().paint(clip.reference, clip.reference_sketch, clip.sketches, 0)]
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """As another program writes them: folders of PNG, and one movie."""
+    folder = tmp_path / "theirs"
+    for clip in list(TESTS)[:3]:
+        (folder / clip.key).mkdir(parents=True)
+        for number, frame in enumerate(painted(clip)):
+            write_png(folder / clip.key / f"{number:03d}.png", frame)
+    write_movie(folder / f"{TESTS.keys[3]}.mp4", painted(TESTS[3]), 12)
+    return folder
+
+
+def add(folder, tmp_path, *words) -> int:
+    command = ["leaderboard", "add", "--name", "theirs", "--protocol", "smoke", "--frames", folder, "--file"]
+    return main([str(word) for word in (*command, tmp_path / "board" / "b.jsonl", *WORDS, *words)])
+
+
+def test_frames_are_scored_as_a_method_is(frames, tmp_path):
+    assert add(frames, tmp_path) == 0
+    (row,) = read(tmp_path / "board" / "b.jsonl")
+    assert row.name == "theirs" and row.n == 4 and row.protocol["name"] == "smoke"
+    assert row.warnings == ["not checked for leaks: the frames came from elsewhere"]
+    assert row.cost == {"seconds_per_frame": None, "memory_GiB": None, "device": None}
+    for clip, told in list(zip(TESTS, row.clips))[:3]:
+        error = (clip.reference - clip.original).square().mean().log10().item() * -10
+        assert told["scores"]["PSNR"] == pytest.approx(error, abs=1.5)  # mean of frames, at 256 x 256
+        assert (tmp_path / "board" / told["media"]).is_file()
+
+
+@pytest.mark.parametrize("wrong", ["missing", "many", "few", "size", "torn", "folder", "protocol", "setting"])
+def test_what_cannot_be_scored_is_one_line(wrong, frames, tmp_path, capsys):
+    key, words = TESTS.keys[0], []
+    first = frames / key / "000.png"
+    if wrong == "missing":
+        (frames / key).rename(frames / "elsewhere")
+        told = f"has nothing for clip {key}"
+    elif wrong == "many":
+        write_png(frames / key / "002.png", painted(TESTS[0])[0])
+        told = f"has 3 frames, and clip {key} wants 2"
+    elif wrong == "few":
+        first.unlink()
+        told = f"has 1 frames, and clip {key} wants 2"
+    elif wrong == "size":
+        for file in (frames / key).iterdir():
+            write_png(file, painted(TESTS[0])[0][::2])
+        told = f"is 128 x 36 pixels, and clip {key} 128 x 72 pixels"
+    elif wrong == "torn":
+        first.write_bytes(first.read_bytes()[:300])
+        told = "000.png"
+    elif wrong == "folder":
+        frames, told = tmp_path / "nowhere", "is no folder"
+    elif wrong == "protocol":
+        words, told = ["protocol.data=00"], "is not the test set of smoke"
+    else:
+        words, told = ["protocol.clip=3"], "did you mean protocol.clips"
+    try:
+        code = add(frames, tmp_path, *words)
+    except SystemExit as stop:
+        code = stop.code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert code == 2 and len(lines) == 1 and told in lines[0]
+    assert not (tmp_path / "board" / "b.jsonl").exists()

@@ -1,0 +1,138 @@
+"""An evaluation that was stopped goes on to the same row; several processes come to the row of one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from kit import Paints, cartoons, suite
+
+from lvcd.errors import InputError
+from lvcd.evaluation import Ranks, evaluate
+from lvcd.evaluation import run as running
+from lvcd.leaderboard import Row, read
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "metrics"))
+from ranks import on_ranks
+
+
+def noisy(reference, sketches):
+    """Depends on the reference and the sketches, and is never the original."""
+    return (0.7 * reference + 0.3 * sketches).clamp(0, 1)
+
+
+class Stops(Paints):
+    """Painting ends with Ctrl-C after so many clips."""
+
+    def __init__(self, after: int):
+        super().__init__(noisy)
+        self.after = after
+
+    def paint(self, *given):
+        if len(self.seeds) == self.after:
+            raise KeyboardInterrupt
+        return super().paint(*given)
+
+
+def result(row: Row) -> dict:
+    """The row without what is never the same."""
+    return {name: value for name, value in asdict(row).items() if name not in ("time", "cost")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict:
+    return result(evaluate(Paints(noisy), cartoons(leaks=2), suite(), tmp_path_factory.mktemp("whole")))
+
+
+@pytest.mark.parametrize("every", [0.0, 1e9], ids=["scores kept", "scores lost"])
+@pytest.mark.parametrize("after", [3, 7], ids=["at a clip", "at a leak check"])
+def test_stopped_by_hand(every, after, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "EVERY", every)
+    stopped = Stops(after)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(stopped, cartoons(leaks=2), suite(), tmp_path)
+    assert not (tmp_path / "leaderboard.jsonl").exists()
+    more = Paints(noisy)
+    row = evaluate(more, cartoons(leaks=2), suite(), tmp_path)
+    assert result(row) == whole and read(tmp_path / "leaderboard.jsonl") == [row]
+    assert len(stopped.seeds) + len(more.seeds) == 4 + 2 * 4  # no clip was painted twice
+    assert list((tmp_path / "unfinished").iterdir()) == []
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_going_on import Paints, cartoons, evaluate, noisy, running, suite
+running.EVERY = 0.0
+def slow(*given):
+    time.sleep(0.3)
+    return noisy(*given)
+evaluate(Paints(slow), cartoons(leaks=2), suite(), __import__("pathlib").Path({out!r}))
+"""
+
+
+def test_killed(whole, tmp_path):
+    code = SLOW.format(tests=str(Path(__file__).parent), out=str(tmp_path))
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 240
+        while len(list(tmp_path.glob("unfinished/*/*.npz"))) < 2:
+            assert child.poll() is None and time.monotonic() < until
+            time.sleep(0.02)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    more = Paints(noisy)
+    row = evaluate(more, cartoons(leaks=2), suite(), tmp_path)
+    assert result(row) == whole and len(more.seeds) <= 10
+
+
+def test_the_same_evaluation_runs_once(tmp_path):
+    def again(reference, sketches):
+        with pytest.raises(InputError, match="is running already"):
+            evaluate(Paints(noisy), cartoons(), suite(), tmp_path)
+        return noisy(reference, sketches)
+
+    evaluate(Paints(again), cartoons(), suite(), tmp_path)
+
+
+def on_a_rank(rank: int, world: int):
+    os.environ["WORLD_SIZE"] = str(world)
+    ranks = Ranks.join()
+    method = Paints(noisy)
+    folder = Path(os.environ["LVCD_TEST_OUT"])
+    row = evaluate(method, cartoons(leaks=2), suite(), folder, ranks=ranks)
+    return result(row), len(method.seeds), (ranks.rank, ranks.world)
+
+
+def test_two_processes_come_to_the_row_of_one(whole, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setenv("LVCD_TEST_OUT", str(out))
+    (first, one, a), (second, other, b) = on_ranks(on_a_rank, tmp_path)
+    assert one == other == 6 and (a, b) == ((0, 2), (1, 2))
+    assert len(read(out / "leaderboard.jsonl")) == 1
+    for row in (first, second):
+        assert row["clips"] == whole["clips"] and row["leaks"] == whole["leaks"]
+        assert row["protocol"] == whole["protocol"] and row["method"] == whole["method"]
+        for column, report in whole["metrics"].items():
+            assert row["metrics"][column]["value"] == pytest.approx(report["value"], rel=1e-12)
+            assert row["metrics"][column]["n"] == report["n"] == 4
+
+
+def test_memory_does_not_grow_with_the_clips():
+    """No clip is held once the next is read."""
+    import gc
+
+    tests = cartoons()
+    for clip in tests:
+        size = clip.original.shape
+        del clip
+    gc.collect()
+    assert not [x for x in gc.get_objects() if isinstance(x, torch.Tensor) and x.shape == size]
