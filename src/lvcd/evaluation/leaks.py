@@ -144,9 +144,7 @@ def verdicts(clips: Mapping[int, Mapping[str, Look]]) -> tuple[dict[str, dict[st
     if usual - pure > FALLS:
         warnings.append(f"reads color from the sketch: binarized, {pure:.0%} of the colors are right, else {usual:.0%}")
     if grey - blank > FALLS:
-        warnings.append(
-            f"reads color from the sketch where there is grey in it: {notes['sketch=grey']}, {blank:.0%} else"
-        )
+        warnings.append(f"reads color from grey in the sketch: {notes['sketch=grey']}, else {blank:.0%}")
     return leaks, warnings
 
 
