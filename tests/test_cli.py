@@ -242,6 +242,15 @@ def test_convert_says_what_is_missing(tmp_path, capsys):
     assert "x.ckpt: no such file" in capsys.readouterr().err
 
 
+def test_without_a_model_the_one_in_the_box_paints(clip, tmp_path, capfd):
+    words = ["--sketches", clip / "sketches", "--reference", clip / "reference.png", "--output", tmp_path / "out"]
+    assert main(["colorize", *map(str, words), "--reference-frame", "0", "--device", "cpu"]) == 0
+    assert "with the model in the box" in capfd.readouterr().err
+    painted = [read_image(file) for file in sorted((tmp_path / "out").iterdir())]
+    assert len(painted) == 9
+    assert all((frame == painted[0]).mean() < 0.9 for frame in painted[2:])  # it follows the sketches
+
+
 def test_a_reader_that_has_seen_enough(tmp_path):
     """`lvcd ... | head` ends without a word."""
     from lvcd.leaderboard import append, cited
