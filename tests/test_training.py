@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -77,13 +78,21 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
     assert names["--svd"].exists() and names["--lvcd"].exists()
 
 
-def test_a_model_is_trained_on_for_a_while(model, tmp_path):
+def test_a_model_is_trained_on_for_a_while(model, tmp_path, capsys):
     """As `make demo` does with the one in the box: it begins with its weights, and time may end it before its steps."""
-    more = [f"module.networks.folder={model}", f"run_dir={tmp_path}", "trainer.max_steps=100000"]
+    more = [
+        f"module.networks.folder={model}",
+        f"run_dir={tmp_path}",
+        "trainer.max_steps=100000",
+        "trainer.val_check_interval=50",
+        "+callbacks.progress.every=0",
+    ]
     late = train(composed("train", "experiment=mini_finetune", *QUICK, *more, "trainer.max_time=00:00:00:02")).model
     unets = [load_file(folder / "unet" / "diffusion_pytorch_model.safetensors") for folder in (model, late)]
     moved = [float((a.float() - b.float()).abs().max()) for a, b in zip(*(u.values() for u in unets), strict=True)]
     assert unets[0].keys() == unets[1].keys() and 0 < max(moved) < 0.02
+    left = re.findall(r"step \d+/100000 .* (\S+) left", capsys.readouterr().out)
+    assert left and set(left) <= {"0:00", "0:01"}
 
 
 def test_progress_is_shown(vae, tmp_path, capsys):

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import Timer
 
 from .speed import memory
 
@@ -44,6 +45,8 @@ class ProgressLine(lightning.Callback):
         step, total = trainer.global_step, int(trainer.estimated_stepping_batches)
         elapsed = now - self.started
         left = elapsed / max(1, step - self.start_step) * (total - step)
+        limits = (c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer))  # trainer.max_time
+        left = max(0.0, min([left, *(limit for limit in limits if limit is not None)]))
         loss = {k: float(v) for k, v in trainer.progress_bar_metrics.items()}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in loss.items())
         return (
