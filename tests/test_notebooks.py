@@ -9,8 +9,6 @@ import nbformat
 import pytest
 from notebook_kit import NOTEBOOKS, ROOT, executed
 
-from lvcd.weights import MINI
-
 MOST_BYTES = 400_000
 NAMES = [path.stem for path in NOTEBOOKS]
 notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -61,7 +59,6 @@ def test_is_kept_whole_and_small(path):
     assert not re.search(r"/(home|root|tmp|Users|usr|work)/|site-packages", text)
 
 
-@pytest.mark.skipif(not (MINI / "model_index.json").is_file(), reason="the model in the box is not there")
 @notebooks
 def test_runs(path):
     """Anew, and puts out the same kinds of things as the kept run: numbers and pictures may differ with the machine."""
