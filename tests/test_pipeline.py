@@ -445,7 +445,9 @@ def test_saved_and_loaded(model_folder):
     loaded = LineartVideoPipeline.from_pretrained(model_folder)
     loaded.set_progress_bar_config(disable=True)
     assert loaded.config.window == WINDOW and loaded.config.steps == 2 and loaded.config.sigma_max == 80.0
-    assert torch.equal(paint(loaded, steps=None), paint(toy_pipeline(), steps=None))
+    close(
+        paint(loaded, steps=None), paint(toy_pipeline(), steps=None), 1e-5
+    )  # kernels differ where memory lies otherwise
 
 
 def test_a_condition_encoder_is_used_and_saved(pipeline, tmp_path):
@@ -457,7 +459,7 @@ def test_a_condition_encoder_is_used_and_saved(pipeline, tmp_path):
     other.save_pretrained(tmp_path)
     loaded = LineartVideoPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
-    assert torch.equal(paint(loaded), frames)
+    close(paint(loaded), frames, 1e-5)
 
 
 def test_the_models_own_settings(pipeline):

@@ -118,7 +118,8 @@ def test_wrong_use_is_named():
 def test_the_configurations():
     with initialize_config_dir(str(CONF.parent), version_base=None):
         made = {
-            name: instantiate(compose(overrides=[f"+augment={name}"]).augment) for name in ("none", "full", "lines")
+            name: instantiate(compose(overrides=[f"+augment={name}"]).data.augment)
+            for name in ("none", "full", "lines")
         }
     assert made["none"] == Augment()
     assert made["full"].pixels_only and all(getattr(made["full"], name) > 0 for name in NAMES)
