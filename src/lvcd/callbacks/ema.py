@@ -32,7 +32,7 @@ class Ema(lightning.Callback):
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         if stage == "fit" and isinstance(trainer.strategy, ModelParallelStrategy):
-            raise InputError("weights in shards cannot be averaged: use callbacks=default, or trainer=ddp4")
+            raise InputError("weights in shards cannot be averaged: use callbacks=color, or trainer=ddp4")
 
     def on_fit_start(self, trainer: Any, module: Any) -> None:
         now = _learning(module)

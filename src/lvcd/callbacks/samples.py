@@ -51,7 +51,7 @@ class Samples(lightning.Callback):
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise InputError("weights in shards cannot paint samples: use callbacks=default, or trainer=ddp4")
+            raise InputError("weights in shards cannot paint samples: set callbacks.samples=null, or use trainer=ddp4")
 
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int, loader: int = 0
