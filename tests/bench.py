@@ -129,8 +129,8 @@ def report() -> None:
 
 
 def others() -> None:
-    """The benchmarks of the data side and of the metrics, each a program of its own."""
-    for name in ("bench_prepare.py", "bench_stream.py", "bench_metrics.py"):
+    """The benchmarks of data, metrics and training, each a program of its own."""
+    for name in ("bench_prepare.py", "bench_stream.py", "bench_metrics.py", "bench_train.py"):
         print(flush=True)
         subprocess.run([sys.executable, str(Path(__file__).with_name(name))], check=True)
 
