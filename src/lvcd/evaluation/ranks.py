@@ -20,6 +20,8 @@ class Ranks:
         """Of torchrun's environment; alone without one."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         return cls(dist.get_rank(), dist.get_world_size())
