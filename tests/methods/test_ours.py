@@ -13,6 +13,11 @@ from lvcd.methods import ImageOnly, Ours, Sampling
 SIZE = (32, 48)
 
 
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """But for the last digits: kernels sum in another order where memory lies otherwise."""
+    return torch.allclose(a, b, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     rng = torch.Generator().manual_seed(0)
@@ -27,8 +32,8 @@ def test_it_is_the_pipeline(model_folder, given):
         reference, torch.stack([own, *sketches]), num_inference_steps=1, overlap=1, reference_frame=0,
         generator=torch.Generator().manual_seed(5), output_type="pt",
     ).frames[0, 1:]  # fmt: skip
-    assert torch.equal(ours.paint(*given, 5), direct)
-    assert not torch.equal(ours.paint(*given, 6), direct)
+    assert same(ours.paint(*given, 5), direct)
+    assert not same(ours.paint(*given, 6), direct)
 
 
 def test_every_ablation_paints_something_else(model_folder, given):
@@ -44,7 +49,7 @@ def test_every_ablation_paints_something_else(model_folder, given):
     names = list(ways)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
-            assert not torch.equal(frames[one], frames[other]), (one, other)
+            assert not same(frames[one], frames[other]), (one, other)
     assert len({str(ours.settings) for ours in made.values()}) == len({ours.name for ours in made.values()}) == 6
 
 
@@ -53,9 +58,9 @@ def test_prev_sample_goes_on_from_its_last_frame(model_folder, given):
     ours = Ours(model_folder, Sampling(steps=1, prev_sample=True))  # a window of 5
     painted = ours.paint(*given, 0)
     plain = Ours(model_folder, Sampling(steps=1, overlap=0)).paint(reference, own, sketches[:5], 0)
-    assert torch.equal(painted[:5], plain)
+    assert same(painted[:5], plain)
     other = ours.paint(reference, own, torch.cat([sketches[:4], 1 - sketches[4:5], sketches[5:]]), 0)
-    assert not torch.equal(other[5:], painted[5:])
+    assert not same(other[5:], painted[5:])
 
 
 def test_image_only_paints_each_frame_alone(model_folder, given):
@@ -64,7 +69,7 @@ def test_image_only_paints_each_frame_alone(model_folder, given):
     whole = alone.paint(*given, 3)
     assert whole.shape == (7, 3, *SIZE)
     for n in (0, 4):
-        assert torch.allclose(alone.paint(reference, own, sketches[n : n + 1], 3)[0], whole[n], atol=1e-5)
+        assert same(alone.paint(reference, own, sketches[n : n + 1], 3)[0], whole[n])
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"overlap": 5}, {"solver": "eule"}, {"sigma_min": 90.0}])
