@@ -52,12 +52,13 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
     at = saved(run)
     _, err = start(*words).communicate(timeout=300)
     assert "holds another run: go on with it by resume=true" in err
-    process = start(*words, "resume=true")
+    words.append("data.workers=1")
+    process = start(*words, "resume=true", start_new_session=True)
     out = process.stdout.readline()
     while "FineTuneModule: steps" not in out:
         out = process.stdout.readline()
     assert at and f"steps {at} to 100000" in out  # nothing is lost but the steps since then
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # the processes that read hear it too, as with Ctrl-C
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "go on with: python train.py experiment=mini" in out and "resume=true" in out

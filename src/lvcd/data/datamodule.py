@@ -96,8 +96,9 @@ class CartoonDataModule(lightning.LightningDataModule):
         h: Any = self.hparams
         clips = CartoonClips(count, seed, h.window, h.height, h.width, h.style, h.reach, augment)
         return DataLoader(
-            clips, h.batch_size, num_workers=h.workers, collate_fn=collate, persistent_workers=h.workers > 0
-        )
+            clips, h.batch_size, num_workers=h.workers, collate_fn=collate, persistent_workers=h.workers > 0,
+            worker_init_fn=deaf,
+        )  # fmt: skip
 
     def train_dataloader(self) -> DataLoader:
         h: Any = self.hparams

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +13,12 @@ from torch.utils.data import DataLoader
 
 from .packed import Packed
 from .stages import ClipStream
+
+
+def deaf(worker: int) -> None:
+    """For a worker as it starts: who interrupts a whole group of processes means the one that trains, which saves."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class StreamLoader:
@@ -73,7 +80,8 @@ class StreamLoader:
     def _batches(self) -> Iterator[Packed]:
         stream = replace(self.stream, epoch=self.epoch, done=self.done)
         own = torch.Generator()  # or torch's common one would go on by a step, and training with other noise
-        loader = DataLoader(stream, batch_size=None, num_workers=self._workers, pin_memory=self._pin, generator=own)
+        loader = DataLoader(stream, batch_size=None, num_workers=self._workers, pin_memory=self._pin, generator=own,
+                            worker_init_fn=deaf)  # fmt: skip
         lost, places = 0, stream.plan.share(stream.rank)
         for batch in loader:
             lost += len(batch.lost)
