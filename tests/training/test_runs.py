@@ -63,7 +63,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
     assert process.returncode == 0, err
     assert "go on with: python train.py experiment=mini" in out and "resume=true" in out
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    words[-2] = f"trainer.max_steps={step + 2}"
+    words[-3] = f"trainer.max_steps={step + 2}"
     out, err = start(*words, "resume=true").communicate(timeout=300)
     assert f"step {step + 2}/{step + 2}" in out and "the trained model is in" in out, err
     from lvcd.cli import main
