@@ -21,7 +21,7 @@ from .cartoons import Cartoon, draw
 from .cartoons.splits import TEST_SEED as TEST_SEED  # eval.py and the demo know it from here
 from .cartoons.splits import TRAINING_SEED, VALIDATION_SEED
 from .clip import Sampling
-from .stream.loader import StreamLoader
+from .stream.loader import StreamLoader, deaf
 from .stream.packed import Packed
 from .stream.plan import Plan
 from .stream.source import ENCODED, Manifest, Patience, Source
