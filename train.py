@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +16,13 @@ from hydra.utils import instantiate
 from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig, OmegaConf
 
-from lvcd.callbacks import NoNumberError, StopOnSignal
+from lvcd.callbacks import NoNumberError, Speed, StopOnSignal
 from lvcd.entry import check_overrides, one_line
 from lvcd.errors import InputError
 from lvcd.loggers import log_config
 from lvcd.pipeline import quiet
 from lvcd.plan import plan
-from lvcd.plan.report import too_large
+from lvcd.plan.report import peak, too_large
 from lvcd.sweep import as_job, is_sweep, with_folders
 from lvcd.training.run import MODEL, begin_from, checkpoint_to_resume, last_stage
 
@@ -51,12 +52,13 @@ def train(config: DictConfig, again: str = "") -> Trained | None:
     trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers, callbacks=callbacks)
     if began and trainer.is_global_zero:
         print(f"starts with the weights of {began}")
-    log_config(loggers, dict(OmegaConf.to_container(config, resolve=True)))  # type: ignore[arg-type]
+    told: dict = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    log_config(loggers, told)
+    know_peak(trainer, [c for c in callbacks if isinstance(c, Speed)], told)
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except torch.OutOfMemoryError as error:
-        told = OmegaConf.to_container(config, resolve=True)
-        raise InputError(too_large(plan(told))) from error  # type: ignore[arg-type]
+        raise InputError(too_large(plan(told))) from error
     if any(isinstance(c, StopOnSignal) and c.saved for c in callbacks):
         if trainer.is_global_zero:
             print(f"stopped after step {trainer.global_step}; go on with: {again}")
@@ -71,6 +73,17 @@ def train(config: DictConfig, again: str = "") -> Trained | None:
         print(f"the trained model is in {model}")
     best = trainer.checkpoint_callback.best_model_score
     return Trained(model, None if best is None else float(best))
+
+
+def know_peak(trainer: lightning.Trainer, speeds: list[Speed], config: dict) -> None:
+    """Tell Speed, on the rank that logs, what it needs for utilization, as far as it is known."""
+    for speed in speeds if trainer.is_global_zero else ():
+        device = trainer.strategy.root_device
+        if speed.peak_flops is None and device.type == "cuda":
+            speed.peak_flops = peak(torch.cuda.get_device_name(device), str(trainer.precision))
+        if speed.peak_flops is not None and speed.flops_per_clip is None:
+            with suppress(InputError):  # what cannot be planned, like a VAE, has no utilization
+                speed.flops_per_clip = plan(config).flops_per_clip
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")

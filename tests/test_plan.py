@@ -19,7 +19,7 @@ from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.plan import Plan, Setting, measure, plan, state_bytes
 from lvcd.plan.build import build
-from lvcd.plan.report import CARDS, card, lower, text
+from lvcd.plan.report import CARDS, card, lower, peak, text
 from lvcd.plan.tally import Tally, autocast
 from lvcd.training.optimizer import Optimization
 
@@ -279,6 +279,28 @@ def test_a_card_that_is_none(said):
 
 def test_every_card_is_found_by_its_name():
     assert {name: card(name)[0] for name in CARDS} == {name: (name, float(size)) for name, size in CARDS.items()}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "tera"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "bf16-mixed", 312),
+        ("NVIDIA A100-PCIE-40GB", "16-mixed", 312),
+        ("NVIDIA H100 80GB HBM3", "bf16-mixed", 989),
+        ("NVIDIA H100 PCIe", "bf16-mixed", 756),
+        ("NVIDIA H200", "bf16-mixed", 989),
+        ("NVIDIA RTX A6000", "16-mixed", 155),
+        ("NVIDIA GeForce RTX 4090", "bf16-mixed", 165),
+        ("NVIDIA A10", "bf16-mixed", 125),
+        ("NVIDIA H200", "32-true", None),
+        ("NVIDIA GH200 480GB", "bf16-mixed", None),
+        ("NVIDIA A10G", "bf16-mixed", None),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", "bf16-mixed", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "bf16-mixed", None),
+    ],
+)
+def test_the_peak_of_a_card_as_the_driver_calls_it(gpu, precision, tera):
+    assert peak(gpu, precision) == (tera and tera * 1e12)
 
 
 def test_the_verdict_depends_on_the_card(toy):

@@ -12,6 +12,7 @@ import lightning
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from scores_ranks import scored
 from test_color import toy
 from wandb_file import history, whole
@@ -20,6 +21,7 @@ from lvcd.callbacks import Scores
 from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, CartoonDataModule, collate
 from lvcd.errors import InputError
 from lvcd.metrics import EDMD, PSNR, SSIM
+from lvcd.plan import plan
 from lvcd.training import FineTuneModule
 
 ROOT = Path(__file__).parents[2]
@@ -80,15 +82,21 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
         "trainer.max_steps=3", "trainer.val_check_interval=1", "trainer.limit_val_batches=1",
         "callbacks.scores.clips=2",
         "module.networks.settings.steps=1", "trainer.log_every_n_steps=1",
+        "callbacks.speed.peak_flops=1e12",
     ]  # fmt: skip
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        train(compose("train", words))
+        config = compose("train", words)
+    train(config)
     with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as file:
         rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     mine = [row for row in rows if "val/FVD" in row]
     assert len(mine) == 1 and mine[0].keys() >= COLUMNS  # the first of three: the others did not fit in a tenth
     assert max(row.get("scores/skipped", 0) for row in rows) == 2
     assert capsys.readouterr().out.count("no scores this time") == 2
+    clip = plan(OmegaConf.to_container(config, resolve=True)).flops_per_clip
+    speeds = [row for row in rows if "speed/mfu" in row]
+    assert len(speeds) == 3
+    assert all(row["speed/mfu"] == pytest.approx(row["speed/clips_per_s"] * clip / 1e12, rel=1e-4) for row in speeds)
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     theirs = [row for row in history(whole(file)) if "val/FVD" in row]
     assert len(theirs) == 1 and all(theirs[0][name] == pytest.approx(mine[0][name], rel=1e-6) for name in COLUMNS)

@@ -9,8 +9,6 @@ from typing import Any
 import lightning
 import torch
 
-from lvcd.errors import InputError
-
 
 class Speed(lightning.Callback):
     """Logs what was reached since the last time, over all ranks, validation left out:
@@ -19,9 +17,8 @@ class Speed(lightning.Callback):
     speed/wait         share of the time between steps: data above all, and checkpoints. On a GPU an upper bound, for
                        the GPU still works while the next batch is waited for
     speed/memory_GiB   the most that was in use so far: of the GPU, or of this process where there is none
-    speed/mfu          share of the GPUs' peak that went into the networks' own arithmetic, if both numbers are given
-
-    InputError: one of them alone.
+    speed/mfu          share of the GPUs' peak that went into the networks' own arithmetic, if both numbers are known;
+                       train.py finds what is not given
     """
 
     def __init__(
@@ -29,8 +26,6 @@ class Speed(lightning.Callback):
         flops_per_clip: float | None = None,  # forward and backward, without what checkpointing computes again
         peak_flops: float | None = None,  # of one GPU at the run's precision, per second
     ):
-        if (flops_per_clip is None) != (peak_flops is None):
-            raise InputError("utilization needs both flops_per_clip and peak_flops: give both, or neither")
         self.flops_per_clip, self.peak_flops = flops_per_clip, peak_flops
         self._reset()
         self._mark = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lvcd.errors import InputError
 
-from . import Plan, Setting
+from . import HALF, Plan, Setting
 
 GIB = 2**30
 RESERVE = 1.5
@@ -31,6 +31,30 @@ CARDS = {
 }
 """Name -> GiB."""
 USUAL = (24, 48, 80)
+
+PEAKS = {
+    "RTX 3090": 71e12,
+    "RTX 4090": 165e12,
+    "A10": 125e12,
+    "A6000": 155e12,
+    "L40S": 362e12,
+    "A100": 312e12,
+    "H100": 989e12,
+    "H100 PCIe": 756e12,
+    "H200": 989e12,
+}
+"""Name -> operations a second in half precision, dense, of the tensor cores, summed in float32: the vendor's sheets."""
+OTHERS = {"Laptop", "Ti", "D", "MIG", "NVL"}
+"""Words that make another card of a name."""
+
+
+def peak(gpu: str, precision: str) -> float | None:
+    """Operations a second. gpu: as the driver calls it, like NVIDIA A100-SXM4-80GB. None: not known, or float32."""
+    words = set(gpu.replace("-", " ").split())
+    named = [name for name in PEAKS if words >= set(name.split())]
+    if not named or words & OTHERS or precision not in HALF:
+        return None
+    return PEAKS[max(named, key=len)]
 
 
 def card(text: str | None) -> list[tuple[str, float]]:
