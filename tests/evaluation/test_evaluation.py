@@ -5,12 +5,14 @@ from __future__ import annotations
 import runpy
 import sys
 
+import numpy as np
 import pytest
 import torch
 from kit import ROOT, Paints, cartoons, held, suite
 
 from lvcd.errors import InputError
 from lvcd.evaluation import evaluate
+from lvcd.evaluation.provenance import forget_peak, memory_gib
 from lvcd.leaderboard import read
 from lvcd.methods import CopyReference
 from lvcd.metrics import PSNR
@@ -61,6 +63,16 @@ def test_a_row_has_what_a_page_shows(tmp_path):
     assert set(row.protocol["metrics"]) == {"PSNR", "SegmentAccuracy"}
     assert row.provenance["seed"] == 0 and row.provenance["versions"]["torch"] == torch.__version__.split("+")[0]
     assert row.cost["seconds_per_frame"] > 0 and row.cost["memory_GiB"] > 0.05
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a peak")
+def test_memory_is_not_what_another_evaluation_took():
+    before = memory_gib("cpu")
+    held = np.ones(2**27)
+    assert memory_gib("cpu") > before + 0.9
+    del held
+    forget_peak("cpu")
+    assert memory_gib("cpu") < before + 0.5
 
 
 def test_each_clip_has_its_own_seed_whatever_the_others_are(tmp_path):

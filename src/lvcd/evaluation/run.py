@@ -24,7 +24,7 @@ from .given import GivenFrames
 from .kept import Kept, Painted, job_name
 from .leaks import Look, looks, verdicts
 from .media import write_painted, write_sheet, write_source
-from .provenance import device_name, memory_gib, provenance
+from .provenance import device_name, forget_peak, memory_gib, provenance
 from .ranks import Ranks
 from .testset import Clip, TestSet, clip_seed
 
@@ -57,6 +57,7 @@ class Evaluation:
     def run(self) -> Row:
         """The row, appended to the board. InputError: what the method painted cannot be scored."""
         started = time.perf_counter()
+        forget_peak(self.device)
         own = self.ranks.share(len(self.tests))
         with self.alone():
             seconds = self.clips(own)
