@@ -28,9 +28,11 @@ def html(file, out, *words):
 
 
 def embedded(page):
+    """=> boards, files"""
     text = page.read_text()
     [data] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    return json.loads(data)
+    read = json.loads(data)
+    return read["boards"], read["files"]
 
 
 @pytest.fixture(scope="module")
@@ -84,27 +86,40 @@ def test_it_needs_nothing_else_and_trusts_no_text(page):
 
 
 def test_clips_are_embedded_whole(page, board):
-    smoke = embedded(page)[0]
+    (smoke, _), files = embedded(page)
     assert [clip["key"] for clip in smoke["clips"]] == [f"clip-{i}" for i in range(CLIPS)]
     media = smoke["clips"][3]["media"]
     assert (media["frames"], media["fps"]) == (FRAMES, FPS)
-    for uri in (*media["methods"], media["sketch"], media["original"]):
+    for number in (*media["methods"], media["sketch"], media["original"]):
+        uri = files[number]
         assert uri.startswith("data:video/webm;base64,")
         assert base64.b64decode(uri.partition(",")[2]) == (board.parent / "movie.webm").read_bytes()
+
+
+def test_what_two_protocols_show_is_embedded_once(page, board, tmp_path):
+    """The last row shows the files of the first one: they are there once, and take room once."""
+    boards, files = embedded(page)
+    media = [clip["media"] for shown in boards for clip in shown["clips"] if clip["media"]]
+    assert len(media) > CLIPS and len(set(files)) == len(files) == 2  # all movies are the same here, and all references
+    assert {files[each["reference"]][:14] for each in media} == {"data:image/png"}
+    room = sum(len(f.read_bytes()) + 2 for f in board.parent.glob("*/clip-*")) * 4 / 3
+    assert html(board, tmp_path / "all.html", "--megabytes", room / 1e6) == 0
+    again = [clip["media"] for shown in embedded(tmp_path / "all.html")[0] for clip in shown["clips"] if clip["media"]]
+    assert again == media
 
 
 def test_the_worst_of_each_row_come_first_when_room_is_short(board, tmp_path, capsys):
     """PSNR decides: of one method the last clips are worst, of the other one the first."""
     size = len((board.parent / "movie.webm").read_bytes()) * 4 * 4 / 3 + 200
     assert html(board, tmp_path / "few.html", "--megabytes", 12.5 * size / 1e6) == 0
-    shown = [{clip["key"] for clip in b["clips"] if clip["media"]} for b in embedded(tmp_path / "few.html")]
+    shown = [{clip["key"] for clip in b["clips"] if clip["media"]} for b in embedded(tmp_path / "few.html")[0]]
     spread = {"clip-0", "clip-4", "clip-9", "clip-13"}
     assert spread | {"clip-1", "clip-12"} <= shown[0] and spread | {"clip-12"} <= shown[1]
     assert "more clips worth a look had no room" in (tmp_path / "few.html").read_text()
     assert f"{len(shown[0]) + len(shown[1])} clips" in capsys.readouterr().out
     assert (tmp_path / "few.html").stat().st_size < 12.5 * size + 60_000
     assert html(board, tmp_path / "none.html", "--megabytes", 0) == 0
-    assert not any(clip["media"] for b in embedded(tmp_path / "none.html") for clip in b["clips"])
+    assert not any(clip["media"] for b in embedded(tmp_path / "none.html")[0] for clip in b["clips"])
 
 
 def test_a_lost_clip_is_told(board, tmp_path):

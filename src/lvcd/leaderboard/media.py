@@ -66,7 +66,7 @@ class Clips:
     folder: Path
     """The leaderboard's: media are relative to it."""
     room: float
-    """Bytes that are left for media, in base64."""
+    """Bytes that are left for media, in base64; a file that is shown again takes none."""
     shown: int = 0
     left_out: int = 0
     """Worth showing, without room."""
@@ -83,19 +83,21 @@ class Clips:
         if not 0 <= self.room < float("inf"):
             raise InputError(f"--megabytes {self.room / 1e6:g}: choose 0 or more")
         found: dict[str, dict[str, Files]] = {board.key: {} for board in boards}
+        counted: set[Path] = set()
         queues = [[(board, key) for key in choose(board)] for board in boards]
         for turn in chain.from_iterable(zip_longest(*queues)):
             if turn is None:
                 continue
             board, key = turn
             files = self._files(board, key)
-            size = sum(4 * -(-file.stat().st_size // 3) for file in files.all())
-            if not size:
+            if not files.all():
                 continue
+            size = sum(4 * -(-file.stat().st_size // 3) for file in set(files.all()) - counted)
             if size > self.room:
                 self.left_out += 1
                 continue
             self.room -= size
+            counted.update(files.all())
             self.shown += 1
             found[board.key][key] = files
         return found

@@ -1,6 +1,6 @@
 "use strict";
 // Text of the data is only ever set as textContent: it is not trusted.
-const boards = JSON.parse(document.getElementById("data").textContent);
+const { boards, files } = JSON.parse(document.getElementById("data").textContent);
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const WORST = 10;
 
@@ -227,7 +227,8 @@ class Viewer {
     this.title.textContent = `${clip.key} (${at} of ${this.order.length})`;
     if (this.staged === clip) { this.captions(clip); return; }
     this.staged = clip;
-    const media = clip.media, tile = (name, uri, given) => {
+    const media = clip.media, tile = (name, file, given) => {
+      const uri = files[file];
       const movie = uri?.startsWith("data:video/");
       const picture = !uri ? make("div", { className: "none", textContent: "no clip" })
         : movie ? make("video", { src: uri, muted: true, playsInline: true, preload: "auto", ariaLabel: name })

@@ -33,6 +33,8 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
     measured = [board for board in shown if board.source is None]
     clips = Clips(folder, megabytes * 1e6)
     media = clips.of(measured)
+    uris: dict[str, int] = {}
+    data = [_data(board, media[board.key], uris) for board in measured if keys(board)]
     script = files("lvcd.leaderboard").joinpath("page.js").read_text()
     parts = {
         "<!--script-->": script,
@@ -40,7 +42,7 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
         "<!--boards-->": "".join(_section(board) for board in measured),
         "<!--cited-->": "".join(_section(board) for board in shown if board.source is not None),
         "<!--notes-->": _notes(clips),
-        "<!--data-->": _json([_data(board, media[board.key]) for board in measured if keys(board)]),
+        "<!--data-->": _json({"boards": data, "files": list(uris)}),
     }
     if out.is_dir():
         raise InputError(f"{out} is a folder: name a file, like {out / 'board.html'}")
@@ -58,8 +60,8 @@ def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _data(board: Board, media: dict[str, Files]) -> dict[str, Any]:
-    """What the script shows of a board: scores[clip][method][column]."""
+def _data(board: Board, media: dict[str, Files], uris: dict[str, int]) -> dict[str, Any]:
+    """What the script shows of a board: scores[clip][method][column]; files by their number in uris, which grows."""
     scored = {column for row in board.rows for clip in row.clips for column in clip["scores"]}
     columns = [column for column in board.columns if column in scored]
     scores = [{clip["key"]: clip["scores"] for clip in row.clips} for row in board.rows]
@@ -75,28 +77,30 @@ def _data(board: Board, media: dict[str, Files]) -> dict[str, Any]:
             {
                 "key": key,
                 "scores": [[s.get(key, {}).get(c) for c in columns] for s in scores],
-                "media": _embedded(media[key]) if key in media else None,
+                "media": _embedded(media[key], uris) if key in media else None,
             }
             for key in keys(board)
         ],
     }
 
 
-def _embedded(files: Files) -> dict[str, Any]:
+def _embedded(files: Files, uris: dict[str, int]) -> dict[str, Any]:
     movie = next((file for file in [files.original, files.sketch, *files.methods] if file is not None), None)
     fps, frames = 1.0, 1
     if movie is not None:
         with open_frames(movie) as reader:
             fps, frames = reader.fps, len(reader)
-    given = {what: _uri(getattr(files, what)) for what in ("reference", "sketch", "original")}
-    return {**given, "methods": [_uri(file) for file in files.methods], "fps": fps, "frames": frames}
+    given = {what: _number_of(getattr(files, what), uris) for what in ("reference", "sketch", "original")}
+    return {**given, "methods": [_number_of(file, uris) for file in files.methods], "fps": fps, "frames": frames}
 
 
-def _uri(file: Path | None) -> str | None:
+def _number_of(file: Path | None, uris: dict[str, int]) -> int | None:
+    """Which of uris has the same content: it is added where none has."""
     if file is None:
         return None
     with reading("clip", file, "evaluate again"):
-        return f"data:{MIME[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+        uri = f"data:{MIME[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    return uris.setdefault(uri, len(uris))
 
 
 def _section(board: Board) -> str:
