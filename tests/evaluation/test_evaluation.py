@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from kit import ROOT, Paints, cartoons, held, suite
+from wandb_file import history, whole
 
 from lvcd.errors import InputError
 from lvcd.evaluation import evaluate
@@ -107,6 +108,20 @@ def test_typed(tmp_path, monkeypatch, capfd):
     assert f"{row.metrics['PSNR']['value']:.4g}" in told.out
     assert row.warnings == [] and set(row.leaks) == CHECKS
     assert "painting" in told.err and "metrics" in told.err
+
+
+def test_the_board_goes_to_wandb_where_that_is_asked_for(tmp_path, monkeypatch, capfd):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR", "WANDB_ERROR_REPORTING"):
+        monkeypatch.setenv(name, "")  # so that what is set below is forgotten
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    words = [f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2", "protocol.leaks=0", "wandb=true"]
+    assert typed(monkeypatch, "method=copy_reference", *words) == 0
+    (row,) = read(tmp_path / "leaderboard.jsonl")
+    assert "no key was found" in capfd.readouterr().out
+    [file] = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    [logged] = history(whole(file))
+    assert f"leaderboard/smoke {row.protocol_key}" in logged
 
 
 @pytest.mark.parametrize(

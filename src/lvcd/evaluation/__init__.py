@@ -10,7 +10,7 @@ run        paint, score, add the row
 
 from .given import GivenFrames
 from .ranks import Ranks
-from .run import evaluate
+from .run import BOARD, evaluate
 from .testset import Protocol, TestSet
 
-__all__ = ["GivenFrames", "Protocol", "Ranks", "TestSet", "evaluate"]
+__all__ = ["BOARD", "GivenFrames", "Protocol", "Ranks", "TestSet", "evaluate"]

@@ -14,7 +14,7 @@ from .row import Row
 from .table import Board, boards
 
 
-def send(rows: Iterable[Row], folder: Path, megabytes: float, project: str = "lvcd") -> None:
+def send(rows: Iterable[Row], folder: Path, megabytes: float = 50, project: str = "lvcd") -> None:
     """To the board's own W&B run, which `folder` keeps and the next call goes on with; see `Wandb` for keys.
 
     InputError: as for a page; W&B refuses.
