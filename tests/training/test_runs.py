@@ -70,6 +70,16 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
 
     assert main(["export", str(run), "--out", str(tmp_path / "model")]) == 0
     assert (tmp_path / "model" / "model_index.json").exists()
+    other = [
+        f"run_dir={tmp_path / 'other'}",
+        "module.unet=self_attention",
+        f"resume={run / 'checkpoints' / 'last.ckpt'}",
+    ]
+    process = start(*TINY, *other)
+    _, err = process.communicate(timeout=300)
+    (line,) = err.splitlines()
+    assert process.returncode == 2 and "resume with the module= and unet= it was made with" in line
+    assert not (tmp_path / "other").exists()
     torn = run / "checkpoints" / "last.ckpt"
     torn.write_bytes(torn.read_bytes()[:1000])
     assert newest(run).name == "best.ckpt"
@@ -81,6 +91,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
         (["experiment=minni"], "did you mean experiment=mini?"),
         (["experiment=mini", "trainer.max_step=3"], "did you mean trainer.max_steps?"),
         (["experiment=mini", "module.networks.vae=nowhere"], "no folder of a VAE"),
+        (["experiment=mini", "data.shards=nowhere"], "cannot read manifest.json in nowhere"),
         (["experiment=mini", "resume=true"], "has no checkpoint"),
         (["experiment=mini", "init_from=nowhere"], "init_from=nowhere is not there"),
     ],
