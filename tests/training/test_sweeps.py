@@ -129,13 +129,13 @@ def test_every_launcher_is_made(name):
 
 @pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "sweep").glob("*.yaml")])
 def test_what_a_sweep_varies_is_there(name):
-    experiment = "experiment=lvcd_320p"
+    program, common = ("eval", "protocol=smoke") if name == "overlap" else ("train", "experiment=lvcd_320p")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", [experiment, f"sweep={name}"], return_hydra_config=True)
+        config = compose(program, [common, f"sweep={name}"], return_hydra_config=True)
         words = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
         assert words
-        for job in jobs([experiment, *words]):
-            compose("train", job)
+        for job in jobs([common, *words]):
+            compose(program, job)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
