@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -51,6 +54,15 @@ def test_every_ablation_paints_something_else(model_folder, given):
         for other in names[i + 1 :]:
             assert not same(frames[one], frames[other]), (one, other)
     assert len({str(ours.settings) for ours in made.values()}) == len({ours.name for ours in made.values()}) == 6
+
+
+def test_an_ablated_model_has_a_name_of_its_own(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    for file, without in (("model_index.json", "reference_attention"), ("controlnet/config.json", "temporal")):
+        told = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps({**told, without: False}))
+    assert Ours(model_folder, Sampling(overlap=1)).name == "ours [overlap=1]"
+    assert Ours(folder, Sampling(overlap=1)).name == "ours [no reference_attention, no controlnet_temporal, overlap=1]"
 
 
 def test_prev_sample_goes_on_from_its_last_frame(model_folder, given):

@@ -28,7 +28,7 @@ class Ours:
         sampling: Sampling | None = None,
         device: str = "cpu",
         dtype: str = "auto",  # auto = float16 on a GPU, float32 on a CPU
-        name: str | None = None,  # None = the kind, and what of the sampling is not the paper's
+        name: str | None = None,  # None = the kind, and what of model and sampling is not the paper's
     ):
         if model is None:
             raise InputError(f"{self.kind} needs a model: give model=DIR, made by train.py, lvcd export or convert")
@@ -43,9 +43,16 @@ class Ours:
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline, self.sampling = pipeline.to(device), sampling or Sampling()
         self.scheme = self._scheme()
-        changed = self.sampling.changed()
+        changed = [*self._ablated(), *self.sampling.changed()]
         self.name = name or " ".join([self.kind, *([f"[{', '.join(changed)}]"] if changed else [])])
         self.settings = self._settings()
+
+    def _ablated(self) -> list[str]:
+        """What the model was trained without."""
+        config = self.pipeline.config
+        has = {name: config[name] for name in ("reference_attention", "isolation")}
+        has["controlnet_temporal"] = self.pipeline.controlnet.config.temporal
+        return [f"no {name}" for name, there in has.items() if not there]
 
     def _scheme(self) -> Scheme:
         return self.sampling.scheme(self.pipeline)
