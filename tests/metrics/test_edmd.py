@@ -62,6 +62,17 @@ def test_both_distance_maps_are_scipys(seed, H, W, rarity):
             assert parabolas.isinf().all()
 
 
+@pytest.mark.parametrize("far", [1, 8, 125, 126, 127, 128, 200])
+@pytest.mark.parametrize("shape", [(256, 256), (210, 300), (300, 218), (1, 256), (256, 1), (257, 257)])
+def test_near_and_far_maps_are_scipys(shape, far):
+    """A line so far from the corner, as far as there is room: sideways, down, or both."""
+    for down in (0, far // 2, far):
+        lines = torch.zeros(1, *shape, dtype=torch.bool)
+        lines[0, min(down, shape[0] - 1) :, min(math.isqrt(far**2 - down**2), shape[1] - 1) :] = True
+        want = scipy.ndimage.distance_transform_edt(~lines[0].numpy())
+        np.testing.assert_array_equal(distance_map(lines)[0], want)
+
+
 def test_far_distances_stay_exact():
     lines = torch.zeros(1, 700, 900, dtype=torch.bool)
     lines[0, 699, 3] = lines[0, 0, 0] = True
