@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from test_color import fit, toy
 from test_runs import TINY, start
 
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
+from lvcd.plan import plan
+from lvcd.plan.report import lower
 from lvcd.training import FineTuneModule, WholeFiles
 from lvcd.training.run import CHECKPOINTS, newest
 
@@ -53,6 +57,10 @@ def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
     assert "\n" not in text and "too little memory for a step" in text and "GiB" in text
     assert "data.batch_size=1 trainer.accumulate_grad_batches=4 (saves about" in text
     assert "module.gradient_checkpointing=true" in text
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for words, _ in lower(plan(OmegaConf.to_container(config, resolve=True))):
+            for experiment in ("mini", "lvcd_320p"):
+                compose("train", [f"experiment={experiment}", *shlex.split(words)])
 
 
 def test_a_checkpoint_that_is_torn_while_written_is_not_there(tmp_path):
