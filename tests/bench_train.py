@@ -38,7 +38,7 @@ def middle(checkpointing: bool = False) -> Any:
         "module.networks.unet.block_out_channels=[128,128,192]",
         "module.networks.unet.num_attention_heads=[4,4,6]",
     ]
-    told = config(*wider, f"+module.gradient_checkpointing={checkpointing}")
+    told = config(*wider, f"module.gradient_checkpointing={checkpointing}")
     return instantiate(told.module, _convert_="all").train()
 
 
