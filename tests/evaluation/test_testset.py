@@ -73,10 +73,69 @@ def test_another_size():
     assert tests.sizes == {(64, 96)} and tests[0].original.shape[-2:] == tests[0].sketches.shape[-2:] == (64, 96)
 
 
-def test_the_row_tells_the_set_by_its_manifest():
+def in_order() -> list[tuple[str, str, np.ndarray]]:
+    """(key, rest of the name, pixels) of all pictures of the set, frames of a clip before its sketches."""
+    with tarfile.open(CARTOONS / "shard-00000.tar") as tar:
+        names = [name for name in tar.getnames() if name.endswith(".png")]
+        found = [
+            (*name.split(".", 1), np.array(Image.open(io.BytesIO(tar.extractfile(name).read())))) for name in names
+        ]
+    keys = list(dict.fromkeys(key for key, _, _ in found))
+    return sorted(found, key=lambda picture: (keys.index(picture[0]), picture[1]))
+
+
+def by_hand(pictures) -> str:
+    found = hashlib.sha256()
+    for key, name, pixels in pictures:
+        kind, number = name[:-7], int(name[-7:-4])
+        found.update(f"{key} {kind} {number} {pixels.shape[1]}x{pixels.shape[0]}\n".encode() + pixels.tobytes())
+    return found.hexdigest()
+
+
+def packed(out: Path, pictures) -> Path:
+    """As another hand packs them: greater files, one shard for each clip, a manifest that says as little as it may."""
+    out.mkdir()
+    shards = []
+    for number, key in enumerate(dict.fromkeys(key for key, _, _ in pictures)):
+        own, file = [p for p in pictures if p[0] == key], out / f"shard-{number:05d}.tar"
+        with tarfile.open(file, "w") as tar:
+            files = {"json": json.dumps({"frames": len(own) // 2, "sketches": "exact"}).encode()}
+            for _, name, pixels in own:
+                data = io.BytesIO()
+                Image.fromarray(pixels).save(data, format="PNG", compress_level=1)
+                files[name] = data.getvalue()
+            for name, content in files.items():
+                entry = tarfile.TarInfo(f"{key}.{name}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        shards.append({"name": file.name, "sha256": digest, "bytes": file.stat().st_size, "clips": 1})
+    (out / "manifest.json").write_text(json.dumps({"format": "lvcd shards 1", "job": {}, "shards": shards}))
+    return out
+
+
+def test_the_row_tells_the_set_by_its_pictures(tmp_path):
+    own = in_order()
     about = opened(frames=5).about({})
-    assert about["data"] == hashlib.sha256((CARTOONS / "manifest.json").read_bytes()).hexdigest()
+    assert about["data"] == by_hand(own)
     assert (about["width"], about["height"], about["frames"], about["sketch"]) == (128, 72, 5, "exact")
+    assert opened(shards=packed(tmp_path / "set", own), data=about["data"], frames=5).about({}) == about
+
+
+@pytest.mark.parametrize("what", ["a frame", "a sketch", "a key", "the order", "the last frame"])
+def test_other_pictures_are_another_set(what, tmp_path):
+    others = [(key, name, pixels.copy()) for key, name, pixels in in_order()]
+    if what in ("a frame", "a sketch"):
+        next(pixels for _, name, pixels in others if name.startswith(what[2:]))[0, 0] ^= 1
+    elif what == "a key":
+        others = [(key.replace("0", "1"), *rest) for key, *rest in others]
+    elif what == "the order":
+        first = others[0][0]
+        others.sort(key=lambda picture: picture[0] == first)
+    else:
+        key, name, _ = max(others, key=lambda picture: picture[1])
+        others = [p for p in others if p[0] != key or p[1][-7:] != name[-7:]]
+    assert "is not the test set of test" in refused(packed(tmp_path / "set", others), data=by_hand(in_order()))
 
 
 def test_seeds_depend_on_the_clip_alone():

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from lvcd.data.clip import fit
-from lvcd.data.shards import pixels
 from lvcd.errors import InputError
-from lvcd.inspection.folder import Entry, Folder, entries, read
+from lvcd.inspection.folder import Entry, Folder
 from lvcd.inspection.measure import spread
-from lvcd.video.disk import named, sha256
+from lvcd.video.disk import named
+
+from .content import pictures, verified
 
 LINE = 0.5
 """A binarized sketch is 1 where it was darker than this, and 0 elsewhere."""
@@ -35,7 +36,7 @@ class Protocol:
     shards: str | Path | None
     """A folder that `lvcd prepare` or `lvcd prepare cartoons` made."""
     data: str | None = None
-    """SHA-256 of its manifest.json that the protocol stands for; None = whatever is there."""
+    """SHA-256 of the pictures that the protocol stands for, see content.py; None = whatever is there."""
     frames: int | None = None
     """Painted at most, of each clip; None = all after the reference."""
     clips: int | None = None
@@ -80,7 +81,7 @@ class Clip:
 class TestSet:
     """The clips of a protocol. One is in memory at a time.
 
-    InputError: no shards, damaged or missing ones, encoded ones, no manifest, or another one than the protocol's.
+    InputError: no shards, damaged or missing ones, encoded ones, no manifest, or other pictures than the protocol's.
     """
 
     __test__ = False  # not a test of pytest's
@@ -93,16 +94,12 @@ class TestSet:
             raise InputError(f"{named(path)} holds latents: give the folder above it, with the frames")
         if folder.manifest is None or folder.notes:
             raise InputError(f"{named(path)} is no whole test set ({folder.notes[0]}): prepare or copy it again")
-        self.data = sha256(path / "manifest.json")
+        found, self.data = verified(folder.shards, [shard["sha256"] for shard in folder.manifest["shards"]])
         if protocol.data is not None and protocol.data != self.data:
             raise InputError(
-                f"{named(path)} is not the test set of {protocol.name}: its manifest's SHA-256 starts with "
+                f"{named(path)} is not the test set of {protocol.name}: the SHA-256 of its pictures starts with "
                 f"{self.data[:12]}, not {protocol.data[:12]}: make it as the protocol's file says, or set protocol.data"
             )
-        for shard, record in zip(folder.shards, folder.manifest["shards"]):
-            if sha256(shard) != record["sha256"]:
-                raise InputError(f"{named(shard)} is not the shard of its manifest: prepare or copy it again")
-        found = [entry for shard in folder.shards for entry in entries(shard, _lost)]
         self._entries = [found[i] for i in spread(len(found), protocol.clips or len(found))]
         if not self._entries:
             raise InputError(f"{named(path)} has no clips: give another test set")
@@ -141,23 +138,21 @@ class TestSet:
             raise IndexError(index)
         entry = self._entries[index]
         numbers = range(1 + self.lengths[index])
-        frames, drawings = (self._pictures(entry, kind, mode, numbers) for kind, mode in _KINDS)
+        frames, drawings = (self._pictures(entry, kind, numbers) for kind in ("frame", "sketch"))
         colors = torch.from_numpy(frames).movedim(-1, 1).float() / 255
         lines = 1 - torch.from_numpy(drawings)[:, None].float() / 255
         fps = float(entry.about.get("fps") or 12)
         return Clip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
 
-    def _pictures(self, entry: Entry, kind: str, mode: str, numbers: range) -> np.ndarray:
-        p, pictures = self.protocol, []
-        with entry.shard.open("rb") as file:
-            for number in numbers:
-                picture = pixels(read(file, entry.places[f"{kind}{number:03d}.png"]), mode)
-                if p.height and p.width:
-                    picture = fit(picture, p.height, p.width)
-                if kind == "sketch" and p.binarized:
-                    picture = binarized(picture)
-                pictures.append(picture)
-        return np.stack(pictures)
+    def _pictures(self, entry: Entry, kind: str, numbers: range) -> np.ndarray:
+        p, seen = self.protocol, []
+        for picture in pictures(entry, kind, numbers):
+            if p.height and p.width:
+                picture = fit(picture, p.height, p.width)
+            if kind == "sketch" and p.binarized:
+                picture = binarized(picture)
+            seen.append(picture)
+        return np.stack(seen)
 
     def about(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """The protocol as a row has it. metrics: {column: what defines it}."""
@@ -178,9 +173,6 @@ class TestSet:
         }
 
 
-_KINDS = (("frame", "RGB"), ("sketch", "L"))
-
-
 def binarized(drawing: np.ndarray) -> np.ndarray:
     """uint8 (H W), 0 = line => the same with nothing between line and paper"""
     return cv2.threshold(drawing, round(255 * (1 - LINE)) - 1, 255, cv2.THRESH_BINARY)[1]
@@ -189,7 +181,3 @@ def binarized(drawing: np.ndarray) -> np.ndarray:
 def clip_seed(seed: int, key: str) -> int:
     """Of a clip's noise: it depends on no other clip, nor on who paints it."""
     return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:7], "big")
-
-
-def _lost(line: str) -> None:
-    raise InputError(f"{line}: a test set must be whole, copy or prepare it again")

@@ -55,7 +55,7 @@ class Row:
     method: dict[str, Any]
     """name, as shown; settings: all that the frames depend on (kind, fingerprint of the model, steps, overlap ...)"""
     protocol: dict[str, Any]
-    """name; data: SHA-256 of the manifest of the shards; width, height, frames (None: whole clips), clips (None: all),
+    """name; data: SHA-256 of the pictures; width, height, frames (None: whole clips), clips (None: all),
     reference, sketch ("exact" or an extractor's name), binarized; metrics: {column: settings and extractor}"""
     n: int | None
     """Clips scored."""
