@@ -35,6 +35,16 @@ def contact_sheet(rows: Mapping[str, Sequence[Array | None]], scale: float = 1.0
     return sheet
 
 
+def below(sheets: Sequence[Image.Image]) -> Image.Image:
+    """One below another, as wide as the widest."""
+    whole = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), color=(255, 255, 255))
+    top = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return whole
+
+
 def heat(frame: Array, weights: Array) -> Array:
     """A map (h w), 0 or more, as a glow over a greyed, darkened frame, uint8 (H W 3) => uint8 (H W 3).
 
@@ -58,4 +68,4 @@ def mark(frame: Array, y: float, x: float) -> Array:
 
 def pick(count: int, most: int) -> list[int]:
     """At most `most` numbers spread evenly over 0 .. count - 1, both ends included."""
-    return sorted({round(i * (count - 1) / max(1, most - 1)) for i in range(min(most, count))})
+    return [round(i * (count - 1) / max(1, min(most, count) - 1)) for i in range(min(most, count))]

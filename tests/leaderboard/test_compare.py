@@ -10,7 +10,8 @@ from scipy import stats
 from lvcd.cli import main
 from lvcd.errors import InputError
 from lvcd.leaderboard import append, cited
-from lvcd.leaderboard.compare import compare, find
+from lvcd.leaderboard.compare import compare
+from lvcd.leaderboard.find import find_two
 
 
 def pair(difference, spread=0.5, clips=60, seed=0):
@@ -93,19 +94,19 @@ def test_what_cannot_be_compared_says_why(b, words):
 def test_rows_are_found_by_id_and_by_name():
     strict = protocol("strict")
     rows = [row("a"), row("b"), row("a", n=3), row("a", protocol=strict), row("c", protocol=strict)]
-    assert find(rows, "a", "b") == (rows[2], rows[1])  # the newest
-    assert find(rows, rows[0].id, "b") == (rows[0], rows[1])
-    assert find(rows, "a", "c") == (rows[3], rows[4])
+    assert find_two(rows, "a", "b") == (rows[2], rows[1])  # the newest
+    assert find_two(rows, rows[0].id, "b") == (rows[0], rows[1])
+    assert find_two(rows, "a", "c") == (rows[3], rows[4])
     rows.append(row("b", protocol=strict))
     with pytest.raises(InputError, match="share 2 protocols.*smoke.*strict|share 2 protocols.*strict.*smoke"):
-        find(rows, "a", "b")
-    assert find(rows, "a", "b", "strict") == (rows[3], rows[5])
-    assert find(rows, "a", "b", rows[0].protocol_key) == (rows[2], rows[1])
+        find_two(rows, "a", "b")
+    assert find_two(rows, "a", "b", "strict") == (rows[3], rows[5])
+    assert find_two(rows, "a", "b", rows[0].protocol_key) == (rows[2], rows[1])
     for words, told in ((("a", "z"), "'z'"), (("a", "a", "strict"), "same row"), (("a", "b", "x"), "'x'")):
         with pytest.raises(InputError, match=told):
-            find(rows, *words)
+            find_two(rows, *words)
     with pytest.raises(InputError, match="cited"):
-        compare(*find(cited(), "ACOF (prev)", "SEINE + CNet", "LVCD paper, General test set"))
+        compare(*find_two(cited(), "ACOF (prev)", "SEINE + CNet", "LVCD paper, General test set"))
 
 
 def test_the_command(tmp_path, capsys):

@@ -19,7 +19,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 def run(a: argparse.Namespace) -> None:
     from lvcd.leaderboard import read
-    from lvcd.leaderboard.compare import compare, find, text
+    from lvcd.leaderboard.compare import compare, text
+    from lvcd.leaderboard.find import find_two
 
-    one, two = find(read(a.file), a.a, a.b, a.protocol)
+    one, two = find_two(read(a.file), a.a, a.b, a.protocol)
     print(text(one, two, compare(one, two)))

@@ -17,6 +17,11 @@ def arguments(c: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="print a table for each protocol, in Markdown")
     html = actions.add_parser("html", help="write one page with tables, scores of clips, and clips side by side")
     html.add_argument("--out", type=Path, required=True, help="the page to write, like board.html")
+    sheet = actions.add_parser("sheet", help="draw the best, the median and the worst clip of a row")
+    sheet.add_argument("row", metavar="ROW", help="id of a row, or name of a method")
+    sheet.add_argument("--out", type=Path, required=True, help="the picture to write, like sheet.png")
+    sheet.add_argument("--by", metavar="METRIC", help="that ranks the clips (default: the first that can)")
+    sheet.add_argument("--protocol", help="its name or its key (default: the only one in which there is ROW)")
     wandb = actions.add_parser("wandb", help="the same as tables of Weights & Biases; offline where there is no key")
     wandb.add_argument("--project", default="lvcd", help="of W&B (default: lvcd)")
     add = actions.add_parser("add", help="score frames that another program painted, and add the row")
@@ -29,12 +34,12 @@ def arguments(c: argparse.ArgumentParser) -> None:
         action.add_argument("--megabytes", type=float, default=50,
                             help="clips of so many MB are shown: the worst ten of each row, and a few more "
                             "(default: 50)")  # fmt: skip
-    for action in (show, html, wandb, add):
+    for action in (show, html, sheet, wandb, add):
         action.add_argument("--file", type=Path, default=FILE, help=f"the leaderboard (default: {FILE})")
 
 
 def run(a: argparse.Namespace) -> None:
-    {"show": _show, "html": _html, "wandb": _wandb, "add": _add}[a.action](a)
+    {"show": _show, "html": _html, "sheet": _sheet, "wandb": _wandb, "add": _add}[a.action](a)
 
 
 def _show(a: argparse.Namespace) -> None:
@@ -50,6 +55,14 @@ def _html(a: argparse.Namespace) -> None:
     from lvcd.leaderboard.page import write
 
     print(write(a.out, [*read(a.file), *cited()], a.file.parent, a.megabytes))
+
+
+def _sheet(a: argparse.Namespace) -> None:
+    from lvcd.leaderboard import read
+    from lvcd.leaderboard.find import find
+    from lvcd.leaderboard.sheet import write
+
+    print(write(a.out, find(read(a.file), a.row, a.protocol), a.file.parent, a.by))
 
 
 def _wandb(a: argparse.Namespace) -> None:

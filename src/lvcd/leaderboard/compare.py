@@ -6,7 +6,7 @@ apart whose own intervals overlap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,41 +105,6 @@ def _check_clips(a: Row, b: Row, mine: dict[str, Any], theirs: dict[str, Any]) -
         if missing:
             named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             raise InputError(f"{row.name} ({row.id}) has no score of clip {named}: evaluate both on the same clips")
-
-
-def find(rows: Iterable[Row], first: str, second: str, protocol: str | None = None) -> tuple[Row, Row]:
-    """Rows by id or by the method's name; of a name, the newest rows that share a protocol.
-
-    protocol: name or key of it, None = the only one in which there are both. InputError: no such row, or several
-    protocols in which there are both.
-    """
-    known = [row for row in rows if protocol in (None, row.protocol["name"], row.protocol_key)]
-    if protocol is not None and not known:
-        raise InputError(f"no row of a protocol {protocol!r}: lvcd leaderboard show lists them")
-    one, two = _named(known, first), _named(known, second)
-    shared = {row.protocol_key for row in one} & {row.protocol_key for row in two}
-    if not shared:
-        return one[-1], two[-1]  # compare says in what they differ
-    if len(shared) > 1:
-        choices = ", ".join(f"{key} ({_last(one, key).protocol['name']})" for key in sorted(shared))
-        raise InputError(f"{first} and {second} share {len(shared)} protocols: choose one by --protocol: {choices}")
-    key = shared.pop()
-    a, b = _last(one, key), _last(two, key)
-    if a.id == b.id:
-        raise InputError(f"{first} and {second} are the same row {a.id}: give two")
-    return a, b
-
-
-def _last(rows: Sequence[Row], key: str) -> Row:
-    return [row for row in rows if row.protocol_key == key][-1]
-
-
-def _named(rows: list[Row], word: str) -> list[Row]:
-    found = [row for row in rows if row.id == word] or [row for row in rows if row.name == word]
-    if not found:
-        names = ", ".join(sorted({row.name for row in rows})[:12])
-        raise InputError(f"no row {word!r}: give the id of a row, or one of {names}" if names else "there are no rows")
-    return found
 
 
 def text(a: Row, b: Row, differences: Sequence[Difference]) -> str:

@@ -18,6 +18,8 @@ WORST = 10
 """Clips of each row, by its board's main metric."""
 SPREAD = 4
 """Clips besides, evenly over the test set."""
+KINDS = ("reference.png", "sketch.webm", "original.webm")
+"""What a row's clips were painted from: KEY.KIND in its source_media."""
 MIME = {".webm": "video/webm", ".png": "image/png"}
 
 
@@ -105,21 +107,24 @@ class Clips:
     def _files(self, board: Board, key: str) -> Files:
         source = next((row.source_media for row in board.rows if row.source_media is not None), None)
         media = [next((clip["media"] for clip in row.clips if clip["key"] == key), None) for row in board.rows]
-        kinds = ("reference.png", "sketch.webm", "original.webm")
-        given = [f"{source}/{key}.{kind}" if source else None for kind in kinds]
+        given = [f"{source}/{key}.{kind}" if source else None for kind in KINDS]
         reference, sketch, original = map(self._file, given)
         return Files(reference, sketch, original, [self._file(name) for name in media])
 
     def _file(self, name: str | None) -> Path | None:
-        """None: there is none, or it is missing. InputError: it lies outside the folder, or no page can show it."""
+        """None: there is none, or it is missing."""
         if name is None:
             return None
-        file = (self.folder / name).resolve()
-        if not file.is_relative_to(self.folder.resolve()) or file.suffix not in MIME:
-            raise InputError(
-                f"{named(name)} is no picture or movie below {named(self.folder)}: who wrote this leaderboard?"
-            )
+        file = inside(self.folder, name)
         if not file.is_file():
             self.missing.append(name)
             return None
         return file
+
+
+def inside(folder: Path, name: str) -> Path:
+    """InputError: it lies outside the folder, or no page can show it."""
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()) or file.suffix not in MIME:
+        raise InputError(f"{named(name)} is no picture or movie below {named(folder)}: who wrote this leaderboard?")
+    return file
