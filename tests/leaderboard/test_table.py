@@ -119,6 +119,21 @@ def test_show(tmp_path, capsys):
     assert told.startswith("lvcd leaderboard: ") and told.count("\n") == 1
 
 
+def test_show_one_protocol(tmp_path, capsys):
+    file = tmp_path / "leaderboard.jsonl"
+    rows = [row("a"), row("b", protocol=protocol("strict"))]
+    for each in rows:
+        append(file, each)
+    for words in ("smoke", rows[0].protocol_key):
+        assert main(["leaderboard", "show", "--file", str(file), "--protocol", words]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("## smoke") and shown.count("##") == 1 and "| a " in shown
+    assert main(["leaderboard", "show", "--file", str(file), "--protocol", "LVCD paper, Similar test set"]) == 0
+    assert capsys.readouterr().out.count("##") == 1
+    assert main(["leaderboard", "show", "--file", str(file), "--protocol", "none"]) == 2
+    assert "no row of a protocol 'none'" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------------------------------------------------------- cited
 
 

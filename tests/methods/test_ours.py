@@ -91,15 +91,16 @@ def test_sampling_without_a_meaning_is_refused(model_folder, wrong):
 
 
 @pytest.mark.parametrize(
-    ("ablation", "key"),
+    ("ablation", "keys"),
     [
-        ("no_overlapped_blending", "blend_steps"),
-        ("no_prev_reference", "prev_reference_steps"),
-        ("prev_sample", "prev_sample"),
+        ("no_overlapped_blending", {"blend_steps"}),
+        ("no_prev_reference", {"prev_reference_steps"}),
+        ("no_schemes", {"blend_steps", "prev_reference_steps"}),
+        ("prev_sample", {"prev_sample"}),
     ],
 )
-def test_an_ablation_changes_one_thing(ablation, key):
+def test_an_ablation_changes_what_it_says(ablation, keys):
     full, changed = (composed("eval", f"sampling={name}") for name in ("full", ablation))
     a, b = (OmegaConf.to_container(config.sampling, resolve=True) for config in (full, changed))
-    assert {name for name in a if a[name] != b[name]} == {key}
+    assert {name for name in a if a[name] != b[name]} == keys
     assert composed("eval", "overlap=7").sampling.overlap == 7

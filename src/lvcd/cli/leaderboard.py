@@ -15,6 +15,7 @@ FILE = Path("outputs/eval/leaderboard.jsonl")
 def arguments(c: argparse.ArgumentParser) -> None:
     actions = c.add_subparsers(dest="action", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="print a table for each protocol, in Markdown")
+    show.add_argument("--protocol", help="its name or its key (default: all, and what papers report)")
     html = actions.add_parser("html", help="write one page with tables, scores of clips, and clips side by side")
     html.add_argument("--out", type=Path, required=True, help="the page to write, like board.html")
     sheet = actions.add_parser("sheet", help="draw the best, the median and the worst clip of a row")
@@ -44,10 +45,11 @@ def run(a: argparse.Namespace) -> None:
 
 def _show(a: argparse.Namespace) -> None:
     from lvcd.leaderboard import cited, read
+    from lvcd.leaderboard.find import under
     from lvcd.leaderboard.table import boards, text
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(text(boards([*read(a.file), *cited()]), width))
+    print(text(boards(under([*read(a.file), *cited()], a.protocol)), width))
 
 
 def _html(a: argparse.Namespace) -> None:

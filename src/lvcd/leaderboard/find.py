@@ -14,7 +14,7 @@ def find(rows: Iterable[Row], word: str, protocol: str | None = None) -> Row:
 
     protocol: name or key of it, None = the only one in which it is. InputError: no such row, or several protocols.
     """
-    found = _named(_under(rows, protocol), word)
+    found = _named(under(rows, protocol), word)
     if len({row.protocol_key for row in found}) > 1:
         raise InputError(f"{word} is in several protocols: choose one by --protocol: {_choices(found)}")
     return found[-1]
@@ -26,7 +26,7 @@ def find_two(rows: Iterable[Row], first: str, second: str, protocol: str | None 
     protocol: name or key of it, None = the only one in which there are both. InputError: no such row, or several
     protocols in which there are both.
     """
-    known = _under(rows, protocol)
+    known = under(rows, protocol)
     one, two = _named(known, first), _named(known, second)
     shared = {row.protocol_key for row in one} & {row.protocol_key for row in two}
     if not shared:
@@ -41,7 +41,8 @@ def find_two(rows: Iterable[Row], first: str, second: str, protocol: str | None 
     return a, b
 
 
-def _under(rows: Iterable[Row], protocol: str | None) -> list[Row]:
+def under(rows: Iterable[Row], protocol: str | None) -> list[Row]:
+    """Those of the protocol of this name or key; None = all. InputError: there is none."""
     known = [row for row in rows if protocol in (None, row.protocol["name"], row.protocol_key)]
     if protocol is not None and not known:
         raise InputError(f"no row of a protocol {protocol!r}: lvcd leaderboard show lists them")
