@@ -61,7 +61,7 @@ def _clip(row: Row, key: str, title: str, folder: Path) -> Image.Image:
     if painted is None or row.source_media is None:
         raise InputError(f"{row.name} ({row.id}) kept no clips: evaluate it again")
     reference, sketch, original = (_frames(folder, f"{row.source_media}/{key}.{kind}") for kind in KINDS)
-    rows = {
+    rows: dict[str, list[Array | None]] = {
         f"{title}. Reference and line art": [*reference, *sketch],
         "painted": [None, *_frames(folder, painted)],
         "original": [None, *original],
