@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -183,6 +184,7 @@ def test_another_stream_begins_its_epoch_again_and_says_so(shards, tmp_path, cha
     loader = fresh.train_dataloader()
     loader.epoch = 1
     assert [batch.keys for batch in loader][:3] == module.seen[:3]
+    fresh.teardown("fit")
 
 
 def test_other_clips_begin_the_epoch_again(shards, tmp_path):
@@ -297,6 +299,37 @@ def test_pipes_are_closed_in_the_end(shards, tmp_path):
     where = f"pipe:cat {shards}/{{}}; case {{}} in shard*) sleep {mark};; esac"
     trainer(tmp_path, max_steps=1).fit(Recorder(), data(where, buffer=0, batch_size=1))
     assert f"sleep {mark}" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+
+
+class Watcher(Recorder):
+    """Also knows who reads for it."""
+
+    readers: set[int | None] = set()
+
+    def training_step(self, batch, index):
+        self.readers = self.readers | {process.pid for process in multiprocessing.active_children()}
+        return super().training_step(batch, index)
+
+
+def test_readers_live_through_all_epochs_and_no_longer(shards, tmp_path):
+    module = Watcher()
+    trainer(tmp_path).fit(module, data(shards, workers=2))
+    assert len(module.seen) == 15 and len(module.readers) == 2
+    assert multiprocessing.active_children() == []
+
+
+def test_readers_end_with_a_run_that_fails(shards, tmp_path):
+    module = Watcher(stop=2)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trainer(tmp_path).fit(module, data(shards, workers=1))
+    assert module.readers and multiprocessing.active_children() == []
+
+
+def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):
+    """Python ends and waits for its processes, and these are deaf to the signal that it sends them."""
+    code = "import sys; sys.path.insert(0, sys.argv[2]); from test_datamodule import data; d = data(sys.argv[1], workers=1); d.setup('fit'); print(len(next(iter(d.train_dataloader())).keys))"  # noqa: E501
+    words = [sys.executable, "-c", code, str(shards), str(Path(__file__).parent)]
+    assert subprocess.run(words, capture_output=True, text=True, timeout=120).stdout.endswith("2\n")
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"height": 0}])

@@ -229,6 +229,9 @@ class ShardDataModule(lightning.LightningDataModule):
         for loader in self._loaders.values():
             loader.close()
 
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown("fit")  # a process of theirs, deaf as it is, would be waited for without end
+
     def _loader(self, part: str, source: Source, manifest: Manifest) -> StreamLoader:
         train, trainer = part == "train", self.trainer
         sampling = self.sampling if train else replace(self.sampling, windows=1)

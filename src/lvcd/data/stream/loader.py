@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from .packed import Packed
 from .stages import ClipStream
@@ -21,11 +23,28 @@ def deaf(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@dataclass(frozen=True, eq=False)
+class Epochs(IterableDataset[Packed]):
+    """The batches of a stream, and of the epochs after it, without end. So workers live as long as training does, and
+    read the next epoch's first batches while the last of this one are trained on: to start them anew costs as much as
+    several batches of a small run."""
+
+    stream: ClipStream
+
+    def __iter__(self) -> Iterator[Packed]:
+        info, stream = get_worker_info(), self.stream
+        turn = info.id if info else 0  # in which the loader asks; it goes round through the ends of epochs
+        while True:
+            yield from stream.consumer((turn + stream.done) % stream.plan.workers)
+            turn -= stream.plan.batches(stream.rank) - stream.done
+            stream = replace(stream, epoch=stream.epoch + 1, done=0)
+
+
 class StreamLoader:
     """The batches of one rank, a new epoch whenever it is iterated again. Made for Lightning: an iterator that nobody
     asks for a batch changes nothing, and the length stays that of a whole epoch.
 
-    workers     processes; 0 = this one
+    workers     processes; 0 = this one. In training they live on from one epoch to the next
     told        is given each batch first, how many samples the epoch has lost by now, and how many it has at all on
                 this rank; what it raises ends the epoch
     """
@@ -43,10 +62,20 @@ class StreamLoader:
 
     def __iter__(self) -> Iterator[Packed]:
         if self._running is not None:
-            self.close()
-            self.epoch, self.done = (self.epoch + 1 if self.stream.plan.train else 0), 0
-        self._running = running = self._batches()
-        yield from running
+            train = self.stream.plan.train
+            if not train or self.done < len(self):  # or the trainer has left an epoch early: its rest is not wanted
+                self.close()
+            self.epoch, self.done = (self.epoch + 1 if train else 0), 0
+        if self._running is None:
+            self._running = self._start()
+            atexit.register(self.close)  # Python would wait for processes that are deaf to its signal
+        lost, places = 0, self.stream.plan.share(self.stream.rank)
+        for batch in islice(self._running, len(self) - self.done):
+            lost += len(batch.lost)
+            self._told(batch, lost, places)
+            if batch.keys:
+                self.done += 1
+                yield batch
 
     def position(self, unfinished: int = 0) -> dict[str, Any]:
         """Where the next batch is, if the last `unfinished` are to come again; plain numbers and strings."""
@@ -76,19 +105,15 @@ class StreamLoader:
         """Ends what runs for it: processes, pipes."""
         if self._running is not None:
             self._running.close()  # type: ignore[attr-defined]
+            self._running = None
+            atexit.unregister(self.close)
 
-    def _batches(self) -> Iterator[Packed]:
+    def _start(self) -> Iterator[Packed]:
         stream = replace(self.stream, epoch=self.epoch, done=self.done)
         own = torch.Generator()  # or torch's common one would go on by a step, and training with other noise
-        loader = DataLoader(stream, batch_size=None, num_workers=self._workers, pin_memory=self._pin, generator=own,
-                            worker_init_fn=deaf)  # fmt: skip
-        lost, places = 0, stream.plan.share(stream.rank)
-        for batch in loader:
-            lost += len(batch.lost)
-            self._told(batch, lost, places)
-            if batch.keys:
-                self.done += 1
-                yield batch
+        data = Epochs(stream) if stream.plan.train else stream
+        yield from DataLoader(data, batch_size=None, num_workers=self._workers, pin_memory=self._pin, generator=own,
+                              worker_init_fn=deaf)  # fmt: skip
 
     def _data(self) -> dict[str, Any]:
         """All that the order depends on."""
