@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from lightning.pytorch.strategies import ModelParallelStrategy
 
+from lvcd.training import WholeFiles
+
+ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 
 
@@ -61,3 +67,16 @@ def test_a_checkpoint_of_shards_is_that_of_any_run(runs):
     assert all(torch.equal(p, after[name]) for name, p in module.named_parameters())
     saved = torch.load(runs / "2fsdp.pt.ckpt", weights_only=True)
     assert len(saved["optimizer_states"][0]["state"]) == len(saved["state_dict"])
+
+
+def test_a_checkpoint_of_shards_that_is_torn_lies_beside(runs):
+    """The test above reads the one before it."""
+    assert (runs / "2fsdp.pt.ckpt.part").read_bytes() == b"half"
+
+
+def test_the_configured_trainer_of_shards_writes_so():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        told = compose("train", ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1"]).trainer
+    strategy = instantiate(told, logger=False).strategy
+    assert isinstance(strategy, ModelParallelStrategy) and isinstance(strategy.checkpoint_io, WholeFiles)
+    assert not told.strategy.save_distributed_checkpoint

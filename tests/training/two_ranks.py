@@ -14,7 +14,7 @@ from test_color import clips, toy  # noqa: E402
 from torch.distributed.tensor import DTensor  # noqa: E402
 
 from lvcd.data.batch import Batch  # noqa: E402
-from lvcd.training import FineTuneModule, Optimization  # noqa: E402
+from lvcd.training import FineTuneModule, Optimization, WholeFiles  # noqa: E402
 
 
 class Keep(lightning.Callback):
@@ -54,6 +54,22 @@ def join(batches: list[Batch]) -> Batch:
     return Batch(*(torch.cat([getattr(b, name) for b in batches]) for name in ("sketches", "fps", "frames")))
 
 
+def die_while_saving(trainer: lightning.Trainer, file: str) -> None:
+    """As when the disk of the rank that writes is full."""
+    save = torch.save
+
+    def half(what, file):
+        file.write(b"half")
+        raise OSError("no space left")
+
+    torch.save = half
+    try:
+        trainer.save_checkpoint(file)
+    except OSError:
+        trainer.strategy.barrier()  # where the other rank waits
+    torch.save = save
+
+
 def main(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
     torch.set_num_threads(1)
     keep = Keep()
@@ -61,7 +77,7 @@ def main(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
     trainer = lightning.Trainer(
         accelerator="cpu", devices=ranks, strategy=strategy if ranks > 1 else "auto", max_steps=2, callbacks=[keep],
         accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False,
+        enable_model_summary=False, use_distributed_sampler=False, plugins=[WholeFiles()],
     )  # fmt: skip
     module = FineTuneModule(toy(), "all", Optimization(lr=1e-4), gradient_checkpointing=True)
     before = {n: p.detach().clone() for n, p in module.named_parameters()}
@@ -69,6 +85,7 @@ def main(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
     after = {n: whole(p) for n, p in module.named_parameters()}
     if kind == "fsdp":
         trainer.save_checkpoint(f"{out}.ckpt", weights_only=False)
+        die_while_saving(trainer, f"{out}.ckpt")
     if trainer.is_global_zero:
         torch.save({"before": before, "after": after, "gradients": keep.gradients}, out)
 
