@@ -43,7 +43,9 @@ PEAKS = {
     "H100 PCIe": 756e12,
     "H200": 989e12,
 }
-"""Name -> operations a second in half precision, dense, of the tensor cores, summed in float32: the vendor's sheets."""
+"""Name -> operations a second in half precision, dense, of the tensor cores, summed in float32. NVIDIA's documents: the
+GA102 white paper (RTX 3090, A6000), the Ada white paper (RTX 4090), and the data sheets of A10, L40S, A100, H100, H200,
+whose larger numbers with a star are for sparse weights: half of them is here."""
 OTHERS = {"Laptop", "Ti", "D", "MIG", "NVL"}
 """Words that make another card of a name."""
 
