@@ -24,12 +24,14 @@ from lvcd.diffusion.loss import denoising_loss
 from lvcd.diffusion.noise import karras
 from lvcd.diffusion.precondition import precondition
 from lvcd.frames import FrameLayout
-from lvcd.nn import checkpoint, convert, names
+from lvcd.nn import checkpoint, names
 from lvcd.nn.attention import IsolatedTemporalAttnProcessor, ReferenceAttnProcessor, Shared
+from lvcd.nn.component import PREFIXES, Component
 from lvcd.nn.condition import Condition, encode_mode, numbers
 from lvcd.nn.conv import IsolatedConv3d
 from lvcd.nn.encoder import obey_layout
 from lvcd.nn.network import bind
+from lvcd.nn.sizes import controlnet_config, latent_encoder_config, unet_config, vae_config
 from lvcd.video.colorize import Scheme, colorize
 from lvcd.video.decode import ChunkDecoder
 from lvcd.video.segments import plan
@@ -67,16 +69,14 @@ class Recording:
                 weights |= {k: checkpoint.held(v) for k, v in self.load(file).items()}
         source = self.folder / "weights"
         configs = {
-            "unet": lambda: convert.unet_config(weights, source, self.config["num_head_channels"]),
-            "controlnet": lambda: convert.controlnet_config(weights, source, configs["unet"]()),
-            "vae": lambda: convert.vae_config(weights, source),
-            "condition_encoder": lambda: convert.latent_encoder_config(
-                weights, source, convert.PREFIXES["condition_encoder"]
-            ),
+            "unet": lambda: unet_config(weights, source, self.config["num_head_channels"]),
+            "controlnet": lambda: controlnet_config(weights, source, configs["unet"]()),
+            "vae": lambda: vae_config(weights, source),
+            "condition_encoder": lambda: latent_encoder_config(weights, source, PREFIXES["condition_encoder"]),
         }
         nets = []
         for name in names:
-            component = convert.Component.of(name, configs[name](), source)
+            component = Component.of(name, configs[name](), source)
             state = {k: v.read() for k, v in component.to_ours(weights).items()}
             if name == "vae":
                 state["quant_conv.weight"] = torch.eye(2 * component.model.config.latent_channels)[:, :, None, None]
@@ -251,7 +251,7 @@ def _gradients(batch, loss, unet, controlnet, wanted, d) -> Iterator[Line]:
     loss.backward()
     theirs = {}
     for name, net in (("unet", unet), ("controlnet", controlnet)):
-        component = convert.Component.of(name, dict(net.config), Path("the recording"))
+        component = Component.of(name, dict(net.config), Path("the recording"))
         # None: a query or key of cross-attention to one token, which changes nothing; the original has zeros there.
         theirs |= {component.names[k].name: p.grad for k, p in net.named_parameters() if p.grad is not None}
     for name, want in wanted.items():

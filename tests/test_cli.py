@@ -206,7 +206,7 @@ def test_there_and_back(golden, tmp_path):
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from lvcd.nn.checkpoint import held
-    from lvcd.nn.convert import Component
+    from lvcd.nn.component import Component
 
     config = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 1}
     config |= {"image_size": 28, "patch_size": 14, "projection_dim": 32, "hidden_act": "gelu"}

@@ -15,10 +15,13 @@ from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
 from lvcd.errors import InputError
-from lvcd.nn import checkpoint, convert
+from lvcd.nn import checkpoint, component, convert, opened
+from lvcd.nn.checkpoint import open_checkpoint
+from lvcd.nn.component import Component
 from lvcd.nn.condition import LatentEncoder, encode_mode
 from lvcd.nn.controlnet import SketchControlNet
-from lvcd.nn.convert import Component, open_checkpoint, to_diffusers, to_original
+from lvcd.nn.convert import to_diffusers, to_original
+from lvcd.nn.sizes import clip_config, controlnet_config, unet_config, vae_config
 from lvcd.nn.unet import ColorUNet
 
 HEAD = 16  # channels of a head in the golden configuration
@@ -129,7 +132,7 @@ def test_the_components_load(converted, svd, lvcd, golden):
     index = json.loads((out / "model_index.json").read_text())
     assert index["_class_name"] == "LineartVideoPipeline"
     assert {k: v for k, v in index.items() if k[0] != "_"} == {
-        k: [convert.CLASSES[k][0], type(v).__name__] for k, v in parts.items()
+        k: [component.CLASSES[k][0], type(v).__name__] for k, v in parts.items()
     }
     for name, model in parts.items():
         written = {k: v.read() for k, v in open_checkpoint(next((out / name).glob("*.safetensors")))[0].items()}
@@ -220,7 +223,7 @@ def test_all_that_is_not_used_is_listed(converted, files, lvcd):
     replaced = {k for k in lvcd if k.startswith("model.")}
     assert len(replaced) == 160  # 6 input blocks, the middle, 9 output blocks; space and time; 5 tensors each
     assert report.ignored[str(files[0])].keys() == DROPPED.keys() | replaced
-    assert report.ignored[str(files[1])] == {"epoch": convert.TRAINING}
+    assert report.ignored[str(files[1])] == {"epoch": opened.TRAINING}
     assert any("160" in line and "replaced" in line for line in lines)
     assert any("text tower" in line for line in lines)
 
@@ -364,7 +367,7 @@ def test_shards(files, converted, svd, lvcd, tmp_path):
     convert_quietly(*files, out, max_shard=400_000)
     assert len(list((out / "unet").glob("*.safetensors"))) > 3
     for part in ("unet", "image_encoder"):
-        kind = convert.CLASSES[part][1]
+        kind = component.CLASSES[part][1]
         many, one = kind.from_pretrained(out / part), kind.from_pretrained(converted[0] / part)
         assert same(dict(many.state_dict()), dict(one.state_dict()))
     to_original(out, tmp_path / "svd.safetensors", tmp_path / "lvcd.ckpt", report=lambda _: None)
@@ -408,7 +411,7 @@ def test_a_full_disk_while_torch_writes(converted, tmp_path, monkeypatch):
 
 def test_the_file_is_what_safetensors_writes(tmp_path):
     tensors = {"b": torch.randn(3, 2).t(), "a": torch.randn(5).half(), "c": torch.tensor(2.0), "d": torch.zeros(0, 4)}
-    convert.write_safetensors({k: convert.held(v) for k, v in tensors.items()}, tmp_path / "x.safetensors")
+    convert.write_safetensors({k: checkpoint.held(v) for k, v in tensors.items()}, tmp_path / "x.safetensors")
     read = load_file(tmp_path / "x.safetensors")
     assert read.keys() == tensors.keys() and all(torch.equal(read[k], v) for k, v in tensors.items())
 
@@ -420,7 +423,7 @@ def test_types_are_kept_or_made(files, tmp_path):
     kept = load_file(tmp_path / "kept" / "controlnet" / "diffusion_pytorch_model.safetensors")
     assert {v.dtype for v in kept.values()} == {torch.float16}
     convert_quietly(*files, tmp_path / "made", dtype=torch.bfloat16)
-    for name in convert.CLASSES:
+    for name in component.CLASSES:
         (file,) = (tmp_path / "made" / name).glob("*.safetensors")
         assert {v.dtype for v in load_file(file).values()} == {torch.bfloat16}
     clip = CLIPVisionModelWithProjection.from_pretrained(tmp_path / "made" / "image_encoder")
@@ -478,11 +481,11 @@ def test_names_at_full_size(tmp_path):
     sizes = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16}
     clip = Component.of("image_encoder", {**sizes, "patch_size": 14, "projection_dim": 1024}, where)
     tensors = {k: v for part in (unet, control, vae, encoder, clip) for k, v in part.expected_original.items()}
-    found = convert.unet_config(tensors, where, 64)
+    found = unet_config(tensors, where, 64)
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in unet.model.config.items()}
     assert found == {k: plain[k] for k in found}
-    assert convert.controlnet_config(tensors, where, found)["stem_widths"] == [16, 32, 96, 256]
-    assert convert.vae_config(tensors, where)["block_out_channels"] == layers["block_out_channels"]
-    assert convert.clip_config(tensors, where)["num_attention_heads"] == 16
-    assert convert.clip_config(tensors, where)["image_size"] == 224
+    assert controlnet_config(tensors, where, found)["stem_widths"] == [16, 32, 96, 256]
+    assert vae_config(tensors, where)["block_out_channels"] == layers["block_out_channels"]
+    assert clip_config(tensors, where)["num_attention_heads"] == 16
+    assert clip_config(tensors, where)["image_size"] == 224
     assert sum(".attn1." in k for k in unet.names) == 160
