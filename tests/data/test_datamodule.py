@@ -20,7 +20,7 @@ from shard_kit import ENCODERS, SIZE, key_of, write_encoded, write_shards
 
 from lvcd.data.augment import Augment
 from lvcd.data.clip import Sampling
-from lvcd.data.datamodule import ShardDataModule
+from lvcd.data.datamodule import CartoonDataModule, ShardDataModule
 from lvcd.errors import InputError
 
 CLIPS = (3, 2, 4)
@@ -157,6 +157,23 @@ def test_interrupted_in_the_middle_of_a_step_that_batch_comes_again(shards, tmp_
     state = module_data.state_dict()
     assert (state["epoch"], state["done"]) == (1, 2)
     assert broken.seen == whole.seen[:7]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_drawn_clips_go_on_with_the_next_batch(tmp_path, workers):
+    def drawn():
+        return CartoonDataModule(2, 16, 24, batch_size=2, train_clips=5, val_clips=1, reach=4, workers=workers)
+
+    whole, folder = Recorder(), tmp_path / "kept"
+    trainer(tmp_path, max_epochs=2, callbacks=[keep_all(folder)]).fit(whole, drawn())
+    assert [whole.seen[i] for i in (0, 2, 3)] == [("drawn-0", "drawn-1"), ("drawn-4", "drawn-0"), whole.seen[0]]
+    for step in (1, 3, 4):
+        rest = Recorder()
+        trainer(tmp_path, max_epochs=2).fit(rest, drawn(), ckpt_path=folder / f"step={step}.ckpt")
+        assert rest.seen == whole.seen[step:]
+        assert torch.equal(rest.weight, whole.weight)
+        for a, b in zip(rest.batches, whole.batches[step:]):
+            assert torch.equal(a.frames, b.frames) and torch.equal(a.sketches, b.sketches)
 
 
 def test_resumed_twice(shards, tmp_path):

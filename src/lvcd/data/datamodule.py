@@ -9,18 +9,16 @@ from itertools import islice
 from typing import Any
 
 import lightning
-import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lvcd.errors import InputError
 
 from .augment import Augment
 from .batch import Batch
-from .cartoons import Cartoon, draw
 from .cartoons.splits import TEST_SEED as TEST_SEED  # eval.py and the demo know it from here
 from .cartoons.splits import TRAINING_SEED, VALIDATION_SEED
 from .clip import Sampling
+from .drawn import CartoonClips, DrawnStream, collate
 from .stream.loader import StreamLoader, deaf
 from .stream.packed import Packed
 from .stream.plan import Plan
@@ -28,51 +26,51 @@ from .stream.source import ENCODED, Manifest, Patience, Source
 from .stream.stages import ClipStream
 
 
-class CartoonClips(Dataset[Cartoon]):
-    """Clips drawn when they are asked for: item i is always the same. The reference comes first.
+class _Positioned(lightning.LightningDataModule):
+    """A checkpoint holds where the run stopped, and it goes on with the very next batch of training."""
 
-    The reference is any earlier frame of the same scene, as in the paper, at most `reach` frames before the clip.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self._loaders: dict[str, StreamLoader] = {}
+        self._state: dict[str, Any] | None = None
 
-    def __init__(
-        self,
-        count: int,
-        seed: int,
-        window: int,
-        height: int,
-        width: int,
-        style: str,
-        reach: int,
-        augment: Augment | None = None,
-    ):
-        self.count, self.seed, self.window, self.augment = count, seed, window, augment
-        self.height, self.width, self.style, self.reach = height, width, style, reach
+    def _begin(self, loader: StreamLoader) -> StreamLoader:
+        """Of training: with the trainer's epoch, or where it was stopped."""
+        loader.epoch = self.trainer.current_epoch if self.trainer else 0
+        if self._state:
+            loader.go_on(self._state)
+            self._state = None
+        return loader
 
-    def __len__(self) -> int:
-        return self.count
+    def _keep(self, part: str, loader: StreamLoader) -> StreamLoader:
+        """In place of the one before."""
+        if part in self._loaders:
+            self._loaders[part].close()
+        self._loaders[part] = loader
+        return loader
 
-    def __getitem__(self, index: int) -> Cartoon:
-        seed = self.seed + index
-        start = int(np.random.default_rng([seed, 2]).integers(1, self.reach + 1))
-        times = [0, *range(start, start + self.window)]
-        clip = draw(seed, len(times), self.height, self.width, self.style, times=times)
-        if self.augment is None:
-            return clip
-        batch = collate([clip])
-        assert batch.frames is not None
-        frames, lines = self.augment(batch.frames[0], batch.sketches[0], np.random.default_rng([seed, 3]))
-        assert frames is not None
-        pixels = ((frames.movedim(1, -1) + 1) * 127.5).round().byte().numpy()
-        return replace(clip, frames=pixels, lines=(lines[:, 0] * 255).round().byte().numpy())
+    def state_dict(self) -> dict[str, Any]:
+        loader, trainer = self._loaders.get("train"), self.trainer
+        if loader is None or trainer is None:
+            return {}
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        state = loader.position(progress.ready - progress.processed)
+        if state["done"] >= trainer.num_training_batches:  # where the trainer ends an epoch early
+            state |= {"epoch": state["epoch"] + 1, "done": 0}
+        return state
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._state = state_dict
 
-def collate(clips: list[Cartoon]) -> Batch:
-    frames = torch.from_numpy(np.stack([c.frames for c in clips])).movedim(-1, 2).float() / 127.5 - 1
-    sketches = torch.from_numpy(np.stack([c.lines for c in clips]))[:, :, None].float() / 255
-    return Batch(sketches, torch.full((len(clips),), 6.0), frames)
+    def teardown(self, stage: str) -> None:
+        for loader in self._loaders.values():
+            loader.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown("fit")  # a process of theirs, deaf as it is, would be waited for without end
 
 
-class CartoonDataModule(lightning.LightningDataModule):
+class CartoonDataModule(_Positioned):
     """Training and validation clips by seed; the seeds of the two never meet."""
 
     def __init__(
@@ -92,21 +90,22 @@ class CartoonDataModule(lightning.LightningDataModule):
         super().__init__()
         self.save_hyperparameters(logger=False)
 
-    def _loader(self, count: int, seed: int, augment: Augment | None = None) -> DataLoader:
+    def train_dataloader(self) -> StreamLoader:
         h: Any = self.hparams
-        clips = CartoonClips(count, seed, h.window, h.height, h.width, h.style, h.reach, augment)
+        trainer, seed = self.trainer, TRAINING_SEED * (1 + h.seed)
+        clips = CartoonClips(h.train_clips, seed, h.window, h.height, h.width, h.style, h.reach, h.augment)
+        ranks = trainer.world_size if trainer else 1
+        plan = Plan((h.train_clips,), h.batch_size, ranks=ranks, workers=max(1, h.workers), seed=h.seed, buffer=0)
+        stream = DrawnStream(clips, plan, trainer.global_rank if trainer else 0)
+        return self._begin(self._keep("train", StreamLoader(stream, h.workers, lambda *_: None)))
+
+    def val_dataloader(self) -> DataLoader:
+        h: Any = self.hparams
+        clips = CartoonClips(h.val_clips, VALIDATION_SEED, h.window, h.height, h.width, h.style, h.reach)
         return DataLoader(
             clips, h.batch_size, num_workers=h.workers, collate_fn=collate, persistent_workers=h.workers > 0,
             worker_init_fn=deaf,
         )  # fmt: skip
-
-    def train_dataloader(self) -> DataLoader:
-        h: Any = self.hparams
-        return self._loader(h.train_clips, TRAINING_SEED * (1 + h.seed), h.augment)
-
-    def val_dataloader(self) -> DataLoader:
-        h: Any = self.hparams
-        return self._loader(h.val_clips, VALIDATION_SEED)
 
     def fixed_clips(self, count: int, frames: int) -> Iterator[Batch]:
         """The first `count` clips of validation, one a batch, with so many frames after the reference; the same
@@ -119,7 +118,7 @@ class CartoonDataModule(lightning.LightningDataModule):
 # --------------------------------------------------------------------------------------------------------------- shards
 
 
-class ShardDataModule(lightning.LightningDataModule):
+class ShardDataModule(_Positioned):
     """Clips of shards, from a folder or from anything webdataset can open; `stream.source.Source` says how to write it.
 
     Training shows every clip once an epoch, on any number of processes and workers, but for the few that make the last
@@ -161,10 +160,8 @@ class ShardDataModule(lightning.LightningDataModule):
                 raise InputError(f"{name} is {getattr(self, name)}: give at least {least}")
         self.lost = {"train": 0, "val": 0, "test": 0}
         """Samples left out so far."""
-        self._loaders: dict[str, StreamLoader] = {}
         self._manifests: dict[str, Manifest] = {}
         self._latents: tuple[Source, Manifest] | None = None
-        self._state: dict[str, Any] | None = None
         self._told: set[str] = set()
 
     def setup(self, stage: str) -> None:
@@ -184,10 +181,7 @@ class ShardDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> StreamLoader:
         source, manifest = self._latents or (Source(self.shards), self._manifests["train"])
         loader = self._loader("train", source, replace(manifest, sha256=self._manifests["train"].sha256))
-        loader.epoch = self.trainer.current_epoch if self.trainer else 0
-        if self._state:
-            loader.go_on(self._state)
-            self._state = None
+        self._begin(loader)
         if padded := loader.stream.plan.padded:
             self._log({"data/padded": padded})
         return loader
@@ -211,26 +205,6 @@ class ShardDataModule(lightning.LightningDataModule):
         if self.test_shards is None:
             raise InputError("there are no shards to test on: set test_shards")
         return self._loader("test", Source(self.test_shards), self._manifests["test"])
-
-    def state_dict(self) -> dict[str, Any]:
-        loader, trainer = self._loaders.get("train"), self.trainer
-        if loader is None or trainer is None:
-            return {}
-        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-        state = loader.position(progress.ready - progress.processed)
-        if state["done"] >= trainer.num_training_batches:  # where the trainer ends an epoch early
-            state |= {"epoch": state["epoch"] + 1, "done": 0}
-        return state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._state = state_dict
-
-    def teardown(self, stage: str) -> None:
-        for loader in self._loaders.values():
-            loader.close()
-
-    def on_exception(self, exception: BaseException) -> None:
-        self.teardown("fit")  # a process of theirs, deaf as it is, would be waited for without end
 
     def _loader(self, part: str, source: Source, manifest: Manifest) -> StreamLoader:
         train, trainer = part == "train", self.trainer
@@ -259,10 +233,7 @@ class ShardDataModule(lightning.LightningDataModule):
         )
         cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
         loader = StreamLoader(stream, self.workers, lambda *told: self._count(part, *told), pin_memory=cuda)
-        if part in self._loaders:
-            self._loaders[part].close()
-        self._loaders[part] = loader
-        return loader
+        return self._keep(part, loader)
 
     def _find_latents(self, source: Source, manifest: Manifest) -> tuple[Source, Manifest] | str:
         """What training can read in place of pixels, or why there is nothing."""

@@ -14,7 +14,6 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from .packed import Packed
-from .stages import ClipStream
 
 
 def deaf(worker: int) -> None:
@@ -29,7 +28,7 @@ class Epochs(IterableDataset[Packed]):
     read the next epoch's first batches while the last of this one are trained on: to start them anew costs as much as
     several batches of a small run."""
 
-    stream: ClipStream
+    stream: Any
 
     def __iter__(self) -> Iterator[Packed]:
         info, stream = get_worker_info(), self.stream
@@ -44,14 +43,13 @@ class StreamLoader:
     """The batches of one rank, a new epoch whenever it is iterated again. Made for Lightning: an iterator that nobody
     asks for a batch changes nothing, and the length stays that of a whole epoch.
 
+    stream      ClipStream, or what has its plan, rank, epoch, done, data and consumer
     workers     processes; 0 = this one. In training they live on from one epoch to the next
     told        is given each batch first, how many samples the epoch has lost by now, and how many it has at all on
                 this rank; what it raises ends the epoch
     """
 
-    def __init__(
-        self, stream: ClipStream, workers: int, told: Callable[[Packed, int, int], None], pin_memory: bool = False
-    ):
+    def __init__(self, stream: Any, workers: int, told: Callable[[Packed, int, int], None], pin_memory: bool = False):
         assert stream.plan.workers == max(1, workers)
         self.stream, self.epoch, self.done = stream, 0, 0
         self._workers, self._told, self._pin = workers, told, pin_memory
@@ -125,5 +123,5 @@ class StreamLoader:
             "batch size": plan.batch_size,
             "windows": plan.windows,
             "buffer": plan.buffer,
-            "data": self.stream.manifest.sha256,
+            "data": self.stream.data,
         }

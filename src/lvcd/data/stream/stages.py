@@ -60,6 +60,11 @@ class ClipStream(IterableDataset[Packed]):
     epoch: int = 0
     done: int = 0  # batches of this epoch, delivered before the run was stopped
 
+    @property
+    def data(self) -> str:
+        """What is read, apart from the order."""
+        return self.manifest.sha256
+
     def __iter__(self) -> Iterator[Packed]:
         info = get_worker_info()
         return self.consumer(((info.id if info else 0) + self.done) % self.plan.workers)
