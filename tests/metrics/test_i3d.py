@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from lvcd.errors import InputError
 from lvcd.metrics import I3D, ScriptedI3D, weights
-from lvcd.metrics.i3d import prepared, same, windows
+from lvcd.metrics.i3d import pool, prepared, same, windows
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,12 @@ def test_padding_is_tensorflows(size, k, s):
     before = next(i for i in range(out.shape[-1]) if out[0, 0, :, :, i].any())
     after = out.shape[-1] - size - before
     assert after - before in (0, 1)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2))])
+def test_pooling_is_torchs(kernel, stride):
+    x = torch.rand(1, 3, 9, 13, 14)
+    assert torch.equal(pool(x, kernel, stride), F.max_pool3d(same(x, kernel, stride), kernel, stride))
 
 
 def test_tensorflows_resize_takes_corners():

@@ -65,15 +65,22 @@ def original(net: str, monkeypatch):
     return module.LPIPS(net=net, variant="shift_tolerant", verbose=False)
 
 
-@pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_shift_tolerant_is_its_authors_own(net, monkeypatch):
+@pytest.mark.parametrize(("net", "size"), [("alex", 49), ("alex", 64), ("vgg", 49)])  # pads and pools at the edge
+def test_shift_tolerant_is_its_authors_own(net, size, monkeypatch):
     theirs = original(net, monkeypatch)
-    preds, target = pairs(3, b=1, size=49)  # an odd size: pads and pools at the edge
+    preds, target = pairs(3, b=1, size=size)
     ours = ShiftTolerantLPIPS(net, size=None)
     with torch.no_grad():
         want = theirs(preds.flatten(0, 1), target.flatten(0, 1), normalize=True).mean().item()
     assert ours(preds, target).item() == pytest.approx(want, rel=1e-4)
     assert ours.report()["name"] == "ShiftTolerantLPIPS"
+
+
+@pytest.mark.parametrize("size", [(24, 24), (25, 24), (24, 25), (25, 27)])
+def test_a_thinned_convolution_is_one_and_its_downsampling(size):
+    weight, bias, frames = (torch.randn(*shape) for shape in ((5, 3, 11, 11), (5,), (2, 3, *size)))
+    want = backbones.Downsample()(torch.nn.functional.conv2d(frames, weight, bias, padding=2))
+    torch.testing.assert_close(backbones.ThinnedConv(weight, bias, 2)(frames), want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,43 @@ class Downsample(nn.Module):
         return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=x.shape[1])
 
 
+class ThinnedConv(nn.Module):
+    """A convolution at every pixel and `Downsample` of it, in one step, with a kernel 2 px wider: a third of the work.
+
+    (n 3 H W). Mirrored beyond the edge, the first row of the result is the second again, and the last one that before
+    it; where the convolution has an even number of rows, it is the mean of its last two, by a kernel of its own.
+    Columns likewise.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, padding: int):
+        super().__init__()
+        self.size, self.padding = weight.shape[-1], padding
+        self.bias = nn.Parameter(bias)
+        blurs = {"all": torch.tensor([0.25, 0.5, 0.25]), "last": torch.tensor([0.5, 0.5])}
+        self.kernels = nn.ParameterDict(
+            {f"{y} {x}": _blurred(weight, blurs[y], blurs[x]) for y in blurs for x in blurs}
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, [self.padding] * 4)
+        y_more, x_more = (int((side - self.size) % 2) for side in x.shape[2:])  # 1 = the last is by its own kernel
+        rows = [self._row(x, "all", x_more), *[self._row(x[..., -self.size - 1 :, :], "last", x_more)] * y_more]
+        return F.pad(torch.cat(rows, 2), (1, 1 - x_more, 1, 1 - y_more), mode="replicate")
+
+    def _row(self, x: Tensor, y: str, more: int) -> Tensor:
+        parts = [F.conv2d(x, self.kernels[f"{y} all"], self.bias, 2)]
+        if more:
+            parts.append(F.conv2d(x[..., -self.size - 1 :], self.kernels[f"{y} last"], self.bias, 2))
+        return torch.cat(parts, 3)
+
+
+def _blurred(weight: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Kernels (c 3 k k) of a convolution => of one that is blurred by y along columns and x along rows thereafter."""
+    blur = torch.outer(y, x).double()[None, None]
+    wide = F.conv2d(weight.double().flatten(0, 1)[:, None], blur, padding=(len(y) - 1, len(x) - 1))
+    return wide.float().unflatten(0, weight.shape[:2])[:, :, 0]
+
+
 class Backbone(nn.Module):
     """Frames (n 3 H W) in [0, 1] -> features (n c h w) at five depths. Shift-tolerant: Ghildyal and Liu 2022."""
 
@@ -68,10 +105,13 @@ class Backbone(nn.Module):
                     layers += [Downsample()] * shift_tolerant
                     continue
                 width, kernel, stride, padding = ([int(x) for x in layer.split(",")] + [3, 1, 1])[:4]
-                spread = shift_tolerant and stride > 1  # AlexNet's first: at every pixel, then thinned out
-                conv = nn.Conv2d(inside, width, kernel, 1 if spread else stride, padding)
-                conv.load_state_dict({"weight": next(tensors), "bias": next(tensors)})
-                layers += [conv, *[Downsample()] * spread, nn.ReLU()]
+                weight, bias = next(tensors), next(tensors)
+                if shift_tolerant and stride > 1:  # AlexNet's first: at every pixel, then thinned out
+                    conv: nn.Module = ThinnedConv(weight, bias, padding)
+                else:
+                    conv = nn.Conv2d(inside, width, kernel, stride, padding)
+                    conv.load_state_dict({"weight": weight, "bias": bias})
+                layers += [conv, nn.ReLU()]
                 inside = width
             depths.append(nn.Sequential(*layers))
         self.depths = nn.ModuleList(depths)

@@ -15,10 +15,7 @@ from torchmetrics.utilities import rank_zero_warn
 from lvcd.errors import InputError
 
 from .base import LEVEL, Extractor, Reported
-from .inputs import Filter, check_resize, frames_of, in_chunks, resized
-
-CHUNK = 16
-"""Frames that go through a network at once; as many as in lpips.py, so that what one has seen is known to the other."""
+from .inputs import Filter, at_once, check_resize, frames_of, in_chunks, resized
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
@@ -108,7 +105,7 @@ class FrechetDistance(Reported):
     def _features(self, frames: Tensor) -> Tensor:
         """(b t 3 H W) -> (b s d), s samples of each clip."""
         flat = frames.flatten(0, 1)
-        features = in_chunks(self.extractor.on(frames.device), CHUNK, flat)
+        features = in_chunks(self.extractor.on(frames.device), at_once(frames.device), flat)
         if features.ndim != 2 or len(features) != len(flat):
             raise InputError(
                 f"{self.extractor.name} turned {len(flat)} {self.WHAT} into {tuple(features.shape)}: "

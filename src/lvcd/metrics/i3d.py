@@ -7,6 +7,7 @@ letters: b clips, t frames, c channels, H W pixels
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Iterator
@@ -88,7 +89,12 @@ class Block(nn.Module):
 
 
 def pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    return F.max_pool3d(same(x, kernel, stride), kernel, stride)
+    """Maxima along one dimension after the other: on a CPU in a small part of the time of torch's own."""
+    x = same(x, kernel, stride)
+    for dim, (k, s) in enumerate(zip(kernel, stride), 2):
+        along, last = x.movedim(dim, 0), x.shape[dim] - k + 1
+        x = functools.reduce(torch.maximum, [along[i : last + i : s] for i in range(k)]).movedim(0, dim)
+    return x
 
 
 class I3D(nn.Module):

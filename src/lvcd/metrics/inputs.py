@@ -75,6 +75,11 @@ def resized(frames: Tensor, size: int | None, filter: Filter) -> Tensor:
     return flat.clamp(0, 1).unflatten(0, frames.shape[:2])  # bicubic overshoots
 
 
+def at_once(device: torch.device) -> int:
+    """Frames that go through a network of pictures together: on a CPU so few that they stay near a core."""
+    return 2 if device.type == "cpu" else 16
+
+
 def in_chunks(extract: Callable[..., Tensor], chunk: int, *inputs: Tensor) -> Tensor:
     """extract over `chunk` rows at a time of each of the inputs: without gradients, the mixed precision of a training
     run, and TF32."""

@@ -24,10 +24,8 @@ from .backbones import (
     torchvision_backbone,
 )
 from .base import ClipMean, Extractor
-from .inputs import Filter, check_resize, in_chunks, pairs_of, resized
+from .inputs import Filter, at_once, check_resize, in_chunks, pairs_of, resized
 
-CHUNK = 16
-"""Pairs of frames that go through the network at once."""
 HEADS = {
     "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
     "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
@@ -91,7 +89,7 @@ class _Perceptual(ClipMean):
         """Generated and original frames, both (b t 3 H W) in [0, 1]."""
         preds, target = (resized(x, self.size, self.filter) for x in pairs_of(preds, target))
         flat = (x.flatten(0, 1) for x in (preds, target))  # (b t 3 H W) => (n 3 H W)
-        distance = in_chunks(self.extractor.on(preds.device), CHUNK, *flat)
+        distance = in_chunks(self.extractor.on(preds.device), at_once(preds.device), *flat)
         self.add(distance.double().unflatten(0, preds.shape[:2]).mean(1), preds.shape[1])
 
     def settings(self) -> dict[str, Any]:
