@@ -24,6 +24,7 @@ from .given import GivenFrames
 from .kept import Kept, Painted, job_name
 from .leaks import Look, looks, verdicts
 from .media import write_painted, write_sheet, write_source
+from .originals import keep_originals
 from .provenance import device_name, forget_peak, memory_gib, provenance
 from .ranks import Ranks
 from .testset import Clip, TestSet, clip_seed
@@ -45,6 +46,7 @@ class Evaluation:
         self.method, self.tests, self.suite, self.seed = method, tests, suite, seed
         self.out, self.board, self.device, self.ranks = out, out / board, device, ranks or Ranks()
         self.about = tests.about({column: metric.identity() for column, metric in suite.metrics.items()})
+        keep_originals(suite, out / "originals", tests, device)
         job = job_name({"method": method.settings, "protocol": self.about, "seed": seed, "keys": tests.keys})
         self.kept = Kept(out / "unfinished" / job)
         self.state = f"{self.ranks.rank} of {self.ranks.world}"

@@ -5,6 +5,7 @@ letters: b clips, t frames, n samples, d features, g groups of clips, H W pixels
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,8 @@ class FrechetDistance(Reported):
         self.extractor = Extractor(extractor)
         self._fed: set[int] = set()  # numbers of the clips whose originals are counted
         self._kept: set[int] = set()
+        self.originals: Callable[[int, Callable[[], Tensor]], Tensor] | None = None
+        """A clip's number, how to find the features of its original (1 s d) => these, if someone keeps them."""
         d = self._dimension()
         for side in ("real", "fake"):
             for what, shape in (("clips", ()), ("n", ()), ("sum", (d,)), ("outer", (d, d))):
@@ -122,7 +125,11 @@ class FrechetDistance(Reported):
         if isinstance(images, Tensor) and images.ndim == 4:
             images = images[:, None]
         frames = resized(frames_of("real" if real else "fake", images), self.size, self.filter)
-        features = self._features(frames).double()
+        self._count(self._features(frames), real, index)
+
+    def _count(self, features: Tensor, real: bool, index: Tensor | None) -> None:
+        """features (b s d) of the clips that are numbered by index (b)."""
+        features = features.double()
         if not bool(features.isfinite().all()):
             raise InputError(f"{self.extractor.name} gave features that are not numbers: check its weights")
         clips, n, total, outer = (self._of(real, what) for what in ("clips", "n", "sum", "outer"))
@@ -143,10 +150,14 @@ class FrechetDistance(Reported):
 
     def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
         """Passes over the originals that `forget_generated` has kept."""
-        new = torch.tensor([i not in self._kept for i in index.tolist()], device=target.device)
-        if bool(new.any()):
-            some = not bool(new.all())
-            self.update(target[new] if some else target, True, index[new.to(index.device)] if some else index)
+        new = [place for place, number in enumerate(index.tolist()) if number not in self._kept]
+        if self.originals is not None:
+            for place in new:
+                own = resized(target[place : place + 1], self.size, self.filter)
+                features = self.originals(int(index[place]), functools.partial(self._features, own))
+                self._count(features.to(target.device), True, index[place : place + 1])
+        elif new:
+            self.update(target if len(new) == len(target) else target[new], True, index[new])
         self._fed.update(index.tolist())
         self.update(preds, real=False, index=index)
 

@@ -1,0 +1,109 @@
+"""Features of originals that one evaluation has left serve the next one, to the last bit, and none of anything else."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from kit import Paints, cartoons, held
+from safetensors.torch import load_file, save_file
+
+from lvcd.errors import InputError
+from lvcd.evaluation import evaluate, originals
+from lvcd.metrics import FrechetDistance, PooledFeatures
+from lvcd.metrics.suite import Suite
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
+
+
+@functools.cache
+def network() -> PooledFeatures:
+    try:
+        return PooledFeatures()
+    except InputError as error:
+        pytest.skip(str(error))
+
+
+def pale(reference, sketches):
+    return (0.7 * reference + 0.3 * sketches).clamp(0, 1)
+
+
+def scored(out: Path, paint=pale, size: int = 64, change=None, **protocol) -> tuple[list, int]:
+    """What the row says of the metric, and how many clips' frames the network looked at."""
+    metric = FrechetDistance(network(), size=size)
+    if change:
+        change(metric)
+    looked, own = [], metric._features
+    metric._features = lambda frames: looked.append(len(frames)) or own(frames)
+    row = evaluate(Paints(paint), cartoons(**protocol), Suite({metric.name: metric}), out)
+    return [row.metrics, row.protocol], sum(looked)
+
+
+def files(out: Path) -> list[Path]:
+    return sorted((out / "originals").rglob("*.safetensors"))
+
+
+def poison(out: Path) -> None:
+    for file in files(out):
+        save_file({"features": torch.zeros_like(load_file(file)["features"])}, file)
+
+
+def test_the_next_method_reads_them_and_its_row_is_the_same(tmp_path):
+    fresh, looks = scored(tmp_path / "fresh")
+    assert looks == 8  # four clips, painted and original
+    assert scored(tmp_path / "kept", held)[1] == 8
+    assert scored(tmp_path / "kept") == (fresh, 4)
+    assert len(files(tmp_path / "kept")) == 4
+
+
+def test_what_is_torn_is_found_again(tmp_path):
+    fresh, _ = scored(tmp_path)
+    whole = {file: file.read_bytes() for file in files(tmp_path)}
+    first, second, *_ = whole
+    first.write_bytes(whole[first][:-100])
+    second.write_bytes(b"")
+    assert scored(tmp_path) == (fresh, 6)
+    assert {file: file.read_bytes() for file in files(tmp_path)} == whole
+
+
+def another_network(metric: FrechetDistance) -> None:
+    metric.extractor.sha256 = "0" * 64
+
+
+CHANGES = {"clips": {"frames": 2}, "size": {"height": 64, "width": 64}, "metric": {"size": 48}}
+
+
+@pytest.mark.parametrize("what", [*CHANGES, "network", "code", "threads"])
+def test_whoever_sees_something_else_does_not_read_them(what, tmp_path, monkeypatch):
+    scored(tmp_path)
+    poison(tmp_path)
+    assert scored(tmp_path)[0] != scored(tmp_path / "fresh")[0]  # they would be believed
+    settings = CHANGES.get(what) or ({"change": another_network} if what == "network" else {})
+    if what == "code":
+        monkeypatch.setattr(originals, "_code", lambda: "another")
+    if what == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert scored(tmp_path, **settings) == scored(tmp_path / "other", **settings)
+
+
+def test_a_set_of_other_pictures_does_not_read_them(tmp_path, monkeypatch):
+    scored(tmp_path)
+    poison(tmp_path)
+    own = originals.TestSet.about
+    monkeypatch.setattr(originals.TestSet, "about", lambda tests, metrics: own(tests, metrics) | {"data": "0" * 64})
+    assert scored(tmp_path)[1] == 8
+
+
+def test_sketches_do_not_matter_to_them(tmp_path):
+    scored(tmp_path, held)
+    assert scored(tmp_path, held, binarized=True)[1] == 4
+
+
+def test_a_network_without_a_hash_leaves_nothing(tmp_path):
+    def nameless(metric: FrechetDistance) -> None:
+        metric.extractor.sha256 = None
+
+    scored(tmp_path, change=nameless)
+    assert not files(tmp_path)
