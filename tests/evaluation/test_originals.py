@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,19 @@ import torch
 from kit import Paints, cartoons, held
 from safetensors.torch import load_file, save_file
 
-from lvcd.errors import InputError
 from lvcd.evaluation import evaluate, originals
-from lvcd.metrics import FrechetDistance, PooledFeatures
+from lvcd.metrics import FrechetDistance
 from lvcd.metrics.suite import Suite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
 
 
-@functools.cache
-def network() -> PooledFeatures:
-    try:
-        return PooledFeatures()
-    except InputError as error:
-        pytest.skip(str(error))
+def colors(frames: torch.Tensor) -> torch.Tensor:
+    """(n 3 H W) -> (n 12): as a network would, and sooner."""
+    return torch.nn.functional.adaptive_avg_pool2d(frames, 2).flatten(1)
+
+
+colors.sha256 = "1" * 64
 
 
 def pale(reference, sketches):
@@ -32,7 +30,7 @@ def pale(reference, sketches):
 
 def scored(out: Path, paint=pale, size: int = 64, change=None, **protocol) -> tuple[list, int]:
     """What the row says of the metric, and how many clips' frames the network looked at."""
-    metric = FrechetDistance(network(), size=size)
+    metric = FrechetDistance(colors, size=size)
     if change:
         change(metric)
     looked, own = [], metric._features
