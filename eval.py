@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from lvcd.cli.device import usable
 from lvcd.entry import check_overrides, one_line
 from lvcd.evaluation import BOARD, Ranks, TestSet, evaluate
-from lvcd.leaderboard import Row, cited, read
+from lvcd.leaderboard import Row
+from lvcd.leaderboard.wandb_tables import send_if_wanted
 from lvcd.metrics.suite import paper
 
 
@@ -40,11 +41,7 @@ def run(config: DictConfig) -> Row:
     row = evaluate(method, tests, suite, out, seed=config.seed, device=config.device, ranks=ranks)
     if ranks.first:
         print(text(row))
-        if config.wandb:
-            from lvcd.leaderboard.wandb_tables import send
-
-            project = "lvcd" if config.wandb is True else str(config.wandb)
-            send([*read(out / BOARD), *cited()], out, project=project)
+        send_if_wanted(config.wandb, out / BOARD)
     return row
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kit import CARTOONS, cartoons
+from wandb_file import history, whole
 
 from lvcd.cli import main
 from lvcd.evaluation import evaluate
@@ -54,7 +55,17 @@ def test_frames_are_scored_as_a_method_is(frames, tmp_path):
     assert row.clips[3]["scores"]["PSNR"] == pytest.approx(copied.clips[3]["scores"]["PSNR"], abs=1)  # H.264
 
 
-@pytest.mark.parametrize("wrong", ["missing", "many", "few", "size", "torn", "folder", "protocol", "setting"])
+def test_the_board_goes_to_wandb_where_that_is_asked_for(frames, tmp_path, keyless):
+    assert add(frames, tmp_path, "protocol.clips=1", "wandb=true") == 0
+    (row,) = read(tmp_path / "board" / "b.jsonl")
+    [file] = (tmp_path / "board").glob("wandb/offline-run-*/*.wandb")
+    [logged] = history(whole(file))
+    assert f"leaderboard/smoke {row.protocol_key}" in logged
+
+
+@pytest.mark.parametrize(
+    "wrong", ["missing", "many", "few", "size", "torn", "folder", "protocol", "setting", "painter"]
+)
 def test_what_cannot_be_scored_is_one_line(wrong, frames, tmp_path, capsys):
     key, words = TESTS.keys[0], []
     first = frames / key / "000.png"
@@ -78,6 +89,8 @@ def test_what_cannot_be_scored_is_one_line(wrong, frames, tmp_path, capsys):
         frames, told = tmp_path / "nowhere", "is no folder"
     elif wrong == "protocol":
         words, told = ["protocol.data=00"], "is not the test set of smoke"
+    elif wrong == "painter":
+        words, told = ["steps=3"], "steps=3 changes nothing once frames are painted"
     else:
         words, told = ["protocol.clip=3"], "did you mean protocol.clips"
     try:

@@ -10,6 +10,8 @@ from pathlib import Path
 HELP = "show evaluations, each under its protocol: as a table, or as a page with the clips"
 FILE = Path("outputs/eval/leaderboard.jsonl")
 """Where eval.py writes it."""
+OF_SCORING = ("protocol.", "weights.", "device=", "wandb=")
+"""What conf/eval.yaml says of frames that are painted already."""
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
@@ -30,7 +32,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     add.add_argument("--protocol", required=True, help="one of conf/protocol, like cartoons_style")
     add.add_argument("--frames", required=True, type=Path, metavar="DIR",
                      help="KEY/000.png ... or KEY.mp4 for each clip, without the reference")  # fmt: skip
-    add.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="of conf/eval.yaml, like protocol.shards=DIR")
+    add.add_argument("settings", nargs="*", metavar="NAME=VALUE",
+                     help="of conf/eval.yaml: protocol.shards=DIR and the like, weights, device, wandb")  # fmt: skip
     for action in (html, wandb):
         action.add_argument("--megabytes", type=float, default=50,
                             help="clips of so many MB are shown: the worst ten of each row, and a few more "
@@ -79,8 +82,12 @@ def _add(a: argparse.Namespace) -> None:
     from hydra.utils import instantiate
 
     from lvcd.entry import check_overrides, one_line
+    from lvcd.errors import InputError
     from lvcd.evaluation import GivenFrames, TestSet, evaluate
+    from lvcd.leaderboard.wandb_tables import send_if_wanted
     from lvcd.metrics.suite import paper
+
+    from .device import usable
 
     conf = Path(__file__).parents[3] / "conf"
     words = [f"protocol={a.protocol}", *a.settings]
@@ -88,8 +95,12 @@ def _add(a: argparse.Namespace) -> None:
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose("eval", words)
     with one_line("lvcd leaderboard"):
+        if wrong := next((word for word in a.settings if not word.startswith(OF_SCORING)), None):
+            names = ", ".join(OF_SCORING)
+            raise InputError(f"{wrong} changes nothing once frames are painted: give settings that begin with {names}")
         tests = TestSet(instantiate(config.protocol))
         given = GivenFrames(a.name, a.frames, tests)
         suite = paper(**config.weights, frames=min(tests.lengths))
-        row = evaluate(given, tests, suite, a.file.parent, board=a.file.name)
-    print(f"{a.file}: row {row.id} of {a.name}, {row.n} clips of {a.protocol}")
+        row = evaluate(given, tests, suite, a.file.parent, device=usable(config.device), board=a.file.name)
+        print(f"{a.file}: row {row.id} of {a.name}, {row.n} clips of {a.protocol}")
+        send_if_wanted(config.wandb, a.file)

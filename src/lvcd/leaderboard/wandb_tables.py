@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lvcd.loggers import Wandb
-
+from .cited import cited
 from .media import Clips, Files
-from .row import Row
+from .row import Row, read
 from .table import Board, boards
 
 
@@ -19,6 +18,8 @@ def send(rows: Iterable[Row], folder: Path, megabytes: float = 50, project: str 
 
     InputError: as for a page; W&B refuses.
     """
+    from lvcd.loggers import Wandb  # takes seconds
+
     shown = boards(rows)
     measured = [board for board in shown if board.source is None]
     clips = Clips(folder, megabytes * 1e6).of(measured)
@@ -32,6 +33,12 @@ def send(rows: Iterable[Row], folder: Path, megabytes: float = 50, project: str 
             tables[f"{name} clips"] = clip_table(board, clips[board.key])
     logger.experiment.log(tables)
     logger.finalize("success")
+
+
+def send_if_wanted(wanted: bool | str | None, file: Path) -> None:
+    """The leaderboard `file` as it is after a new row. wanted: eval.yaml's `wandb`: whether, or to which project."""
+    if wanted:
+        send([*read(file), *cited()], file.parent, project="lvcd" if wanted is True else str(wanted))
 
 
 def summary(board: Board) -> Any:
