@@ -77,9 +77,9 @@ def test_unknown_choices_are_refused():
 
 def test_a_clip_has_its_loss_whatever_its_batch():
     module, batch = FineTuneModule(toy()), clips(3)
-    together, sigma = module.losses(batch, [7, 8, 9])
+    together, sigma, _ = module.losses(batch, [7, 8, 9])
     for i in range(3):
-        alone, s = module.losses(select(batch, i), [7 + i])
+        alone, s, _ = module.losses(select(batch, i), [7 + i])
         assert alone.item() == pytest.approx(together[i].item(), rel=1e-5) and s.item() == sigma[i].item()
 
 

@@ -40,6 +40,13 @@ class Condition:
         keep = (~which).to(self.token)
         return Condition(keep.view(-1, 1, 1) * self.token, keep.view(-1, 1, 1, 1, 1) * self.latent, self.numbers)
 
+    def at_reference_where(self, which: Tensor) -> Condition:
+        """For some clips, which (b) bool, the latent only beside frame 0, the reference itself, and zeros beside the
+        video: then no color is to be had but through reference attention."""
+        keep = torch.ones_like(self.latent[:, :, :1, :1, :1])
+        keep[which, 1:] = 0
+        return Condition(self.token, keep * self.latent, self.numbers)
+
 
 def numbers(batch: int, device=None, fps: float = FPS, bucket: float = MOTION_BUCKET, aug: float = COND_AUG) -> Tensor:
     """=> (b 3) float32."""

@@ -6,6 +6,7 @@ letters: b clips, t frames (the reference at 0), c latent channels, h w latent s
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from lvcd.nn.condition import Condition, clip_token, encode_mode, numbers
 from lvcd.nn.network import bind
 
 from .checkpoint import check_fits, keep_trained
+from .gaze import attending, gaze_loss
 from .networks import Networks
 from .optimizer import Optimization
 from .shard import shard
@@ -50,6 +52,8 @@ class FineTuneModule(lightning.LightningModule):
         sigma_mean: float = 1.0,  # ln sigma ~ N(mean, std^2)
         sigma_std: float = 1.6,
         condition_dropout: float = 0.0,  # share of clips without reference token and latent, for guidance
+        lookup: float = 0.0,  # share of clips with the reference's latent beside itself alone: colors are looked up
+        gaze: float = 0.0,  # weight of `gaze_loss`, which teaches attention where to look
         gradient_checkpointing: bool = False,  # less memory, the same gradients, about a third more time
         frozen_half: bool = False,  # frozen linear and convolution weights in the half type that mixed precision uses
         reference_attention: bool = True,  # ablation: False = every frame attends to itself alone
@@ -64,7 +68,12 @@ class FineTuneModule(lightning.LightningModule):
         self.learns = choose(self.unet, self.controlnet, unet)
         self.optimization = optimization or Optimization()
         self.sigma_mean, self.sigma_std = sigma_mean, sigma_std
+        if not 0 <= lookup <= 1 or gaze < 0:
+            raise InputError(f"lookup={lookup}, gaze={gaze}: give a share from 0 to 1, and a weight from 0")
+        if not reference_attention and (lookup or gaze):
+            raise InputError("lookup and gaze train reference attention: set both to 0 where there is none")
         self.condition_dropout, self.frozen_half, self.seed = condition_dropout, frozen_half, seed
+        self.lookup, self.gaze = lookup, gaze
         self.rights = {"reference_attention": reference_attention, "isolation": isolation}
         networks.settings |= self.rights
         self._spread = False
@@ -90,21 +99,31 @@ class FineTuneModule(lightning.LightningModule):
         b = len(batch.fps)
         place = self.global_rank * b
         step = self.trainer.fit_loop.total_batch_idx if self._trainer else index
-        loss, sigma = self.losses(
-            batch, [seed_of(self.seed, step, place + i) for i in range(b)], self.condition_dropout
-        )
+        seeds = [seed_of(self.seed, step, place + i) for i in range(b)]
+        with self.listen() as seen:
+            loss, sigma, x0 = self.losses(batch, seeds, self.condition_dropout, self.lookup)
         self.log("train/loss", loss.mean(), prog_bar=True, batch_size=b)
-        return {"loss": loss.mean(), "losses": loss.detach(), "sigma": sigma}
+        total = loss.mean()
+        if self.gaze:
+            gaze = gaze_loss(seen, x0).mean()
+            self.log("train/gaze", gaze, batch_size=b)
+            total = total + self.gaze * gaze
+        return {"loss": total, "losses": loss.detach(), "sigma": sigma}
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """The same noise for a clip at every validation, on however many ranks."""
         names = batch.keys or tuple(f"{index}.{i}" for i in range(len(batch.fps)))
         seeds = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:7]) for name in names]
-        loss, _ = self.losses(batch, seeds)
+        with self.listen() as seen:
+            loss, _, x0 = self.losses(batch, seeds)
+        if self.gaze:
+            self.log("val/gaze", gaze_loss(seen, x0).mean(), batch_size=len(loss), sync_dist=True)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=len(loss), sync_dist=True)
 
-    def losses(self, batch: Batch, seeds: list[int], condition_dropout: float = 0.0) -> tuple[Tensor, Tensor]:
-        """=> denoising loss and sigma of each clip, (b) each. seeds: one a clip."""
+    def losses(
+        self, batch: Batch, seeds: list[int], condition_dropout: float = 0.0, lookup: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """=> denoising loss and sigma of each clip, (b) each, and the clean latents (b t c h w). seeds: one a clip."""
         latents, condition = self.encode(batch)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         sigma = torch.cat([log_normal_sigma(1, self.sigma_mean, self.sigma_std, g) for g in generators])
@@ -112,13 +131,20 @@ class FineTuneModule(lightning.LightningModule):
         if condition_dropout:
             dropped = torch.stack([torch.rand((), generator=g) for g in generators]) < condition_dropout
             condition = condition.dropped_where(dropped.to(latents.device))
+        if lookup:
+            alone = torch.stack([torch.rand((), generator=g) for g in generators]) < lookup
+            condition = condition.at_reference_where(alone.to(latents.device))
         t = latents.shape[1]
         net = bind(self.unet, self.controlnet, condition, batch.sketches)
         layout = FrameLayout.referenced(window=t - 1).ablated(**self.rights)
         sigma = sigma.to(latents.device)
         x0 = latents * self.networks.vae.config.scaling_factor
         denoise = precondition(lambda x, c_noise: net(x, c_noise, layout))
-        return denoising_loss(denoise, x0, sigma, noise.to(x0)).mean(dim=1), sigma
+        return denoising_loss(denoise, x0, sigma, noise.to(x0)).mean(dim=1), sigma, x0
+
+    def listen(self) -> AbstractContextManager[list]:
+        """See `attending`; an empty list where nothing is taught."""
+        return attending(self.unet, self.controlnet) if self.gaze else nullcontext([])
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> tuple[Tensor, Condition]:

@@ -1,0 +1,116 @@
+"""Attention is taught where the right color is, and colors can be made to be had in no other way."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from test_color import clips, toy
+
+from lvcd.errors import InputError
+from lvcd.nn.look import layers
+from lvcd.training import FineTuneModule, Optimization
+from lvcd.training.gaze import attending, gaze_loss, same_color
+
+
+class Attention(torch.nn.Module):
+    """Two heads; queries and keys are what is given."""
+
+    heads = 2
+    to_q = to_k = torch.nn.Identity()
+
+
+def moved(places: int = 12, colors: float = 10.0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents (1 3 4 3 4): every place of the reference has its own color, and frames 1 and 2 have them in another
+    order; => also the order, (2 n)."""
+    generator = torch.Generator().manual_seed(0)
+    reference = colors * torch.randn(places, 4, generator=generator)
+    order = torch.stack([torch.randperm(places, generator=generator) for _ in range(2)])
+    frames = torch.stack([reference, *(reference[o] for o in order)])
+    return frames.mT.reshape(1, 3, 4, 3, 4), order
+
+
+def test_a_look_at_everything_costs_the_log_of_the_places():
+    x0, _ = moved()
+    alike = gaze_loss([(Attention(), torch.zeros(3, 12, 8))], x0)
+    assert alike.tolist() == pytest.approx([math.log(12)], rel=1e-5)
+
+
+def test_a_look_at_the_right_place_costs_nothing_and_at_a_wrong_one_much():
+    x0, order = moved()
+    code = 100 * torch.eye(12)
+    code = torch.cat([code, code], dim=1)  # each head has a whole one
+    right = torch.stack([code, *(code[o] for o in order)])
+    assert gaze_loss([(Attention(), right)], x0).item() == pytest.approx(0, abs=1e-5)
+    wrong = torch.stack([code, *(code[o.roll(1)] for o in order)])
+    assert gaze_loss([(Attention(), wrong)], x0).item() > 8
+
+
+def test_the_same_color_counts_wherever_it_is():
+    flat = torch.ones(1, 2, 4, 6, 8)
+    assert same_color(flat, 48).eq(1).all() and same_color(flat, 12).shape == (1, 1, 12, 12)
+    flat[:, 0, :, :, :4] = -1  # half of the reference has another color
+    half = same_color(flat, 48).view(48, 6, 8)
+    assert half[..., 4:].eq(1).all() and half[..., :4].max() < 1e-3
+
+
+def test_who_has_seen_the_sketches_is_heard_and_the_hooks_go():
+    module = FineTuneModule(toy(), "all")
+    with attending(module.unet, module.controlnet) as seen:
+        _, _, x0 = module.losses(clips(2), [1, 2])
+    branch, unet = layers(module.controlnet), layers(module.unet)
+    output = [attn for name, attn in unet.items() if name.startswith("up")]
+    assert [attn for attn, _ in seen] == [*branch.values(), *output] and 0 < len(output) < len(unet)
+    loss = gaze_loss(seen, x0)
+    assert loss.shape == (2,)
+    loss.mean().backward()
+    assert all(p.grad.abs().sum() > 0 for attn, _ in seen for p in (attn.to_q.weight, attn.to_k.weight))
+    module.losses(clips(1), [1])
+    assert len(seen) == len(branch) + len(output)
+
+
+def test_a_taught_network_looks_better():
+    torch.manual_seed(0)
+    module, batch = FineTuneModule(toy(), "all", gaze=1.0, optimization=Optimization(lr=1e-3)), clips(2)
+    learn = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], 3e-3)
+    course = []
+    for _ in range(12):
+        with attending(module.unet, module.controlnet) as seen:
+            x0 = module.losses(batch, [1, 2])[2]
+        loss = gaze_loss(seen, x0).mean()
+        course.append(loss.item())
+        learn.zero_grad()
+        loss.backward()
+        learn.step()
+    assert course[-1] < 0.8 * course[0]
+
+
+def test_looked_up_clips_have_the_reference_beside_itself_alone():
+    module, batch = FineTuneModule(toy()), clips(2)
+    _, condition = module.encode(batch)
+    told = condition.at_reference_where(torch.tensor([True, False]))
+    assert told.latent[0, 1:].eq(0).all() and torch.equal(told.latent[0, 0], condition.latent[0, 0])
+    assert torch.equal(told.latent[1], condition.latent[1]) and torch.equal(told.token, condition.token)
+
+
+def test_lookup_is_a_share_of_the_clips():
+    module, batch = FineTuneModule(toy()), clips(1)
+
+    def loss(seed: int, share: float) -> float:
+        return module.losses(batch, [seed], lookup=share)[0].item()
+
+    plain, all_ = [loss(s, 0) for s in range(12)], [loss(s, 1) for s in range(12)]
+    assert all(a != b for a, b in zip(plain, all_))
+    half = [loss(s, 0.5) for s in range(12)]
+    assert all(h in (a, b) for h, a, b in zip(half, plain, all_))
+    assert 2 <= sum(h == a for h, a in zip(half, plain)) <= 10
+
+
+NOT_WITHOUT = {"gaze": 0.1, "reference_attention": False}
+
+
+@pytest.mark.parametrize("wrong", [{"lookup": 1.1}, {"lookup": -0.1}, {"gaze": -1.0}, NOT_WITHOUT])
+def test_what_makes_no_sense_is_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        FineTuneModule(toy(), **wrong)
