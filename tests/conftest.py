@@ -86,3 +86,12 @@ def model_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     toy_pipeline().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def keyless(tmp_path, monkeypatch) -> None:
+    """W&B finds no key, and works offline."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DATA_DIR", "WANDB_ERROR_REPORTING"):
+        monkeypatch.setenv(name, "")  # so that what is set in the test is forgotten
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))

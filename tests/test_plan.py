@@ -344,7 +344,7 @@ def test_the_mini_experiment(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert main(["plan", "experiment=mini", "data.batch_size=1"]) == 0
     out = capsys.readouterr().out
-    assert "1 x 7 frames" in out and "the training step was run" in out
+    assert "1 x 4 frames" in out and "the training step was run" in out
 
 
 def test_a_wrong_override_is_one_line_with_the_nearest_name(monkeypatch, capsys):
