@@ -35,7 +35,7 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
     told = [line for line in err.splitlines() if line.strip()]
     assert process.returncode == 2 and len(told) == 1 and "Traceback" not in err
     assert str(file) in told[0] and "the loss is nan" in told[0] and "lower the learning rate" in told[0]
-    assert batch.frames.shape == (4, 7, 3, 32, 48) and all(key in told[0] for key in batch.keys)
+    assert batch.frames.shape == (4, 4, 3, 32, 48) and all(key in told[0] for key in batch.keys)
     assert not (run / "model").exists() and not list((run / CHECKPOINTS).glob("*"))
 
 
