@@ -10,7 +10,8 @@ from test_color import clips, toy
 
 from lvcd.errors import InputError
 from lvcd.nn.look import layers
-from lvcd.training import FineTuneModule, Optimization
+from lvcd.training import ControlNetModule, FineTuneModule, Optimization
+from lvcd.training.color import halve_frozen
 from lvcd.training.gaze import attending, gaze_loss, same_color
 
 
@@ -68,6 +69,16 @@ def test_who_has_seen_the_sketches_is_heard_and_the_hooks_go():
     assert all(p.grad.abs().sum() > 0 for attn, _ in seen for p in (attn.to_q.weight, attn.to_k.weight))
     module.losses(clips(1), [1])
     assert len(seen) == len(branch) + len(output)
+
+
+def test_frozen_weights_in_half_can_be_heard():
+    """As in mixed precision with frozen_half: the branch learns, and the U-Net's layers are bfloat16."""
+    module, batch = ControlNetModule(toy(), gaze=1.0), clips(1)
+    halve_frozen(module, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = module.training_step(batch, 0)["loss"]
+    loss.backward()
+    assert loss.isfinite() and all(a.to_q.weight.grad is not None for a in layers(module.controlnet).values())
 
 
 def test_a_taught_network_looks_better():

@@ -56,12 +56,12 @@ def gaze_loss(seen: list[tuple[Attention, Tensor]], x0: Tensor) -> Tensor:
         n = x.shape[1]
         if n not in right:
             right[n] = same_color(x0, n)
-        x = x.float().unflatten(0, x0.shape[:2])
-        with torch.autocast(x.device.type, enabled=False):
-            q, k = (
-                rearrange(to(part), "b t n (heads c) -> b t heads n c", heads=attn.heads)
-                for to, part in ((attn.to_q, x[:, 1:]), (attn.to_k, x[:, :1]))
-            )
+        x = x.unflatten(0, x0.shape[:2])
+        q, k = (
+            rearrange(to(part).float(), "b t n (heads c) -> b t heads n c", heads=attn.heads)
+            for to, part in ((attn.to_q, x[:, 1:]), (attn.to_k, x[:, :1]))
+        )
+        with torch.autocast(x.device.type, enabled=False):  # the logarithm of a share wants all digits
             weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1).mean(2)  # (b t n n)
         total = total - (weights * right[n]).sum(-1).clamp(min=1e-6).log().mean((1, 2))
     return total / len(seen)
