@@ -86,6 +86,15 @@ class SketchControlNet(LayoutUNet):
         net.load_state_dict({k: v for k, v in unet.state_dict().items() if k in mine}, strict=False)
         return net
 
+    def changed(self, **config) -> SketchControlNet:
+        """The same branch with other settings: its weights where they still fit, elsewhere those of a new one."""
+        names = self._get_init_keys(type(self)) - {"self"}
+        net = type(self)(**{name: self.config[name] for name in names} | config)
+        new = net.state_dict()
+        fits = {k: v for k, v in self.state_dict().items() if k in new and v.shape == new[k].shape}
+        net.load_state_dict(fits, strict=False)
+        return net
+
     def embed_sketches(self, sketches: Tensor) -> Tensor:
         """sketches: (b t 1 H W) in [0, 1], line = 1 => features (b t c h w), independent of noise and context."""
         return self.stem(sketches.flatten(0, 1).expand(-1, 3, -1, -1)).unflatten(0, sketches.shape[:2])

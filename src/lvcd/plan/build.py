@@ -61,20 +61,18 @@ def build(module: Config) -> FineTuneModule:
 
 def networks(config: Config) -> Networks:
     """conf/module's `networks`: those of lvcd.training.load or lvcd.training.fresh."""
+    given = config.get("controlnet") or {}
     if str(config.get("_target_")).endswith(".fresh"):
-        parts = dict(config) | {"vae": _of_folder(Path(config["vae"]))}
-        branch = config["controlnet"]
+        parts, own = dict(config) | {"vae": _of_folder(Path(config["vae"]))}, None
     else:
         folder = str(config.get("folder", "???"))
         parts = SVD if folder == "???" else _of_model(Path(folder))
-        branch = config.get("controlnet")
+        own = parts.get("controlnet")
     unet = ColorUNet(**_known(ColorUNet, parts["unet"]))
     told = parts.get("condition_encoder")
     return Networks(
         unet,
-        SketchControlNet(**_known(SketchControlNet, parts["controlnet"]))
-        if branch is None and "controlnet" in parts
-        else SketchControlNet.from_unet(unet, **branch or {}),
+        SketchControlNet(**_known(SketchControlNet, own) | given) if own else SketchControlNet.from_unet(unet, **given),
         # SVD's autoencoder is ColorVAE with norms in 32 groups: the same layers and shapes.
         ColorVAE(**_known(ColorVAE, {"norm_groups": 32, **parts["vae"]})),
         CLIPVisionModelWithProjection(CLIPVisionConfig(**parts["image_encoder"])),

@@ -74,8 +74,10 @@ def load(folder: str | Path, controlnet: dict | None = None) -> Networks:
     """The networks of a model folder, or of Stable Video Diffusion's as diffusers keeps it.
 
     Where there is no ControlNet one is cloned from the U-Net, its outputs zero, as the paper starts (section 4.2).
-    controlnet  settings of a ControlNet to be cloned even where there is one; None = clone only if there is none
-    InputError: no such folder, or a part of it is missing or damaged.
+    controlnet  settings that the ControlNet gets in place of the folder's own, or of the clone's; None = no change.
+                The folder's own keeps its trained weights but for layers whose shapes change: these are new, and their
+                outputs not zero. An ablation of a trained model thus begins with what that model knows.
+    InputError: no such folder, or a part of it is missing or damaged; or a setting that no ControlNet has.
     """
     folder = Path(folder)
     for name in ("unet", "vae", "image_encoder"):
@@ -92,13 +94,20 @@ def load(folder: str | Path, controlnet: dict | None = None) -> Networks:
         return (folder / name / "config.json").is_file()
 
     unet = part(ColorUNet.from_pretrained, "unet")
-    branch = part(SketchControlNet.from_pretrained, "controlnet") if has("controlnet") and controlnet is None else None
+    own = part(SketchControlNet.from_pretrained, "controlnet") if has("controlnet") else None
+    try:
+        if own is None:
+            branch = SketchControlNet.from_unet(unet, **controlnet or {})
+        else:
+            branch = own.changed(**controlnet) if controlnet else own
+    except TypeError as error:
+        raise InputError(f"controlnet: {error}: give settings that SketchControlNet has") from error
     small = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name") == "ColorVAE"
     index = folder / "model_index.json"
     settings = json.loads(index.read_text()) if index.is_file() else {}
     return Networks(
         unet,
-        branch or SketchControlNet.from_unet(unet, **controlnet or {}),
+        branch,
         part((ColorVAE if small else AutoencoderKLTemporalDecoder).from_pretrained, "vae"),
         part(CLIPVisionModelWithProjection.from_pretrained, "image_encoder"),
         part(LatentEncoder.from_pretrained, "condition_encoder") if has("condition_encoder") else None,
