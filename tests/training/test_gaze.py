@@ -48,6 +48,17 @@ def test_a_look_at_the_right_place_costs_nothing_and_at_a_wrong_one_much():
     assert gaze_loss([(Attention(), wrong)], x0).item() > 8
 
 
+def test_some_places_speak_for_all(monkeypatch):
+    x0, _ = moved()
+    x = torch.randn(3, 12, 8, generator=torch.Generator().manual_seed(1))
+    whole = gaze_loss([(Attention(), x)], x0).item()
+    monkeypatch.setattr("lvcd.training.gaze.PLACES", 4)
+    torch.manual_seed(0)
+    some = torch.stack([gaze_loss([(Attention(), x)], x0)[0] for _ in range(400)])
+    assert some.std() > 0.1
+    assert some.mean().item() == pytest.approx(whole, abs=4 * some.std().item() / 20)
+
+
 def test_the_same_color_counts_wherever_it_is():
     flat = torch.ones(1, 2, 4, 6, 8)
     assert same_color(flat, 48).eq(1).all() and same_color(flat, 12).shape == (1, 1, 12, 12)
