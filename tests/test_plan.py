@@ -25,6 +25,7 @@ from lvcd.training.optimizer import Optimization
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
+GAZE = 0.3
 SHARDS = {"_target_": "lightning.pytorch.strategies.ModelParallelStrategy"}
 
 
@@ -37,6 +38,7 @@ def config(model_folder) -> dict:
         "module": {
             "_target_": "lvcd.training.FineTuneModule",
             "unet": "self_attention",
+            "gaze": GAZE,
             "optimization": {"_target_": "lvcd.training.Optimization", "lr": 1e-4},
             "networks": {"_target_": "lvcd.training.load", "folder": str(model_folder)},
         },
@@ -61,8 +63,8 @@ def checkpointed(config) -> Plan:
 def same_step(toy, monkeypatch) -> None:
     """Steps are not run again where only what stands around them differs."""
     flops = {name: getattr(toy, name) * toy.setting.clips for name in ("forward", "backward", "recompute")}
-    found = toy.encoding, toy.activations, flops, toy.encode * toy.setting.clips
-    monkeypatch.setattr("lvcd.plan._step", lambda *_: found)
+    peaks, encode = (toy.encoding, toy.activations), toy.encode * toy.setting.clips
+    monkeypatch.setattr("lvcd.plan._step", lambda m, *_: (*peaks, toy.gaze if m.gaze else 0, flops, encode))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def real(model_folder):
     """The module itself, with weights."""
     from lvcd.training import FineTuneModule, load
 
-    return FineTuneModule(load(model_folder), "self_attention")
+    return FineTuneModule(load(model_folder), "self_attention", gaze=GAZE)
 
 
 def batch_for(module, b: int = 2, t: int = 4, height: int = 32, width: int = 48) -> Batch:
@@ -119,15 +121,29 @@ def saved_bytes(module, batch: Batch) -> int:
         return x
 
     with saved_tensors_hooks(pack, lambda x: x):
-        loss = module.losses(batch, [0, 1])[0].mean()
+        loss = module.training_step(batch, 0)["loss"]
     found = sum(s.nbytes() for s in kept.values())
     assert loss.requires_grad
     return found
 
 
-def test_activations_against_what_autograd_saves(toy, real):
-    saved = saved_bytes(real, batch_for(real))
+def test_activations_against_what_autograd_saves(toy, real, monkeypatch):
+    batch = batch_for(real)
+    saved = saved_bytes(real, batch)
     assert saved < toy.activations < 1.4 * saved  # more: skips, and what lives for a moment at the peak
+    monkeypatch.setattr(real, "gaze", 0.0)
+    assert toy.gaze == pytest.approx(saved - saved_bytes(real, batch), rel=0.05)
+
+
+def test_gaze_keeps_the_weights_of_attention(config, toy, real, same_step):
+    """Of each place of 3 video frames to each of the reference: of every head, and their mean; more are the queries."""
+    with real.listen() as seen:
+        real.losses(batch_for(real), [0, 1])
+    places = [(attn.heads, min(x.shape[1], 128) * x.shape[1]) for attn, x in seen]
+    least = sum(2 * 3 * (heads + 1) * pairs * 4 for heads, pairs in places)
+    assert least < toy.gaze < 2 * least
+    assert f"{toy.gaze / GIB:.2f} GiB of them for module.gaze" in text(toy, card(None))
+    assert any(words == "module.gaze=0" for words, _ in lower(toy))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -136,7 +152,7 @@ def test_the_same_step_on_real_tensors_takes_the_same(config, toy, checkpointed,
     from lvcd.training import FineTuneModule, load
 
     fake = checkpointed if checkpointing else toy
-    module = FineTuneModule(load(model_folder), "self_attention", gradient_checkpointing=checkpointing)
+    module = FineTuneModule(load(model_folder), "self_attention", gaze=GAZE, gradient_checkpointing=checkpointing)
     true = measure(module, Setting.of(config))
     assert fake.activations == pytest.approx(true.activations, rel=0.02)
     assert replace(fake, activations=0, encoding=0) == replace(true, activations=0, encoding=0)
@@ -148,7 +164,7 @@ def test_operations_against_torch(toy, real):
 
     batch = batch_for(real)
     with FlopCounterMode(display=False) as forward:
-        loss = real.losses(batch, [0, 1])[0].mean()
+        loss = real.training_step(batch, 0)["loss"]
     with FlopCounterMode(display=False) as backward:
         loss.backward()
     real.zero_grad()
@@ -203,13 +219,14 @@ def test_norms_stay_in_float_as_on_a_gpu():
 # ------------------------------------------------------------------------------------------------------------- settings
 
 
-def test_mixed_precision_halves_the_frozen_and_shrinks_activations(config, toy):
+def test_mixed_precision_halves_the_frozen_and_shrinks_activations(config, toy, request):
     gpu = {"accelerator": "gpu", "precision": "16-mixed"}
-    mixed = plan(changed(config, trainer=gpu))
     half = plan(changed(config, trainer=gpu, module={**config["module"], "frozen_half": True}))
-    assert mixed.weights == toy.weights and mixed.activations < 0.9 * toy.activations
+    request.getfixturevalue("same_step")
+    mixed = plan(changed(config, trainer=gpu))
+    assert mixed.weights == toy.weights and half.activations < 0.9 * toy.activations
     assert half.weights < mixed.weights and half.gradients == mixed.gradients
-    assert mixed.update == mixed.gradients and (mixed.forward, mixed.backward) == (toy.forward, toy.backward)
+    assert mixed.update == mixed.gradients and (half.forward, half.backward) == (toy.forward, toy.backward)
 
 
 def test_ranks_of_ddp_have_buckets(config, toy, same_step):
@@ -221,13 +238,13 @@ def test_ranks_of_ddp_have_buckets(config, toy, same_step):
     assert thrifty.buckets == 0 and thrifty.average == toy.gradients
 
 
-def test_ranks_of_fsdp_have_a_share(config, toy):
+def test_ranks_of_fsdp_have_a_share(config, toy, same_step):
     fsdp = plan(changed(config, trainer={"devices": [0, 1], "num_nodes": 2, "strategy": SHARDS}))
     assert fsdp.optimizer == toy.optimizer // 4 and fsdp.gradients == toy.gradients // 4 and fsdp.buckets == 0
     assert fsdp.activations == toy.activations and toy.weights / 4 < fsdp.weights < toy.weights
 
 
-def test_only_config_files_are_read(config, model_folder, tmp_path, toy):
+def test_only_config_files_are_read(config, model_folder, tmp_path, toy, same_step):
     for part in ("unet", "controlnet", "vae", "image_encoder"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "config.json").write_text((model_folder / part / "config.json").read_text())
@@ -235,7 +252,8 @@ def test_only_config_files_are_read(config, model_folder, tmp_path, toy):
     assert plan(changed(config, module={**config["module"], "networks": networks})) == toy
 
 
-def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp_path):
+def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp_path, same_step):
+    """Their step is run in test_the_mini_experiment."""
     vae = {"_class_name": "ColorVAE", "block_out_channels": [32, 32, 32], "norm_groups": 8, "latent_channels": 4}
     (tmp_path / "config.json").write_text(json.dumps(vae))
     unet = json.loads((model_folder / "unet" / "config.json").read_text())
@@ -329,10 +347,10 @@ def test_the_verdict_depends_on_the_card(toy):
 
 def test_what_to_lower_is_what_the_plan_has_not_done(config, toy, same_step):
     words = " ".join(w for w, _ in lower(toy))
-    for said in ("gradient_checkpointing=true", "batch_size=1", "bits=8", "unet=none", "bf16-mixed"):
+    for said in ("gradient_checkpointing=true", "gaze=0", "batch_size=1", "bits=8", "unet=none", "bf16-mixed"):
         assert said in words
     module = {**config["module"], "unet": "none", "gradient_checkpointing": True, "frozen_half": True}
-    module["optimization"] = {"bits": 8}
+    module |= {"optimization": {"bits": 8}, "gaze": 0.0}
     done = plan(changed(config, module=module, data={"batch_size": 1}, trainer={"precision": "16-mixed"}))
     assert lower(done) == []
 

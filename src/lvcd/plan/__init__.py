@@ -21,6 +21,7 @@ from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.nn.condition import encode_mode
 from lvcd.training.color import HALF, FineTuneModule, halve_frozen
+from lvcd.training.gaze import gaze_loss
 
 from .build import build
 from .tally import Tally, autocast
@@ -108,6 +109,8 @@ class Plan:
     """The moving average of what learns."""
     activations: int
     """Most that is alive at once in forward and backward, besides all above; as measured on latents."""
+    gaze: int
+    """Of these, what the lesson of gaze keeps for backward; 0 where it is not taught."""
     encoding: int
     """The same while frames become latents; nothing if shards are encoded."""
     update: int
@@ -168,7 +171,7 @@ def measure(module: FineTuneModule, setting: Setting) -> Plan:
         p.grad = torch.zeros_like(p)  # as after the first of several accumulated batches
     weights = [t for part in parts.values() for t in (*part.parameters(), *part.buffers())]
     standing = [*weights, *(p.grad for p in learning if p.grad is not None)]
-    encoding, activations, flops, encode = _step(module, setting, standing)
+    encoding, activations, gaze, flops, encode = _step(module, setting, standing)
     bits = module.optimization.bits
     share = setting.ranks if "fsdp" in setting.strategy else 1
     gradients = _bytes(p.grad for p in learning if p.grad is not None)
@@ -184,6 +187,7 @@ def measure(module: FineTuneModule, setting: Setting) -> Plan:
         optimizer=sum(state_bytes(p, bits) for p in learning) // share,
         average=_bytes(learning) if setting.average else 0,
         activations=activations,
+        gaze=gaze,
         encoding=encoding,
         update=_bytes(learning) // share if bits == 32 and setting.gpu else 0,
         **{part: flops[part] // setting.clips for part in ("forward", "backward", "recompute")},
@@ -195,8 +199,9 @@ def measure(module: FineTuneModule, setting: Setting) -> Plan:
     )
 
 
-def _step(module: FineTuneModule, s: Setting, standing: list[Tensor]) -> tuple[int, int, Mapping[str, int], int]:
-    """=> peak of encoding, peak of forward and backward (bytes), their operations, those of encoding"""
+def _step(module: FineTuneModule, s: Setting, standing: list[Tensor]) -> tuple[int, int, int, Mapping[str, int], int]:
+    """=> peak of encoding, peak of forward and backward, what gaze keeps between them (bytes), their operations, those
+    of encoding"""
     try:
         with Tally(standing) as encoding:
             shapes = _encode(module, s)
@@ -205,12 +210,17 @@ def _step(module: FineTuneModule, s: Setting, standing: list[Tensor]) -> tuple[i
             latents, tokens = (torch.zeros(shape) for shape in shapes)
             batch = Batch(sketches, torch.full((s.clips,), 6.0), latents=latents, tokens=tokens)
             with mixed():
-                loss = module.losses(batch, list(range(s.clips)))[0].mean()
+                with module.listen() as seen:
+                    losses, _, x0 = module.losses(batch, list(range(s.clips)))
+                loss, before = losses.mean(), step.live
+                if module.gaze:
+                    loss = loss + module.gaze * gaze_loss(seen, x0).mean()
+                gaze = step.live - before
             loss.backward()
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{s.width}x{s.height} does not go through these networks ({reason}): try another") from error
-    return encoding.peak, step.peak, step.flops, encoding.flops["forward"]
+    return encoding.peak, step.peak, gaze, step.flops, encoding.flops["forward"]
 
 
 @torch.no_grad()

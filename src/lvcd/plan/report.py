@@ -106,14 +106,15 @@ def _places(s: Setting) -> str:
 
 def _memory(plan: Plan) -> list[str]:
     s = plan.setting
-    kept = "with" if plan.checkpointing else "without"
+    kept = f"{'with' if plan.checkpointing else 'without'} gradient checkpointing"
+    gaze = f"; {plan.gaze / GIB:.2f} GiB of them for module.gaze" if plan.gaze else ""
     rows = [
         ("weights", plan.weights, "encoders included" + ("; frozen ones in half" if plan.frozen_half else "")),
         ("gradients", plan.gradients, ""),
         ("buckets of DDP", plan.buckets, "a second copy of the gradients"),
         ("optimizer", plan.optimizer, f"AdamW, {plan.bits} bits"),
         ("average", plan.average, "of the weights that learn"),
-        ("activations", plan.activations, f"estimate, {kept} gradient checkpointing"),
+        ("activations", plan.activations, f"estimate, {kept}{gaze}"),
         ("or encoding", plan.encoding, "estimate; none where lvcd encode has been used"),
         ("or the update", plan.update, "square roots of AdamW"),
     ]
@@ -165,6 +166,8 @@ def lower(plan: Plan) -> list[tuple[str, str]]:
         steps.append(("trainer.precision=bf16-mixed", "up to half of the activations"))
     elif not plan.frozen_half:
         steps.append(("module.frozen_half=true", _about(2 * sum(n for g, n in plan.frozen.items() if g != "encoders"))))
+    if plan.gaze:
+        steps.append(("module.gaze=0", _about(plan.gaze) + ", but where to look is learned late"))
     if s.clips > 1:
         words = f"data.batch_size=1 trainer.accumulate_grad_batches={s.accumulate * s.clips}"
         steps.append((words, _about(plan.activations * (s.clips - 1) // s.clips)))
