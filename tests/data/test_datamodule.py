@@ -335,11 +335,21 @@ def test_readers_live_through_all_epochs_and_no_longer(shards, tmp_path):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize("limit", [1.0, 2])
+def test_readers_live_through_all_validations_and_no_longer(shards, tmp_path, limit):
+    """Each begins anew, though the last was left in its middle."""
+    module, fit = Watcher(), {"max_epochs": 2, "val_check_interval": 2, "limit_val_batches": limit}
+    trainer(tmp_path, **fit).fit(module, data(shards, val_shards=str(shards), workers=1))
+    first, *others = zip(*[iter(module.checked)] * (limit if limit == 2 else 5))
+    assert len(others) == 3 and all(each == first for each in others)
+    assert len(module.readers) == 2 and multiprocessing.active_children() == []
+
+
 def test_readers_end_with_a_run_that_fails(shards, tmp_path):
     module = Watcher(stop=2)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trainer(tmp_path).fit(module, data(shards, workers=1))
-    assert module.readers and multiprocessing.active_children() == []
+        trainer(tmp_path, val_check_interval=1).fit(module, data(shards, val_shards=str(shards), workers=1))
+    assert len(module.readers) == 2 and multiprocessing.active_children() == []
 
 
 def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):

@@ -39,12 +39,18 @@ class Epochs(IterableDataset[Packed]):
             stream = replace(stream, epoch=stream.epoch + 1, done=0)
 
 
+def _each(readers: DataLoader) -> Iterator[Packed]:
+    """Once closed, it holds on to nothing of the readers, whoever still holds it."""
+    yield from readers
+
+
 class StreamLoader:
     """The batches of one rank, a new epoch whenever it is iterated again. Made for Lightning: an iterator that nobody
     asks for a batch changes nothing, and the length stays that of a whole epoch.
 
     stream      ClipStream, or what has its plan, rank, epoch, done, data and consumer
-    workers     processes; 0 = this one. In training they live on from one epoch to the next
+    workers     processes; 0 = this one. They live on: in training from one epoch to the next, else from one time that
+                the stream is read to the next, which begins anew wherever the last was left
     told        is given each batch first, how many samples the epoch has lost by now, and how many it has at all on
                 this rank; what it raises ends the epoch
     """
@@ -53,6 +59,7 @@ class StreamLoader:
         assert stream.plan.workers == max(1, workers)
         self.stream, self.epoch, self.done = stream, 0, 0
         self._workers, self._told, self._pin = workers, told, pin_memory
+        self._readers: DataLoader | None = None
         self._running: Iterator[Packed] | None = None
 
     def __len__(self) -> int:
@@ -61,12 +68,16 @@ class StreamLoader:
     def __iter__(self) -> Iterator[Packed]:
         if self._running is not None:
             train = self.stream.plan.train
-            if not train or self.done < len(self):  # or the trainer has left an epoch early: its rest is not wanted
+            if not train:
+                self._leave()
+            elif self.done < len(self):  # the trainer has left an epoch early: its rest is not wanted
                 self.close()
             self.epoch, self.done = (self.epoch + 1 if train else 0), 0
-        if self._running is None:
-            self._running = self._start()
+        if self._readers is None:
+            self._readers = self._start()
             atexit.register(self.close)  # Python would wait for processes that are deaf to its signal
+        if self._running is None:
+            self._running = _each(self._readers)
         lost, places = 0, self.stream.plan.share(self.stream.rank)
         for batch in islice(self._running, len(self) - self.done):
             lost += len(batch.lost)
@@ -101,17 +112,21 @@ class StreamLoader:
 
     def close(self) -> None:
         """Ends what runs for it: processes, pipes."""
+        self._leave()
+        self._readers = None
+        atexit.unregister(self.close)
+
+    def _leave(self) -> None:
         if self._running is not None:
             self._running.close()  # type: ignore[attr-defined]
             self._running = None
-            atexit.unregister(self.close)
 
-    def _start(self) -> Iterator[Packed]:
+    def _start(self) -> DataLoader:
         stream = replace(self.stream, epoch=self.epoch, done=self.done)
         own = torch.Generator()  # or torch's common one would go on by a step, and training with other noise
-        data = Epochs(stream) if stream.plan.train else stream
-        yield from DataLoader(data, batch_size=None, num_workers=self._workers, pin_memory=self._pin, generator=own,
-                              worker_init_fn=deaf)  # fmt: skip
+        data, live_on = (Epochs(stream), False) if stream.plan.train else (stream, self._workers > 0)
+        return DataLoader(data, batch_size=None, num_workers=self._workers, pin_memory=self._pin, generator=own,
+                          worker_init_fn=deaf, persistent_workers=live_on)  # fmt: skip
 
     def _data(self) -> dict[str, Any]:
         """All that the order depends on."""
