@@ -41,7 +41,7 @@ it may import every room listed here, and nobody listed here may import it."""
 THIRD_PARTY = {
     "hydra": {"train", "eval", "cli", "entry", "sweep", "prepare/__main__"},
     "omegaconf": {"train", "eval", "cli", "entry", "sweep", "prepare/__main__"},
-    "lightning": {"loggers", "training", "data/datamodule", "callbacks", "train"},
+    "lightning": {"loggers", "training", "data/position", "callbacks", "train"},
     "pytorch_lightning": set(),
     "diffusers": {"nn", "pipeline", "training"},
     "webdataset": {"data"},
