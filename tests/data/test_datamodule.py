@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -350,6 +351,25 @@ def test_readers_end_with_a_run_that_fails(shards, tmp_path):
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trainer(tmp_path, val_check_interval=1).fit(module, data(shards, val_shards=str(shards), workers=1))
     assert len(module.readers) == 2 and multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_readers_do_not_answer_slurm(number, shards, tmp_path):
+    """They have its answer from the one that trains, and would have the job started again before it is saved."""
+    told = tmp_path / "told"
+    before = signal.signal(number, lambda *_: told.touch())
+    module = data(shards, workers=1)
+    module.setup("fit")
+    loader = module.train_dataloader()
+    try:
+        next(iter(loader))
+        (reader,) = multiprocessing.active_children()
+        os.kill(reader.pid, number)
+        reader.join(0.5)
+        assert reader.is_alive() and not told.exists()
+    finally:
+        loader.close()
+        signal.signal(number, before)
 
 
 def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):

@@ -8,18 +8,20 @@ import signal
 import sys
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from omegaconf import OmegaConf
 from test_color import fit, toy
 from test_runs import TINY, start
 
+from lvcd.callbacks import StopOnSignal
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.plan import plan
 from lvcd.plan.report import lower
 from lvcd.training import FineTuneModule, WholeFiles
-from lvcd.training.run import CHECKPOINTS, newest
+from lvcd.training.run import CHECKPOINTS, checkpoints, newest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -77,8 +79,6 @@ def test_a_checkpoint_that_is_torn_while_written_is_not_there(tmp_path):
 
 def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypatch):
     """Lightning's way, with a scontrol that only notes what it was asked."""
-    import lightning
-
     told = tmp_path / "told"
     (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {told}\n')
     (tmp_path / "scontrol").chmod(0o755)
@@ -96,3 +96,43 @@ def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypa
     assert told.read_text() == "requeue 7\n"
     assert newest(tmp_path).name == "hpc_ckpt_1.ckpt"
     assert torch.load(newest(tmp_path), weights_only=True)["global_step"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_path, monkeypatch):
+    """Lightning answers the first, submitit the second, and leaves; who goes on has the weights of one unstopped."""
+    told = tmp_path / "told"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {told}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+
+    class Warned(lightning.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            if trainer.global_step == 1:
+                os.kill(os.getpid(), number)
+
+    def requeue(number, frame):
+        told.write_text("requeue 7\n")
+        sys.exit(255)
+
+    def stopped() -> None:
+        fit(tmp_path / "elsewhere", toy(), 5, more=[Warned(), StopOnSignal(str(tmp_path / CHECKPOINTS))])
+
+    if number == signal.SIGUSR1:
+        for name, value in {"NTASKS": 1, "JOB_ID": 7, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0}.items():
+            monkeypatch.setenv(f"SLURM_{name}", str(value))
+        monkeypatch.setenv("SLURM_NODEID", "0")
+        stopped()
+    else:
+        before = signal.signal(number, requeue)
+        with pytest.raises(SystemExit):
+            stopped()
+        assert signal.signal(number, before) is requeue
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
+    assert told.read_text() == "requeue 7\n"
+    assert [f.name for f in checkpoints(tmp_path)] == ["last.ckpt"]
+    assert torch.load(newest(tmp_path), weights_only=True)["global_step"] == 2
+    whole, rest = fit(tmp_path / "whole", toy(), 5), fit(tmp_path / "rest", toy(), 5, resume=newest(tmp_path))
+    a, b = dict(whole.named_parameters()), dict(rest.named_parameters())
+    assert all(torch.equal(a[name], b[name]) for name in a)

@@ -12,37 +12,53 @@ import torch
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 
+REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
+"""What SLURM sends before a job's time is over, if Lightning or submitit asked for it."""
+
 
 class StopOnSignal(lightning.Callback):
     """SIGINT or SIGTERM: finish the optimizer step, save `last.ckpt`, stop. A second one is Python's own.
+
+    So too where SLURM is about to take the machine away, by a signal that Lightning or submitit answers: they then have
+    the job started again. Alone they would do that in the middle of a step, each rank in another place, and submitit
+    without saving.
 
     folder    where the checkpoint goes
     """
 
     def __init__(self, folder: str):
         self.folder = Path(folder)
-        self.asked = False
+        self.asked = 0
+        """The signal; 0 = none yet."""
         self.saved: Path | None = None
         """The checkpoint to go on from; None = the run was not stopped."""
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        answered = [number for number in REQUEUE if callable(signal.getsignal(number))]
+        for number in (signal.SIGINT, signal.SIGTERM, *answered):
             self._before[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: Any) -> None:
-        self.asked = True
-        signal.signal(number, signal.default_int_handler)
+        if self.asked not in REQUEUE:  # SIGTERM follows when a job is started again
+            self.asked = number
+        if number not in REQUEUE:
+            signal.signal(number, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         asked = self.asked
-        if trainer.world_size > 1:
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if trainer.world_size > 1:  # all ranks hear it, not all in the same step
+            told = torch.tensor(asked, device=trainer.strategy.root_device)
+            asked = int(trainer.strategy.reduce(told, reduce_op="max"))
         if asked and (index + 1) % trainer.accumulate_grad_batches == 0:
             self.saved = self.folder / "last.ckpt"
             trainer.save_checkpoint(self.saved)
             trainer.should_stop = True
             trainer.fit_loop.epoch_loop.min_steps = None  # stops now
+            if asked in REQUEUE:
+                self._before[asked](asked, None)
+                for twin in Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt") if trainer.is_global_zero else ():
+                    twin.unlink()  # Lightning's, of this step or before; there would be one more each time
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         for number, handler in self._before.items():

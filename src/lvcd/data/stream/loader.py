@@ -17,8 +17,9 @@ from .packed import Packed
 
 
 def deaf(worker: int) -> None:
-    """For a worker as it starts: who interrupts a whole group of processes means the one that trains, which saves."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """For a worker as it starts: who interrupts a whole group of processes means the one that trains, which saves;
+    as does SLURM before a job's time is over, and the answer to its SIGUSR1 or SIGUSR2 was handed on by the parent."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 
