@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,9 +81,15 @@ def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before
 # --- launchers and searches -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+@pytest.mark.parametrize("launcher", ["joblib", "submitit", "slurm", "ray"])
 def test_jobs_side_by_side(launcher, tmp_path):
     words = ["experiment=mini", f"root={tmp_path}", f"launcher={launcher}", "module.optimization.lr=1e-4,1e-5"]
+    if launcher == "slurm":
+        if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True).returncode:
+            pytest.skip("no SLURM answers sinfo")
+        words += [f"hydra.launcher.{name}" for name in ("gpus_per_node=null", "tasks_per_node=1", "cpus_per_task=1")]
+    if launcher == "ray":
+        pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="hydra-ray-launcher is not installed")
     run(APP, "-m", *words)
     assert {folder: said["lr"] for folder, said in told(tmp_path).items()} == {
         "mini_80p/module.optimization.lr=0.0001": 1e-4,
