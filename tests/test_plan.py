@@ -286,11 +286,12 @@ def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp
         ({"data": {"batch_size": 0}}, "give numbers from 1"),
     ],
 )
-def test_bad_input_is_one_line(config, groups, said):
+def test_bad_input_is_one_line(config, groups, said, caplog):
     changes = {name: {**config[name], **part} for name, part in groups.items()}
     with pytest.raises(InputError, match=re.escape(said)) as raised:
         plan(changed(config, **changes))
     assert "\n" not in str(raised.value)
+    assert not [r for r in caplog.records if r.name.startswith("torch")]  # it would print a traceback
 
 
 # ------------------------------------------------------------------------------------------------------------ in words

@@ -9,6 +9,7 @@ letters: b clips, t frames (the reference at 0), c latent channels, h w latent s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -202,6 +203,8 @@ def measure(module: FineTuneModule, setting: Setting) -> Plan:
 def _step(module: FineTuneModule, s: Setting, standing: list[Tensor]) -> tuple[int, int, int, Mapping[str, int], int]:
     """=> peak of encoding, peak of forward and backward, what gaze keeps between them (bytes), their operations, those
     of encoding"""
+    told = logging.getLogger("torch._subclasses.fake_tensor")
+    told.disabled = True  # it would print the whole way to what is said below in a line
     try:
         with Tally(standing) as encoding:
             shapes = _encode(module, s)
@@ -220,6 +223,8 @@ def _step(module: FineTuneModule, s: Setting, standing: list[Tensor]) -> tuple[i
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{s.width}x{s.height} does not go through these networks ({reason}): try another") from error
+    finally:
+        told.disabled = False
     return encoding.peak, step.peak, gaze, step.flops, encoding.flops["forward"]
 
 
