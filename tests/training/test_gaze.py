@@ -34,7 +34,7 @@ def moved(places: int = 12, colors: float = 10.0) -> tuple[torch.Tensor, torch.T
 
 def test_a_look_at_everything_costs_the_log_of_the_places():
     x0, _ = moved()
-    alike = gaze_loss([(Attention(), torch.zeros(3, 12, 8))], x0)
+    alike = gaze_loss([(Attention(), torch.zeros(3, 12, 8))], x0, [0])
     assert alike.tolist() == pytest.approx([math.log(12)], rel=1e-5)
 
 
@@ -43,27 +43,43 @@ def test_a_look_at_the_right_place_costs_nothing_and_at_a_wrong_one_much():
     code = 100 * torch.eye(12)
     code = torch.cat([code, code], dim=1)  # each head has a whole one
     right = torch.stack([code, *(code[o] for o in order)])
-    assert gaze_loss([(Attention(), right)], x0).item() == pytest.approx(0, abs=1e-5)
+    assert gaze_loss([(Attention(), right)], x0, [0]).item() == pytest.approx(0, abs=1e-5)
     wrong = torch.stack([code, *(code[o.roll(1)] for o in order)])
-    assert gaze_loss([(Attention(), wrong)], x0).item() > 8
+    assert gaze_loss([(Attention(), wrong)], x0, [0]).item() > 8
 
 
 def test_some_places_speak_for_all(monkeypatch):
     x0, _ = moved()
     x = torch.randn(3, 12, 8, generator=torch.Generator().manual_seed(1))
-    whole = gaze_loss([(Attention(), x)], x0).item()
+    whole = gaze_loss([(Attention(), x)], x0, [0]).item()
     monkeypatch.setattr("lvcd.training.gaze.PLACES", 4)
-    torch.manual_seed(0)
-    some = torch.stack([gaze_loss([(Attention(), x)], x0)[0] for _ in range(400)])
+    some = torch.stack([gaze_loss([(Attention(), x)], x0, [seed])[0] for seed in range(400)])
     assert some.std() > 0.1
     assert some.mean().item() == pytest.approx(whole, abs=4 * some.std().item() / 20)
 
 
+def test_which_places_are_asked_is_the_clips_own(monkeypatch):
+    """Or a run that was stopped would not go on as one that was not, nor two ranks learn what one does."""
+    monkeypatch.setattr("lvcd.training.gaze.PLACES", 5)
+    module = FineTuneModule(toy(), "all", gaze=0.3)
+    with attending(module.unet, module.controlnet) as seen:
+        _, _, x0 = module.losses(clips(2), [1, 2])
+    x0 = 10 * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))  # of many colors
+    before = torch.get_rng_state()
+    both = gaze_loss(seen, x0, [1, 2])
+    assert torch.equal(torch.get_rng_state(), before)
+    for i, seed in enumerate((1, 2)):
+        alone = [(attn, x.unflatten(0, x0.shape[:2])[i]) for attn, x in seen]
+        assert gaze_loss(alone, x0[i : i + 1], [seed]).item() == pytest.approx(both[i].item(), rel=1e-5)
+    assert gaze_loss(seen, x0, [3, 4]).sub(both).abs().min() > 1e-3
+
+
 def test_the_same_color_counts_wherever_it_is():
     flat = torch.ones(1, 2, 4, 6, 8)
-    assert same_color(flat, 48).eq(1).all() and same_color(flat, 12).shape == (1, 1, 12, 12)
+    every = torch.arange(48)[None]
+    assert same_color(flat, every, 48).eq(1).all() and same_color(flat, every[:, :12], 12).shape == (1, 1, 12, 12)
     flat[:, 0, :, :, :4] = -1  # half of the reference has another color
-    half = same_color(flat, 48).view(48, 6, 8)
+    half = same_color(flat, every, 48).view(48, 6, 8)
     assert half[..., 4:].eq(1).all() and half[..., :4].max() < 1e-3
 
 
@@ -74,7 +90,7 @@ def test_who_has_seen_the_sketches_is_heard_and_the_hooks_go():
     branch, unet = layers(module.controlnet), layers(module.unet)
     output = [attn for name, attn in unet.items() if name.startswith("up")]
     assert [attn for attn, _ in seen] == [*branch.values(), *output] and 0 < len(output) < len(unet)
-    loss = gaze_loss(seen, x0)
+    loss = gaze_loss(seen, x0, [1, 2])
     assert loss.shape == (2,)
     loss.mean().backward()
     assert all(p.grad.abs().sum() > 0 for attn, _ in seen for p in (attn.to_q.weight, attn.to_k.weight))
@@ -100,7 +116,7 @@ def test_a_taught_network_looks_better():
     for _ in range(12):
         with attending(module.unet, module.controlnet) as seen:
             x0 = module.losses(batch, [1, 2])[2]
-        loss = gaze_loss(seen, x0).mean()
+        loss = gaze_loss(seen, x0, [1]).mean()
         course.append(loss.item())
         learn.zero_grad()
         loss.backward()

@@ -212,12 +212,13 @@ def _step(module: FineTuneModule, s: Setting, standing: list[Tensor]) -> tuple[i
             sketches = torch.zeros(s.clips, s.frames, 1, s.height, s.width)
             latents, tokens = (torch.zeros(shape) for shape in shapes)
             batch = Batch(sketches, torch.full((s.clips,), 6.0), latents=latents, tokens=tokens)
+            seeds = list(range(s.clips))
             with mixed():
                 with module.listen() as seen:
-                    losses, _, x0 = module.losses(batch, list(range(s.clips)))
+                    losses, _, x0 = module.losses(batch, seeds)
                 loss, before = losses.mean(), step.live
                 if module.gaze:
-                    loss = loss + module.gaze * gaze_loss(seen, x0).mean()
+                    loss = loss + module.gaze * gaze_loss(seen, x0, seeds).mean()
                 gaze = step.live - before
             loss.backward()
     except (RuntimeError, ValueError) as error:

@@ -105,7 +105,7 @@ class FineTuneModule(lightning.LightningModule):
         self.log("train/loss", loss.mean(), prog_bar=True, batch_size=b)
         total = loss.mean()
         if self.gaze:
-            gaze = gaze_loss(seen, x0).mean()
+            gaze = gaze_loss(seen, x0, seeds).mean()
             self.log("train/gaze", gaze, batch_size=b)
             total = total + self.gaze * gaze
         return {"loss": total, "losses": loss.detach(), "sigma": sigma}
@@ -117,7 +117,7 @@ class FineTuneModule(lightning.LightningModule):
         with self.listen() as seen:
             loss, _, x0 = self.losses(batch, seeds)
         if self.gaze:
-            self.log("val/gaze", gaze_loss(seen, x0).mean(), batch_size=len(loss), sync_dist=True)
+            self.log("val/gaze", gaze_loss(seen, x0, seeds).mean(), batch_size=len(loss), sync_dist=True)
         self.log("val/loss", loss.mean(), prog_bar=True, batch_size=len(loss), sync_dist=True)
 
     def losses(
