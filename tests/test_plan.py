@@ -95,13 +95,17 @@ def test_parameters_are_those_of_the_real_module(toy, real):
     assert toy.gradients == sum(p.nbytes for p in real.parameters() if p.requires_grad)
 
 
-def test_optimizer_is_what_adamw_really_holds(toy, real):
+@pytest.mark.parametrize("muon", [None, 2.0])
+def test_optimizer_is_what_it_really_holds(toy, real, muon):
     learning = [torch.nn.Parameter(p.detach().clone()) for p in real.parameters() if p.requires_grad]
-    optimizer = Optimization().build({"unet": learning}, 1)["optimizer"]
+    optimizer = Optimization(muon=muon).build({"unet": learning}, 1)["optimizer"]
     for p in learning:
         p.grad = torch.zeros_like(p)
     optimizer.step()
-    assert toy.optimizer == sum(x.nbytes for state in optimizer.state.values() for x in state.values())
+    held = sum(x.nbytes for state in optimizer.state.values() for x in state.values())
+    assert held == sum(state_bytes(p, 32, muon is not None) for p in learning)
+    if muon is None:
+        assert held == toy.optimizer
 
 
 def test_eight_bits_are_about_a_quarter():

@@ -22,6 +22,7 @@ from lvcd.errors import InputError
 from lvcd.nn.condition import encode_mode
 from lvcd.training.color import HALF, FineTuneModule, halve_frozen
 from lvcd.training.gaze import gaze_loss
+from lvcd.training.muon import is_matrix
 
 from .build import build
 from .setting import Config, Setting
@@ -63,6 +64,8 @@ class Plan:
     unet: str
     checkpointing: bool
     frozen_half: bool
+    optimized: str
+    """By what: AdamW or Muon."""
     bits: int
 
     @property
@@ -110,7 +113,7 @@ def measure(module: FineTuneModule, setting: Setting) -> Plan:
     weights = [t for part in parts.values() for t in (*part.parameters(), *part.buffers())]
     standing = [*weights, *(p.grad for p in learning if p.grad is not None)]
     encoding, activations, gaze, flops, encode = _step(module, setting, standing)
-    bits = module.optimization.bits
+    bits, muon = module.optimization.bits, module.optimization.muon is not None
     share = setting.ranks if "fsdp" in setting.strategy else 1
     gradients = _bytes(p.grad for p in learning if p.grad is not None)
     copies = setting.strategy == "ddp" and setting.ranks > 1 and not setting.bucket_view
@@ -122,7 +125,7 @@ def measure(module: FineTuneModule, setting: Setting) -> Plan:
         weights=(_bytes(weights) - whole) // share + whole,
         gradients=gradients // share,
         buckets=gradients if copies else 0,
-        optimizer=sum(state_bytes(p, bits) for p in learning) // share,
+        optimizer=sum(state_bytes(p, bits, muon) for p in learning) // share,
         average=_bytes(learning) if setting.average else 0,
         activations=activations,
         gaze=gaze,
@@ -133,6 +136,7 @@ def measure(module: FineTuneModule, setting: Setting) -> Plan:
         unet=_learns(module.unet),
         checkpointing=bool(module.unet.is_gradient_checkpointing),
         frozen_half=module.frozen_half,
+        optimized="Muon and AdamW" if muon else "AdamW",
         bits=bits,
     )
 
@@ -179,11 +183,13 @@ def _encode(module: FineTuneModule, s: Setting) -> tuple[torch.Size, torch.Size]
     return latents.shape, tokens.shape
 
 
-def state_bytes(p: Tensor, bits: int) -> int:
-    """AdamW's two moments of a weight and its count of steps.
+def state_bytes(p: Tensor, bits: int, muon: bool = False) -> int:
+    """AdamW's two moments of a weight and its count of steps; with Muon matrices have one moment.
 
     In 8 bits (bitsandbytes): one byte each and a float32 scale for each block of 256; small weights stay in 32 bits.
     """
+    if muon and is_matrix(p):
+        return p.nbytes + 4
     if bits == 8 and p.numel() >= 4096:
         return 2 * (p.numel() + 4 * -(-p.numel() // 256))
     return 2 * p.nbytes + 4

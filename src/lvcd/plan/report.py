@@ -112,11 +112,11 @@ def _memory(plan: Plan) -> list[str]:
         ("weights", plan.weights, "encoders included" + ("; frozen ones in half" if plan.frozen_half else "")),
         ("gradients", plan.gradients, ""),
         ("buckets of DDP", plan.buckets, "a second copy of the gradients"),
-        ("optimizer", plan.optimizer, f"AdamW, {plan.bits} bits"),
+        ("optimizer", plan.optimizer, f"{plan.optimized}, {plan.bits} bits"),
         ("average", plan.average, "of the weights that learn"),
         ("activations", plan.activations, f"estimate, {kept}{gaze}"),
         ("or encoding", plan.encoding, "estimate; none where lvcd encode has been used"),
-        ("or the update", plan.update, "square roots of AdamW"),
+        ("or the update", plan.update, "of the optimizer, for a moment"),
     ]
     lines = [f"{name:<16} {size / GIB:7.2f} GiB  {note}".rstrip() for name, size, note in rows if size]
     lines.append(f"{'together':<16} {plan.total / GIB:7.2f} GiB  per {'GPU' if s.gpu else 'process'}, "
@@ -174,7 +174,7 @@ def lower(plan: Plan) -> list[tuple[str, str]]:
     if plan.buckets:
         words = "trainer.strategy={_target_: lightning.pytorch.strategies.DDPStrategy, gradient_as_bucket_view: true}"
         steps.append((f"'{words}'", _about(plan.buckets)))
-    if plan.bits == 32:
+    if plan.bits == 32 and plan.optimized == "AdamW":
         steps.append(("module.optimization.bits=8", _about(plan.optimizer * 3 // 4)))
     if plan.unet != "none":
         each = 8 + (8 if plan.bits == 32 else 2) + (4 if plan.buckets else 0)  # bytes: weight, gradient, state, bucket

@@ -180,6 +180,8 @@ class FineTuneModule(lightning.LightningModule):
         if mesh is not None and not self._spread:
             if self.frozen_half:
                 raise InputError("weights in shards are of one type: set module.frozen_half=false with trainer=fsdp")
+            if self.optimization.muon is not None:
+                raise InputError("Muon wants whole matrices: set module.optimization.muon=null with trainer=fsdp")
             self._spread = True
             for network in (self.unet, self.controlnet):
                 shard(network, mesh["data_parallel"])
