@@ -20,7 +20,8 @@ MAY_SEE = {
     "xdog": {"errors"},
     "data": {"diffusion", "xdog"} | BOTTOM,
     "video": {"diffusion"} | BOTTOM,
-    "metrics": {"errors", "xdog"},
+    "flats": set(),
+    "metrics": {"errors", "flats", "xdog"},
     "sheets": set(),
     "weights": set(),
     "pages": set(),
@@ -31,7 +32,7 @@ MAY_SEE = {
     "prepare": {"data", "video", "errors"},
     "pipeline": {"diffusion", "images"} | MIDDLE | BOTTOM,
     "training": {"pipeline", "nn", "data", "diffusion", "metrics"} | BOTTOM,
-    "methods": {"pipeline", "diffusion", "metrics"} | MIDDLE | BOTTOM,
+    "methods": {"pipeline", "diffusion", "flats"} | MIDDLE | BOTTOM,
     "inspection": {"data", "pages", "video", "errors"},
     "callbacks": {"loggers", "sheets", "training", "pipeline", "images", "diffusion", "metrics"} | MIDDLE | BOTTOM,
 }

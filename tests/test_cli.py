@@ -16,9 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from lvcd.cli import main
 from lvcd.data.cartoons import draw
+from lvcd.flats import PaintBucket
 from lvcd.video.files import open_frames
 from lvcd.video.images import read_image, write_png
 from lvcd.video.movies import write_movie
+from lvcd.xdog import xdog
 
 HEIGHT, WIDTH = 32, 48
 
@@ -31,6 +33,11 @@ def write_clip(folder, count: int, light: bool = False):
         write_png(folder / "sketches" / f"{i}.png", np.repeat((lines if light else 255 - lines)[..., None], 3, -1))
     write_png(folder / "reference.png", clip.frames[0])
     return folder
+
+
+def xdog_of(file) -> np.ndarray:
+    """Line art (H W) of a picture"""
+    return xdog(torch.from_numpy(read_image(file)).movedim(-1, 0)[None] / 127.5 - 1)[0, 0].numpy()
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +111,28 @@ def test_seed_and_size(colorize, tmp_path):
     assert d.shape[1:3] == (64, 96)
 
 
-def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path):
+def test_flat_is_the_paint_bucket_on_what_is_painted(colorize, clip, tmp_path):
+    assert colorize("--output", tmp_path / "plain")[0] == 0
+    assert colorize("--flat")[0] == 0
+    bucket = PaintBucket(*(read_image(clip / "reference.png") / np.float32(255), xdog_of(clip / "reference.png")))
+    for i, (flat, plain) in enumerate(zip(frames(tmp_path / "out"), frames(tmp_path / "plain"), strict=True)):
+        lines = 1 - read_image(clip / "sketches" / f"{i}.png")[..., 0] / np.float32(255)
+        expected = (bucket(lines, plain / np.float32(255)) * 255).round()
+        assert (np.abs(flat - expected) <= 1).mean() > 0.99  # what is written was rounded before it was looked at
+
+
+def test_flat_fills_at_the_sketches_size(colorize, clip, tmp_path):
+    assert colorize("--flat", "--size", "24x16", "--reference-frame", 0)[0] == 0
+    assert all(image.shape == (HEIGHT, WIDTH, 3) for image in frames(tmp_path / "out"))
+    assert np.array_equal(read_image(tmp_path / "out" / "00000.png"), read_image(clip / "reference.png"))
+
+
+@pytest.mark.parametrize("flat", [[], ["--flat"]], ids=["painted", "flat"])
+def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path, flat):
     """Ctrl-C in another process; the same command with --resume ends with the same bytes."""
     clip = write_clip(tmp_path / "clip", 26)  # three chunks of the decoder
     options = ["--sketches", clip / "sketches", "--overlap", 2, "--steps", 4]
-    options += ["--reference", clip / "reference.png"]
+    options += ["--reference", clip / "reference.png", *flat]
     assert colorize(*options, "--output", tmp_path / "whole")[0] == 0
     files = ["--model", model_folder]
     command = [sys.executable, "-m", "lvcd.cli", "colorize", *files, "--output", tmp_path / "out", "--device", "cpu"]

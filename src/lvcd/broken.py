@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .data.cartoons import draw
 from .data.cartoons.splits import TEST_SEED
-from .metrics.segments import medians, regions_between_lines
+from .flats import between_lines
+from .metrics.segments import medians
 from .metrics.suite import Suite, offline
 from .sheets import contact_sheet, pick
 
@@ -100,7 +101,7 @@ def leaked(clip: Clip) -> Array:
     """The paint of the largest area has run into the three next in size, from a third of the clip on."""
     frames = clip.frames.copy()
     for frame, lines in list(zip(frames, clip.lines))[len(frames) // 3 :]:
-        regions = regions_between_lines(lines > 127)
+        regions = between_lines(lines > 127)
         areas = np.bincount(regions.ravel(), minlength=2)
         areas[0] = 0
         largest, *others = np.argsort(-areas)[:4]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from test_training import composed
 
 from lvcd.errors import InputError
+from lvcd.flats import PaintBucket, as_array
 from lvcd.methods import ImageOnly, Ours, Sampling
 
 SIZE = (32, 48)
@@ -73,6 +75,16 @@ def test_prev_sample_goes_on_from_its_last_frame(model_folder, given):
     assert same(painted[:5], plain)
     other = ours.paint(reference, own, torch.cat([sketches[:4], 1 - sketches[4:5], sketches[5:]]), 0)
     assert not same(other[5:], painted[5:])
+
+
+def test_flat_is_the_paint_bucket_told_by_what_is_painted(model_folder, given):
+    reference, own, sketches = given
+    plain, flat = (Ours(model_folder, Sampling(steps=1, overlap=1), flat=f) for f in (False, True))
+    bucket = PaintBucket(as_array(reference), as_array(own)[..., 0])
+    told = [bucket(*frame) for frame in zip(as_array(sketches)[..., 0], as_array(plain.paint(*given, 0)))]
+    assert same(flat.paint(*given, 0), torch.from_numpy(np.stack(told)).movedim(-1, 1))
+    assert flat.name == "ours [flat, steps=1, overlap=1]" and "flat" in flat.settings and "flat" not in plain.settings
+    assert composed("eval", "method=ours_flat", "model=x").method.flat
 
 
 def test_image_only_paints_each_frame_alone(model_folder, given):

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.errors import InputError
+from lvcd.flats import between_lines
 from lvcd.metrics import SegmentAccuracy
-from lvcd.metrics.segments import medians, regions_between_lines, regions_of_color
+from lvcd.metrics.segments import medians, regions_of_color
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 
@@ -48,7 +49,7 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
 def test_regions_are_scipys_components(seed, H, W):
     rng = np.random.default_rng(seed)
     lines = rng.random((H, W)) < 0.4
-    assert same_partition(regions_between_lines(lines), scipy.ndimage.label(~lines)[0])
+    assert same_partition(between_lines(lines), scipy.ndimage.label(~lines)[0])
     frame = rng.integers(0, 2, (H, W, 3), dtype=np.uint8) * rng.integers(0, 2, (H, W, 1), dtype=np.uint8)
     want, count = np.zeros((H, W), int), 0
     for color in np.unique(frame.reshape(-1, 3), axis=0):

@@ -16,6 +16,8 @@ from .device import HELP as DEVICES
 from .device import usable
 
 if TYPE_CHECKING:
+    import torch
+
     from lvcd.pipeline import LineartVideoPipeline
 
 
@@ -38,6 +40,9 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--lines", choices=("auto", "dark", "light", "alpha"), default="auto",
                    help="dark on light, light on dark, or on transparency (default: recognized)")  # fmt: skip
     c.add_argument("--size", type=_size, help="paint at this size, as WIDTHxHEIGHT (default: the sketches')")
+    c.add_argument("--flat", action="store_true",
+                   help="one flat color of the reference between lines, at the sketches' own size: for cel animation "
+                        "with closed lines, not for shading")  # fmt: skip
     c.add_argument("--steps", type=int, help="denoising steps of each segment (default: the model's own)")
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
     c.add_argument("--seed", type=int, default=0)
@@ -104,6 +109,8 @@ def run(a: argparse.Namespace) -> None:
             def sketch_of(frame: int) -> torch.Tensor:
                 return sketch(clip[frame], lines, size)[None]
 
+            flats = _Flats(a, clip, lines, saved[0] if saved else None, done) if a.flat else None
+
             try:
                 for piece in pipeline.stream(
                     reference[None],
@@ -116,10 +123,12 @@ def run(a: argparse.Namespace) -> None:
                     state=state,
                 ):
                     for frame in piece.frames[0]:
-                        output.write(done, array((frame + 1) / 2))
+                        frame = (frame + 1) / 2
+                        output.write(done, array(flats(done, frame) if flats else frame))
                         done += 1
                     if piece.state is not None:
-                        output.checkpoint({k: v.cpu() for k, v in piece.state.items()}, {"frames": str(done)})
+                        state = {k: v.cpu() for k, v in piece.state.items()} | (flats.state() if flats else {})
+                        output.checkpoint(state, {"frames": str(done)})
                 print(output.finish())
             except KeyboardInterrupt:
                 print(f"{done} of {len(clip)} frames are finished, in {output.partial}: the same command with --resume "
@@ -128,6 +137,46 @@ def run(a: argparse.Namespace) -> None:
             except torch.OutOfMemoryError as error:
                 raise InputError(f"{pipeline.device} has too little memory for {size[1]}x{size[0]}: lower --size, or "
                                  "use --dtype float16 or --device cpu") from error  # fmt: skip
+
+
+class _Flats:
+    """The paint bucket at the sketches' own size, whatever size the model paints at."""
+
+    def __init__(self, a: argparse.Namespace, clip: Any, lines: str, state: dict[str, Any] | None, done: int):
+        from lvcd.flats import PaintBucket
+        from lvcd.images import color, line_mode, sketch
+        from lvcd.video.images import read_image
+        from lvcd.xdog import xdog
+
+        self.sketch = lambda frame: sketch(clip[frame], lines, clip.size)[0].numpy()
+        reference = color(read_image(a.reference), clip.size, str(a.reference))
+        if a.reference_frame is not None:
+            own = self.sketch(a.reference_frame)
+        elif a.reference_sketch:
+            drawing = read_image(a.reference_sketch)
+            own = sketch(drawing, line_mode([drawing], a.lines), clip.size)[0].numpy()
+        else:
+            own = xdog(reference[None])[0, 0].numpy()
+        self.reference, self.reference_frame = reference / 2 + 0.5, a.reference_frame
+        self.bucket = PaintBucket(self.reference.movedim(0, -1).numpy(), own)
+        if state is not None and done:
+            self.bucket.go_on(self.sketch(done - 1), state["flats"].numpy())
+
+    def __call__(self, number: int, painted: torch.Tensor) -> torch.Tensor:
+        """(3 h w) => (3 H W), both in [0, 1]"""
+        import torch
+        import torch.nn.functional as F
+
+        large = F.interpolate(painted[None].float().cpu(), self.reference.shape[1:], mode="bilinear")[0]
+        filled = self.bucket(self.sketch(number), large.movedim(0, -1).numpy())
+        if number == self.reference_frame:
+            return self.reference
+        return torch.from_numpy(filled).float().movedim(-1, 0).clamp(0, 1)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        import torch
+
+        return {"flats": torch.from_numpy(self.bucket.colors).float().contiguous()}
 
 
 def _load(a: argparse.Namespace) -> LineartVideoPipeline:
@@ -166,5 +215,6 @@ def _job(a: argparse.Namespace, lines: str) -> dict[str, Any]:
         "steps": a.steps,
         "overlap": a.overlap,
         "seed": a.seed,
+        "flat": a.flat,
         "dtype": a.dtype,
     }

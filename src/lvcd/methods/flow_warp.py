@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .ink import Array, as_array, fills, ink, inked
+from lvcd.flats import as_array, fills, ink, inked
+from lvcd.flats.ink import Array
 
 REACH = 1 / 8
 """How far a line is felt, as a share of the height: flow has nothing to hold on to in blank paper."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
+from lvcd.flats import PaintBucket, as_array
+from lvcd.flats.bucket import PAINTED, SHADE
 from lvcd.nn.convert import verify
 from lvcd.nn.fingerprint import fingerprint
 from lvcd.pipeline import LineartVideoPipeline, quiet
@@ -29,6 +32,7 @@ class Ours:
         device: str = "cpu",
         dtype: str = "auto",  # auto = float16 on a GPU, float32 on a CPU
         name: str | None = None,  # None = the kind, and what of model and sampling is not the paper's
+        flat: bool = False,  # what is painted tells lvcd.flats.PaintBucket which color goes where
     ):
         if model is None:
             raise InputError(f"{self.kind} needs a model: give model=DIR, made by train.py, lvcd export or convert")
@@ -42,8 +46,8 @@ class Ours:
         )
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline, self.sampling = pipeline.to(device), sampling or Sampling()
-        self.scheme = self._scheme()
-        changed = [*self._ablated(), *self.sampling.changed()]
+        self.scheme, self.flat = self._scheme(), flat
+        changed = [*(["flat"] if flat else []), *self._ablated(), *self.sampling.changed()]
         self.name = name or " ".join([self.kind, *([f"[{', '.join(changed)}]"] if changed else [])])
         self.settings = self._settings()
 
@@ -62,9 +66,18 @@ class Ours:
         config = {name: self.pipeline.config[name] for name in ("window", "reference_attention", "isolation")}
         weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
         own = {"kind": self.kind, "weights": weights, **config, "dtype": self.dtype}
-        return {**own, "sampling": self.sampling.settings(self.pipeline)}
+        flats = {"flat": {**PaintBucket.settings, "painted": PAINTED, "shade": SHADE}} if self.flat else {}
+        return {**own, **flats, "sampling": self.sampling.settings(self.pipeline)}
 
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+        painted = self._paint(reference, reference_sketch, sketches, seed)
+        if not self.flat:
+            return painted
+        bucket = PaintBucket(as_array(reference), as_array(reference_sketch)[..., 0])
+        filled = [bucket(*frame) for frame in zip(as_array(sketches)[..., 0], as_array(painted))]
+        return torch.from_numpy(np.stack(filled).astype(np.float32)).movedim(-1, 1)
+
+    def _paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         if not self.sampling.prev_sample:
             return self._clip(reference, reference_sketch, sketches, generator)

@@ -13,16 +13,12 @@ import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
+from lvcd.flats import between_lines
 
 from .base import ClipMean
 from .edmd import sketches_of
 from .inputs import Array, pairs_of
 from .pixels import ROUNDING, VISIBLE, moving_pixels
-
-
-def regions_between_lines(lines: Array) -> Array:
-    """Mask (H W) bool, line = True -> numbers of the regions (H W), from 1 up, 0 on lines. 4-connected."""
-    return cv2.connectedComponents((~lines).astype(np.uint8), connectivity=4)[1]
 
 
 def regions_of_color(frame: Array) -> Array:
@@ -125,7 +121,7 @@ class SegmentAccuracy(ClipMean):
                 "draw or resize the sketches for these frames"
             )
         lines = (sketches_of(sketches, target)[:, :, 0] > self.threshold).cpu().numpy()
-        return np.stack([[regions_between_lines(frame) for frame in clip] for clip in lines])
+        return np.stack([[between_lines(frame) for frame in clip] for clip in lines])
 
     def _share(self, pred: Array, target: Array, regions: Array, counted: Array) -> float:
         """Share of right regions of one frame; NaN where there is none."""

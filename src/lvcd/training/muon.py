@@ -82,6 +82,7 @@ class MuonAdamW(torch.optim.AdamW):
         for weights in alike.values():
             along = []
             for p in weights:
+                assert p.grad is not None
                 state = self.state[p]
                 if not state:  # named as AdamW does, which looks at them when they are loaded
                     state["step"], state["exp_avg"] = torch.tensor(0.0), torch.zeros_like(p)

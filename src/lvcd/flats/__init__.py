@@ -1,0 +1,7 @@
+"""Flats: one color between lines, as cel animation is painted, and a colorist's paint bucket."""
+
+from .bucket import PaintBucket
+from .ink import as_array, fills, ink, inked
+from .regions import Regions, between_lines, likeness
+
+__all__ = ["PaintBucket", "Regions", "as_array", "between_lines", "fills", "ink", "inked", "likeness"]
