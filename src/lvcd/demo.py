@@ -58,23 +58,21 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str
     for i, drawing in enumerate(lines):
         write_png(work / "sketches" / f"{i:03d}.png", np.repeat(drawing[..., None], 3, axis=-1))
     write_png(work / "reference.png", frames[0])
-    movie = out / f"{name}.mp4"
-    shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
-    command = ["colorize", "--sketches", work / "sketches", "--reference", work / "reference.png",
-               "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite", *more]  # fmt: skip
-    print("lvcd", *command, flush=True)
-    if code := lvcd([str(word) for word in command]):
-        sys.exit(code)
-    with open_frames(movie) as painted:
-        columns = [1 + n for n in pick(len(frames) - 1, COLUMNS)]
-        rows = {
-            "reference": [read_image(work / "reference.png")],
-            "line art": [lines[n] for n in columns],
-            "ours": [painted[n] for n in columns],
-            "original": [frames[n] for n in columns],
-        }
-        sheet = out / f"{name}.png"
-        contact_sheet(rows).quantize().save(sheet, optimize=True)
+    columns = [1 + n for n in pick(len(frames) - 1, COLUMNS)]
+    rows = {"reference": [read_image(work / "reference.png")], "line art": [lines[n] for n in columns]}
+    for row, flat in (("ours", []), ("ours, flat", ["--flat"])):
+        movie = out / f"{name}{'_flat' if flat else ''}.mp4"
+        shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
+        command = ["colorize", "--sketches", work / "sketches", "--reference", work / "reference.png",
+                   "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite", *flat, *more]  # fmt: skip
+        print("lvcd", *command, flush=True)
+        if code := lvcd([str(word) for word in command]):
+            sys.exit(code)
+        with open_frames(movie) as painted:
+            rows[row] = [painted[n] for n in columns]
+    rows["original"] = [frames[n] for n in columns]
+    sheet = out / f"{name}.png"
+    contact_sheet(rows).quantize().save(sheet, optimize=True)
     print(sheet)
     return sheet
 

@@ -51,6 +51,16 @@ def test_what_learns_gets_a_gradient_and_nothing_else(which):
         assert len(module.learns["unet"]) == 5 * len(blocks) and any("temporal" in name for name in blocks)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"frozen_half": True}, "frozen_half=false"), ({"optimization": Optimization(muon=2.0)}, "muon=null")],
+)
+def test_what_shards_cannot_do_is_refused(settings, said, monkeypatch):
+    monkeypatch.setattr(FineTuneModule, "device_mesh", property(lambda self: {"data_parallel": None}))
+    with pytest.raises(InputError, match=said):
+        FineTuneModule(toy(), "all", **{"frozen_half": False, **settings}).configure_model()
+
+
 def test_full_size_trains_the_160_tensors_of_the_original():
     """The original's count (method, section 9), on the real architecture without its weights."""
     from lvcd.nn.controlnet import SketchControlNet
