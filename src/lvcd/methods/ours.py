@@ -74,6 +74,7 @@ class Ours:
         if not self.flat:
             return painted
         bucket = PaintBucket(as_array(reference), as_array(reference_sketch)[..., 0])
+        painted = (painted.float().clamp(0, 1) * 255).round() / 255  # as a file holds it
         filled = [bucket(*frame) for frame in zip(as_array(sketches)[..., 0], as_array(painted))]
         return torch.from_numpy(np.stack(filled).astype(np.float32)).movedim(-1, 1)
 
