@@ -15,8 +15,12 @@ from .regions import CLOSE, LINE, ROUNDS, WEIGHTS, Regions, likeness
 
 REFERENCE = 0.8
 """How much a match with the reference counts against one with the frame before."""
-PAINTED = 2.0
+PAINTED = 3.0
 """How much it counts that a region has the color painted there, beside the weights of what is alike in shape."""
+SMALL = 0.0014
+"""Of the frame: of regions that large half as much; paint runs over the lines around smaller ones. With these numbers
+24 drawn clips of the validation split came to 23.0 dB PSNR and SegmentAccuracy 0.62 with the model in the box, to 21.2
+and 0.60 by shapes alone; the model alone paints 20.1 and 0.20."""
 SHADE = 0.12
 """Distance of colors, rms of three channels in [0, 1] times 3^1/2, at which that is down to e^-1/2."""
 
@@ -28,6 +32,8 @@ class PaintBucket:
     settings: dict[str, Any] = {
         "line": LINE, "weights": WEIGHTS, "rounds": ROUNDS, "reference": REFERENCE, "close": CLOSE,
     }  # fmt: skip
+    told: dict[str, Any] = {"painted": PAINTED, "shade": SHADE, "small": SMALL}
+    """Besides these, where a model has painted the frames."""
 
     def __init__(self, reference: Array, sketch: Array):
         """The colored frame (H W 3) and its line art (H W), both in [0, 1], line = 1."""
@@ -43,7 +49,8 @@ class PaintBucket:
         colors = np.concatenate([self.colors, self.first_colors])
         if painted is not None:
             apart = np.square(_medians(painted, regions, sketch <= PAPER)[:, None] - colors).sum(-1)
-            scores = scores + PAINTED * np.exp(-apart / (2 * SHADE**2))
+            weight = PAINTED * regions.area / (regions.area + SMALL * sketch.size)
+            scores = scores + weight[:, None] * np.exp(-apart / (2 * SHADE**2))
         self.before, self.colors = regions, colors[scores.argmax(1)]
         return inked(self.colors[regions.map], sketch, self.line_color)
 

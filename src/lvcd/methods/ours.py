@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 from lvcd.flats import PaintBucket, as_array
-from lvcd.flats.bucket import PAINTED, SHADE
 from lvcd.nn.convert import verify
 from lvcd.nn.fingerprint import fingerprint
 from lvcd.pipeline import LineartVideoPipeline, quiet
@@ -66,7 +65,7 @@ class Ours:
         config = {name: self.pipeline.config[name] for name in ("window", "reference_attention", "isolation")}
         weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
         own = {"kind": self.kind, "weights": weights, **config, "dtype": self.dtype}
-        flats = {"flat": {**PaintBucket.settings, "painted": PAINTED, "shade": SHADE}} if self.flat else {}
+        flats = {"flat": {**PaintBucket.settings, **PaintBucket.told}} if self.flat else {}
         return {**own, **flats, "sampling": self.sampling.settings(self.pipeline)}
 
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
