@@ -46,10 +46,11 @@ def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return frames.repeat(3, 1, 1, 1).numpy(), (lines * 255).round().byte().repeat(3, 1, 1).numpy()
 
 
-def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str) -> Path:
+def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str, flat: bool = False) -> Path:
     """Write the clip as a studio would have it, colorize it with the command line, and lay out what came of it.
 
     more  words for `lvcd colorize`
+    flat  show `--flat` as well: for closed lines
     => the contact sheet
     """
     work = out / name
@@ -60,11 +61,11 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str
     write_png(work / "reference.png", frames[0])
     columns = [1 + n for n in pick(len(frames) - 1, COLUMNS)]
     rows = {"reference": [read_image(work / "reference.png")], "line art": [lines[n] for n in columns]}
-    for row, flat in (("ours", []), ("ours, flat", ["--flat"])):
-        movie = out / f"{name}{'_flat' if flat else ''}.mp4"
+    for row, words in (("ours", ()), ("ours, flat", ("--flat",)))[: 1 + flat]:
+        movie = out / f"{name}{'_flat' if words else ''}.mp4"
         shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
         command = ["colorize", "--sketches", work / "sketches", "--reference", work / "reference.png",
-                   "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite", *flat, *more]  # fmt: skip
+                   "--reference-frame", 0, "--output", movie, "--fps", 12, "--overwrite", *words, *more]  # fmt: skip
         print("lvcd", *command, flush=True)
         if code := lvcd([str(word) for word in command]):
             sys.exit(code)
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--walk", type=Path, default=Path("data/walk"))
     a = parser.parse_args()
     torch.set_num_threads(1)  # sums of several threads differ in their last bits, and so would the committed pictures
-    for sheet in (show("cartoon", *cartoon(), a.out), show("walk", *walk(a.walk), a.out)):
+    for sheet in (show("cartoon", *cartoon(), a.out, flat=True), show("walk", *walk(a.walk), a.out)):
         shutil.copyfile(sheet, a.pictures / sheet.name)
 
 
