@@ -127,6 +127,16 @@ def test_flat_fills_at_the_sketches_size(colorize, clip, tmp_path):
     assert np.array_equal(read_image(tmp_path / "out" / "00000.png"), read_image(clip / "reference.png"))
 
 
+def test_flat_says_once_that_lines_are_open(model_folder, tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip", 3)
+    for drawing in (clip / "sketches").iterdir():
+        write_png(drawing, np.maximum(read_image(drawing), 180))
+    words = ["colorize", "--sketches", clip / "sketches", "--reference", clip / "reference.png", "--lines", "dark"]
+    words += ["--model", model_folder, "--steps", 1, "--overlap", 1, "--output", tmp_path / "out", "--flat"]
+    assert main([str(w) for w in words]) == 0
+    assert capsys.readouterr().err.count("enclose nothing") == 1
+
+
 @pytest.mark.parametrize("flat", [[], ["--flat"]], ids=["painted", "flat"])
 def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path, flat):
     """Ctrl-C in another process; the same command with --resume ends with the same bytes."""

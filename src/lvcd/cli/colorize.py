@@ -159,6 +159,7 @@ class _Flats:
             own = xdog(reference[None])[0, 0].numpy()
         self.reference, self.reference_frame = reference / 2 + 0.5, a.reference_frame
         self.bucket = PaintBucket(self.reference.movedim(0, -1).numpy(), own)
+        self.warned = False
         if state is not None and done:
             self.bucket.go_on(self.sketch(done - 1), state["flats"].numpy())
 
@@ -169,6 +170,10 @@ class _Flats:
 
         large = F.interpolate(painted[None].float().cpu(), self.reference.shape[1:], mode="bilinear")[0]
         filled = self.bucket(self.sketch(number), large.movedim(0, -1).numpy())
+        if len(self.bucket.before.area) < 2 and not self.warned:
+            print(f"--flat: the lines of sketch {number} enclose nothing, so all of it gets one color: close or darken "
+                  "them, or leave --flat out", file=sys.stderr)  # fmt: skip
+            self.warned = True
         if number == self.reference_frame:
             return self.reference
         return torch.from_numpy(filled).float().movedim(-1, 0).clamp(0, 1)
