@@ -137,7 +137,7 @@ def test_flat_says_once_that_lines_are_open(model_folder, tmp_path, capsys):
     assert capsys.readouterr().err.count("enclose nothing") == 1
 
 
-@pytest.mark.parametrize("flat", [[], ["--flat"]], ids=["painted", "flat"])
+@pytest.mark.parametrize("flat", [[], ["--flat", "--gap", 3]], ids=["painted", "flat"])
 def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path, flat):
     """Ctrl-C in another process; the same command with --resume ends with the same bytes."""
     clip = write_clip(tmp_path / "clip", 26)  # three chunks of the decoder
@@ -210,6 +210,8 @@ def test_bad_models(colorize, model_folder, tmp_path, fault):
         (["--overlap", "1000000"], "0 to 4"),
         (["--overlap=-1"], "negative"),
         (["--steps", "0"], "steps"),
+        (["--gap", "3"], "--flat"),
+        (["--flat", "--gap", "nan"], "gap"),
         (["--model", "nowhere"], "nowhere"),
         (["--output", "{tmp}/torn/0.png/out"], "0.png"),
         (["--output", "/proc/out"], "/proc/out"),

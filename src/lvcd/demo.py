@@ -46,11 +46,11 @@ def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return frames.repeat(3, 1, 1, 1).numpy(), (lines * 255).round().byte().repeat(3, 1, 1).numpy()
 
 
-def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str, flat: bool = False) -> Path:
+def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str, flat: tuple[str, ...]) -> Path:
     """Write the clip as a studio would have it, colorize it with the command line, and lay out what came of it.
 
     more  words for `lvcd colorize`
-    flat  show `--flat` as well: for closed lines
+    flat  and for a second row, in one color between lines
     => the contact sheet
     """
     work = out / name
@@ -61,7 +61,7 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str
     write_png(work / "reference.png", frames[0])
     columns = [1 + n for n in pick(len(frames) - 1, COLUMNS)]
     rows = {"reference": [read_image(work / "reference.png")], "line art": [lines[n] for n in columns]}
-    for row, words in (("ours", ()), ("ours, flat", ("--flat",)))[: 1 + flat]:
+    for row, words in (("ours", ()), ("ours, flat", flat)):
         movie = out / f"{name}{'_flat' if words else ''}.mp4"
         shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
         command = ["colorize", "--sketches", work / "sketches", "--reference", work / "reference.png",
@@ -85,7 +85,9 @@ def main() -> None:
     parser.add_argument("--walk", type=Path, default=Path("data/walk"))
     a = parser.parse_args()
     torch.set_num_threads(1)  # sums of several threads differ in their last bits, and so would the committed pictures
-    for sheet in (show("cartoon", *cartoon(), a.out, flat=True), show("walk", *walk(a.walk), a.out)):
+    cartoons = show("cartoon", *cartoon(), a.out, flat=("--flat",))
+    walks = show("walk", *walk(a.walk), a.out, flat=("--flat", "--gap", "7"))  # its lines are open
+    for sheet in (cartoons, walks):
         shutil.copyfile(sheet, a.pictures / sheet.name)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvcd.flats import PaintBucket
+from lvcd.flats import PaintBucket, between_lines
 from lvcd.flats.bucket import _medians
 from lvcd.flats.regions import Regions
 
@@ -52,6 +53,26 @@ def test_only_colors_of_the_reference_come_out(seed):
         inside = filled[later == 0]
         assert (np.abs(inside[:, None] - np.stack([RED, BLUE, PAPER])).max(-1).min(1) < 1e-6).all()
         np.testing.assert_allclose(filled[later == 1], 0, atol=1e-6)  # the reference's ink
+
+
+@pytest.mark.parametrize("gap", [0.0, 4.0])
+def test_a_gap_in_a_line_can_be_closed(gap):
+    frame, lines = drawing((14, 30, RED))
+    lines[14, 34:37] = 0  # 3 px of the upper side
+    filled = PaintBucket(frame, lines, gap)(lines)
+    assert np.allclose(filled[20, 36], RED) is bool(gap) and np.allclose(filled[2, 2], PAPER)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 9))
+def test_gaps_part_regions_further_and_leave_no_pixel_out(seed, gap):
+    rng = np.random.default_rng(seed)
+    lines = rng.random((14, 17)) > rng.uniform(0.5, 0.98)
+    whole, parted = between_lines(lines), between_lines(lines, gap)
+    assert np.array_equal(parted > 0, ~lines)
+    assert set(np.unique(parted)) == set(range(parted.max() + 1)) - ({0} if not lines.any() else set())
+    for number in range(1, parted.max() + 1):
+        assert len(np.unique(whole[parted == number])) == 1
+        assert cv2.connectedComponents((parted == number).astype(np.uint8), connectivity=4)[0] == 2
 
 
 def test_going_on_is_not_having_stopped():

@@ -43,6 +43,9 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--flat", action="store_true",
                    help="one flat color of the reference between lines, at the sketches' own size: for cel animation "
                         "with closed lines, not for shading")  # fmt: skip
+    c.add_argument("--gap", type=float, default=0.0, metavar="PX",
+                   help="with --flat: gaps in lines that fills do not run through, px of the sketches "
+                        "(default: 0)")  # fmt: skip
     c.add_argument("--steps", type=int, help="denoising steps of each segment (default: the model's own)")
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
     c.add_argument("--seed", type=int, default=0)
@@ -68,6 +71,8 @@ def _size(text: str) -> tuple[int, int]:
 def run(a: argparse.Namespace) -> None:
     if a.overlap < 0:
         raise InputError(f"--overlap {a.overlap} is negative: give 0 or more")
+    if not 0 <= a.gap <= 1000 or (a.gap and not a.flat):
+        raise InputError(f"--gap {a.gap:g}: give px, 0 to 1000, and --flat with it")
     if a.steps is not None and a.steps < 1:
         raise InputError(f"--steps {a.steps}: at least 1 step is needed")
     if not -(2**63) <= a.seed < 2**64:
@@ -158,7 +163,7 @@ class _Flats:
         else:
             own = xdog(reference[None])[0, 0].numpy()
         self.reference, self.reference_frame = reference / 2 + 0.5, a.reference_frame
-        self.bucket = PaintBucket(self.reference.movedim(0, -1).numpy(), own)
+        self.bucket = PaintBucket(self.reference.movedim(0, -1).numpy(), own, a.gap)
         self.warned = False
         if state is not None and done:
             self.bucket.go_on(self.sketch(done - 1), state["flats"].numpy())
@@ -171,8 +176,8 @@ class _Flats:
         large = F.interpolate(painted[None].float().cpu(), self.reference.shape[1:], mode="bilinear")[0]
         filled = self.bucket(self.sketch(number), large.movedim(0, -1).numpy())
         if len(self.bucket.before.area) < 2 and not self.warned:
-            print(f"--flat: the lines of sketch {number} enclose nothing, so all of it gets one color: close or darken "
-                  "them, or leave --flat out", file=sys.stderr)  # fmt: skip
+            print(f"--flat: the lines of sketch {number} enclose nothing, so all of it gets one color: give --gap, or "
+                  "leave --flat out", file=sys.stderr)  # fmt: skip
             self.warned = True
         if number == self.reference_frame:
             return self.reference
@@ -221,5 +226,6 @@ def _job(a: argparse.Namespace, lines: str) -> dict[str, Any]:
         "overlap": a.overlap,
         "seed": a.seed,
         "flat": a.flat,
+        "gap": a.gap,
         "dtype": a.dtype,
     }

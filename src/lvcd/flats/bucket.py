@@ -35,16 +35,17 @@ class PaintBucket:
     told: dict[str, Any] = {"painted": PAINTED, "shade": SHADE, "small": SMALL}
     """Besides these, where a model has painted the frames."""
 
-    def __init__(self, reference: Array, sketch: Array):
-        """The colored frame (H W 3) and its line art (H W), both in [0, 1], line = 1."""
+    def __init__(self, reference: Array, sketch: Array, gap: float = 0.0):
+        """The colored frame (H W 3) and its line art (H W), both in [0, 1], line = 1; gap: see `between_lines`."""
+        self.gap = gap
         self.line_color = ink(reference, sketch)
-        self.first = self.before = Regions.of(sketch)
+        self.first = self.before = Regions.of(sketch, gap)
         self.first_colors = self.colors = _medians(reference, self.first, sketch <= LINE)
         """(r 3) of the reference's regions, and of those of the drawing before."""
 
     def __call__(self, sketch: Array, painted: Array | None = None) -> Array:
         """The next drawing (H W), and what a model has painted of it (H W 3) => the filled frame (H W 3)."""
-        regions = Regions.of(sketch)
+        regions = Regions.of(sketch, self.gap)
         scores = np.concatenate([likeness(regions, self.before), REFERENCE * likeness(regions, self.first)], 1)
         colors = np.concatenate([self.colors, self.first_colors])
         if painted is not None:
@@ -56,7 +57,7 @@ class PaintBucket:
 
     def go_on(self, sketch: Array, colors: Array) -> None:
         """As after filling this drawing with these colors (r 3), the `colors` of then."""
-        self.before, self.colors = Regions.of(sketch), colors
+        self.before, self.colors = Regions.of(sketch, self.gap), colors
 
 
 def _medians(frame: Array, regions: Regions, counted: Array) -> Array:
