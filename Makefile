@@ -21,7 +21,7 @@ demo: setup
 	rm -rf outputs/demo
 	$(PY) -m lvcd.demo outputs/demo --pictures data/pictures
 	$(PY) train.py experiment=mini_finetune run_dir=outputs/demo/train
-	$(PY) eval.py -m method=ours,copy_reference model=src/lvcd/weights/mini out=outputs/demo/eval
+	$(PY) eval.py -m method=ours,ours_flat,copy_reference model=src/lvcd/weights/mini out=outputs/demo/eval
 	$(PY) eval.py model=outputs/demo/train/model name=finetuned out=outputs/demo/eval
 	.venv/bin/lvcd leaderboard show --file outputs/demo/eval/leaderboard.jsonl > outputs/demo/table.md
 	cat outputs/demo/table.md
