@@ -88,6 +88,11 @@ def test_flat_is_the_paint_bucket_told_by_what_is_painted(model_folder, given):
     assert composed("eval", "method=ours_flat", "model=x").method.flat
 
 
+def test_image_only_can_be_flat_too(model_folder, given):
+    plain, flat = (ImageOnly(model_folder, Sampling(steps=1), flat=f).paint(*given, 0) for f in (False, True))
+    assert not same(plain, flat)
+
+
 def test_image_only_paints_each_frame_alone(model_folder, given):
     reference, own, sketches = given
     alone = ImageOnly(model_folder, Sampling(steps=1))

@@ -2,6 +2,6 @@
 
 from .bucket import PaintBucket
 from .ink import as_array, fills, ink, inked
-from .regions import Regions, between_lines, likeness
+from .regions import between_lines
 
-__all__ = ["PaintBucket", "Regions", "as_array", "between_lines", "fills", "ink", "inked", "likeness"]
+__all__ = ["PaintBucket", "as_array", "between_lines", "fills", "ink", "inked"]

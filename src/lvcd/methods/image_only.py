@@ -22,7 +22,7 @@ class ImageOnly(Ours):
     def _scheme(self) -> Scheme:
         return self.sampling.scheme(self.pipeline, window=1, overlap=0)
 
-    def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+    def _paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
         painted = []
         for part in sketches.cpu().split(AT_ONCE):
             some = self.pipeline(
