@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .device import HELP as DEVICES
 from .device import usable
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from lvcd.pipeline import LineartVideoPipeline
@@ -87,12 +89,15 @@ def run(a: argparse.Namespace) -> None:
 
     with open_frames(a.sketches) as clip:
         size = a.size or clip.size
-        reference = color(read_image(a.reference), size, str(a.reference))
+        picture = read_image(a.reference)
+        reference = color(picture, size, str(a.reference))
         lines = line_mode(clip, a.lines)
-        own = None
-        if a.reference_sketch:
-            drawing = read_image(a.reference_sketch)
-            own = sketch(drawing, line_mode([drawing], a.lines), size)[None]
+        drawing = read_image(a.reference_sketch) if a.reference_sketch else None
+
+        def own_sketch(size: tuple[int, int]) -> torch.Tensor | None:
+            return None if drawing is None else sketch(drawing, line_mode([drawing], a.lines), size)
+
+        own = own_sketch(size)
         if a.reference_frame is not None and not 0 <= a.reference_frame < len(clip):
             raise InputError(f"--reference-frame {a.reference_frame}: {a.sketches} has sketches 0 to {len(clip) - 1}")
 
@@ -114,8 +119,17 @@ def run(a: argparse.Namespace) -> None:
             def sketch_of(frame: int) -> torch.Tensor:
                 return sketch(clip[frame], lines, size)[None]
 
-            flats = _Flats(a, clip, lines, saved[0] if saved else None, done) if a.flat else None
-
+            flats = None
+            if a.flat:
+                flats = _Flats(
+                    color(picture, clip.size, str(a.reference)),
+                    own_sketch(clip.size),
+                    lambda frame: sketch(clip[frame], lines, clip.size),
+                    a.reference_frame,
+                    a.gap,
+                )
+                if state and done:
+                    flats.go_on(done, state)
             try:
                 for piece in pipeline.stream(
                     reference[None],
@@ -123,7 +137,7 @@ def run(a: argparse.Namespace) -> None:
                     len(clip),
                     pipeline.scheme(a.steps, a.overlap),
                     generator=torch.Generator().manual_seed(a.seed),
-                    reference_sketch=own,
+                    reference_sketch=None if own is None else own[None],
                     reference_frame=a.reference_frame,
                     state=state,
                 ):
@@ -147,26 +161,31 @@ def run(a: argparse.Namespace) -> None:
 class _Flats:
     """The paint bucket at the sketches' own size, whatever size the model paints at."""
 
-    def __init__(self, a: argparse.Namespace, clip: Any, lines: str, state: dict[str, Any] | None, done: int):
+    def __init__(
+        self,
+        reference: torch.Tensor,  # (3 H W) in [-1, 1]
+        own: torch.Tensor | None,  # its line art (1 H W) in [0, 1]; None = a sketch, or extracted
+        sketch_of: Callable[[int], torch.Tensor],  # number of a sketch => (1 H W)
+        reference_frame: int | None,
+        gap: float,
+    ):
         from lvcd.flats import PaintBucket
-        from lvcd.images import color, line_mode, sketch
-        from lvcd.video.images import read_image
         from lvcd.xdog import xdog
 
-        self.sketch = lambda frame: sketch(clip[frame], lines, clip.size)[0].numpy()
-        reference = color(read_image(a.reference), clip.size, str(a.reference))
-        if a.reference_frame is not None:
-            own = self.sketch(a.reference_frame)
-        elif a.reference_sketch:
-            drawing = read_image(a.reference_sketch)
-            own = sketch(drawing, line_mode([drawing], a.lines), clip.size)[0].numpy()
-        else:
-            own = xdog(reference[None])[0, 0].numpy()
-        self.reference, self.reference_frame = reference / 2 + 0.5, a.reference_frame
-        self.bucket = PaintBucket(self.reference.movedim(0, -1).numpy(), own, a.gap)
+        if reference_frame is not None:
+            own = sketch_of(reference_frame)
+        elif own is None:
+            own = xdog(reference[None])[0]
+        self.sketch_of, self.reference, self.reference_frame = sketch_of, reference / 2 + 0.5, reference_frame
+        self.bucket = PaintBucket(self.reference.movedim(0, -1).numpy(), own[0].numpy(), gap)
         self.warned = False
-        if state is not None and done:
-            self.bucket.go_on(self.sketch(done - 1), state["flats"].numpy())
+
+    def go_on(self, done: int, state: dict[str, torch.Tensor]) -> None:
+        """As after so many frames, with the `state` of then."""
+        self.bucket.go_on(self._sketch(done - 1), state["flats"].numpy())
+
+    def _sketch(self, number: int) -> np.ndarray:
+        return self.sketch_of(number)[0].numpy()
 
     def __call__(self, number: int, painted: torch.Tensor) -> torch.Tensor:
         """(3 h w) => (3 H W), both in [0, 1]"""
@@ -174,7 +193,7 @@ class _Flats:
         import torch.nn.functional as F
 
         large = F.interpolate(painted[None].float().cpu(), self.reference.shape[1:], mode="bilinear")[0]
-        filled = self.bucket(self.sketch(number), large.movedim(0, -1).numpy())
+        filled = self.bucket(self._sketch(number), large.movedim(0, -1).numpy())
         if len(self.bucket.before.area) < 2 and not self.warned:
             print(f"--flat: the lines of sketch {number} enclose nothing, so all of it gets one color: give --gap, or "
                   "leave --flat out", file=sys.stderr)  # fmt: skip
