@@ -17,6 +17,7 @@ from lvcd.entry import check_overrides, one_line
 from lvcd.evaluation import BOARD, Ranks, TestSet, evaluate
 from lvcd.leaderboard import Row
 from lvcd.leaderboard.wandb_tables import send_if_wanted
+from lvcd.memory import keep_freed_memory
 from lvcd.metrics.suite import paper
 
 
@@ -32,6 +33,7 @@ def text(row: Row) -> str:
 
 def run(config: DictConfig) -> Row:
     """Paint and score every clip; => the row that was appended to the board."""
+    keep_freed_memory()
     ranks = Ranks.join()
     config.device = ranks.device(usable(config.device))
     tests = TestSet(instantiate(config.protocol))

@@ -20,6 +20,7 @@ from lvcd.callbacks import NoNumberError, Speed, StopOnSignal
 from lvcd.entry import check_overrides, one_line
 from lvcd.errors import InputError
 from lvcd.loggers import log_config
+from lvcd.memory import keep_freed_memory
 from lvcd.pipeline import quiet
 from lvcd.plan import plan
 from lvcd.plan.report import peak, too_large
@@ -37,6 +38,7 @@ class Trained(NamedTuple):
 def train(config: DictConfig, again: str = "") -> Trained | None:
     """Fit, then export; => None if the run was stopped. again: the command that goes on with it."""
     quiet()
+    keep_freed_memory()
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements
     lightning.seed_everything(config.seed, workers=True, verbose=False)

@@ -24,6 +24,7 @@ MAY_SEE = {
     "metrics": {"errors", "flats", "xdog"},
     "sheets": set(),
     "weights": set(),
+    "memory": set(),
     "pages": set(),
     "leaderboard": {"loggers", "metrics", "pages", "sheets", "video", "errors"},
     "plan": {"training", "nn", "data", "diffusion"} | BOTTOM,

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from lvcd.errors import InputError
+from lvcd.memory import keep_freed_memory
 
 from . import cartoons, colorize, compare, convert, encode, export, inspect, leaderboard, plan, prepare
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:2] == ["prepare", "cartoons"]:
         words[:2] = ["prepare-cartoons"]
     arguments = _parser().parse_args(words)
+    keep_freed_memory()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
