@@ -102,6 +102,18 @@ def test_image_only_paints_each_frame_alone(model_folder, given):
         assert same(alone.paint(reference, own, sketches[n : n + 1], 3)[0], whole[n])
 
 
+def test_image_only_takes_the_middle_of_a_clip_that_stands_still(model_folder, given):
+    reference, own, sketches = given
+    alone = ImageOnly(model_folder, Sampling(steps=1), still=5)
+    video = Ours(model_folder, Sampling(steps=1, overlap=0))
+    assert video.pipeline.config.window == alone.settings["still"] == 5
+    still = video.paint(reference, own, sketches[2:3].expand(5, -1, -1, -1), 3)
+    assert same(alone.paint(reference, own, sketches[2:3], 3)[0], still[2])
+    assert composed("eval", "method=image_only", "model=x").method.still == 3
+    with pytest.raises(InputError, match="still=0"):
+        ImageOnly(model_folder, still=0)
+
+
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"overlap": 5}, {"solver": "eule"}, {"sigma_min": 90.0}])
 def test_sampling_without_a_meaning_is_refused(model_folder, wrong):
     with pytest.raises(InputError):

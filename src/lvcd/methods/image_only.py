@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from lvcd.errors import InputError
 from lvcd.video.colorize import Scheme
 
 from .ours import Ours
 
-AT_ONCE = 8
+AT_ONCE = 5
 """Frames that are painted side by side, in one batch."""
 
 
 class ImageOnly(Ours):
-    """A `Method`: a window of one frame, so that no temporal layer sees another. All frames start from one noise, which
-    keeps them as alike as they can be."""
+    """A `Method`: each frame is painted as a clip of its own, in which nothing moves, and the middle of it is taken: no
+    layer sees another frame, and none sees fewer than it learned from. (The model in the box never had less than three
+    in training; of a single one it copies the reference place by place: 9.5 dB on moving pixels in place of 16.2, on
+    five clips of the validation split.) All frames start from one noise, which keeps them as alike as they can be.
+    """
 
     kind = "image_only"
 
+    def __init__(self, *args: Any, still: int = 3, **settings: Any):
+        """still: frames of these clips; else as Ours."""
+        if still < 1:
+            raise InputError(
+                f"method.still={still}: a frame is painted as a clip of 1 or more, as short as in training"
+            )
+        self.still = still
+        super().__init__(*args, **settings)
+
     def _scheme(self) -> Scheme:
-        return self.sampling.scheme(self.pipeline, window=1, overlap=0)
+        return self.sampling.scheme(self.pipeline, window=self.still, overlap=0)
+
+    def _settings(self) -> dict[str, Any]:
+        return {**super()._settings(), "still": self.still}
 
     def _paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
         painted = []
         for part in sketches.cpu().split(AT_ONCE):
             some = self.pipeline(
                 [reference.cpu()] * len(part),
-                list(part[:, None]),  # (n 1 H W) => n clips (1 1 H W)
+                list(part[:, None].expand(-1, self.still, -1, -1, -1)),  # (n 1 H W) => n clips (still 1 H W)
                 scheme=self.scheme,
                 generator=[torch.Generator().manual_seed(seed) for _ in part],
                 reference_sketch=[reference_sketch.cpu()] * len(part),
                 guidance_scale=self.sampling.guidance,
                 output_type="pt",
-            ).frames[:, 0]
+            ).frames[:, self.still // 2]
             painted.append(some)
         return torch.cat(painted)
