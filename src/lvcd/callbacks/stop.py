@@ -52,7 +52,7 @@ class StopOnSignal(lightning.Callback):
             asked = int(trainer.strategy.reduce(told, reduce_op="max"))
         if asked and (index + 1) % trainer.accumulate_grad_batches == 0:
             self.saved = self.folder / "last.ckpt"
-            trainer.save_checkpoint(self.saved)
+            trainer.save_checkpoint(self.saved, weights_only=False)  # with the optimizer
             trainer.should_stop = True
             trainer.fit_loop.epoch_loop.min_steps = None  # stops now
             if asked in REQUEUE:
