@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,12 @@ def check_overrides(program: str, config: str, folder: Path, words: Sequence[str
     """Compose once before Hydra does: a wrong override ends in one line with the nearest valid name, exit code 2."""
     if any(w in words for w in ("--help", "-h", "--hydra-help")):
         return
+    if "launcher=slurm" in words and not shutil.which("srun"):
+        print(
+            f"{program}: launcher=slurm: no srun is here: go where sbatch works, or launcher=local",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     overrides = [w for w in words if not w.startswith("-") and "=" in w]
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
         try:
@@ -53,7 +60,9 @@ def check_overrides(program: str, config: str, folder: Path, words: Sequence[str
 
 
 def _nearest(text: str, overrides: Sequence[str], config: str, folder: Path) -> str:
-    """=> what was probably meant, or nothing"""
+    """=> what was probably meant or is missing, or nothing"""
+    if plugin := re.search(r"'hydra/(launcher|sweeper)/(\w+)'", text):
+        return f": pip install hydra-{plugin[2].split('_')[0]}-{plugin[1]}"
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if (folder / key).is_dir():

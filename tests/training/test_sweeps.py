@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,25 @@ def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
         "module.optimization.lr",
         "module.sigma_mean",
     }
+
+
+@pytest.mark.parametrize(
+    ("word", "there", "told"),
+    [
+        ("launcher=slurm", shutil.which("srun"), "no srun is here"),
+        (
+            "launcher=ray",
+            find_spec("hydra_plugins.hydra_ray_launcher"),
+            "pip install hydra-ray-launcher",
+        ),
+    ],
+)
+def test_what_is_not_here_is_told_in_one_line(word, there, told, tmp_path):
+    if there:
+        pytest.skip(f"{word} is possible here")
+    err = run(ROOT / "train.py", "-m", *TINY, f"root={tmp_path / 'runs'}", word, code=2).stderr
+    assert err.count("\n") == 1 and told in err
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "launcher").glob("*.yaml")])
