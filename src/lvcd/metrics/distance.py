@@ -19,7 +19,7 @@ PARABOLAS = 2**26
 FAR = 127
 """px: distances below it are found by steps, which a byte holds."""
 SMALL = 256 * 256
-"""Pixels, up to which steps are faster than OpenCV: the arrays stay in a core's own memory."""
+"""Pixels, up to which steps are faster than OpenCV, on one thread: the arrays stay in a core's own memory."""
 
 
 def distance_map(lines: Tensor) -> Tensor:
@@ -39,7 +39,8 @@ def distances(lines: Array) -> Array:
     diagonal = lines.shape[0] ** 2 + lines.shape[1] ** 2
     if not lines.any():
         return np.full(lines.shape, math.sqrt(diagonal))
-    if lines.size <= SMALL and (near := by_steps(lines)) is not None:
+    alone = torch.get_num_threads() == 1  # numpy's many short calls would wait for one another
+    if alone and lines.size <= SMALL and (near := by_steps(lines)) is not None:
         return np.asarray(np.sqrt(near, dtype=np.float64))
     # The squares are whole numbers, so rounding them takes away what float32 lost. OpenCV was once seen to lose more
     # than a half, 1.3e-6 of the square, at 885 px: it is asked only where that much is less than 0.35.
