@@ -28,9 +28,7 @@ class ImageOnly(Ours):
     def __init__(self, *args: Any, still: int = 3, **settings: Any):
         """still: frames of these clips; else as Ours."""
         if still < 1:
-            raise InputError(
-                f"method.still={still}: a frame is painted as a clip of 1 or more, as short as in training"
-            )
+            raise InputError(f"method.still={still}: give 1 or more, the frames of the shortest clips of training")
         self.still = still
         super().__init__(*args, **settings)
 
