@@ -41,11 +41,8 @@ def check_overrides(program: str, config: str, folder: Path, words: Sequence[str
     """Compose once before Hydra does: a wrong override ends in one line with the nearest valid name, exit code 2."""
     if any(w in words for w in ("--help", "-h", "--hydra-help")):
         return
-    if "launcher=slurm" in words and not shutil.which("srun"):
-        print(
-            f"{program}: launcher=slurm: no srun is here: go where sbatch works, or launcher=local",
-            file=sys.stderr,
-        )
+    if is_sweep(words) and "launcher=slurm" in words and not shutil.which("srun"):
+        print(f"{program}: launcher=slurm: no srun is here: go where sbatch works, or launcher=local", file=sys.stderr)
         sys.exit(2)
     overrides = [w for w in words if not w.startswith("-") and "=" in w]
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):

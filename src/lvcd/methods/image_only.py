@@ -19,8 +19,8 @@ AT_ONCE = 5
 class ImageOnly(Ours):
     """A `Method`: each frame is painted as a clip of its own, in which nothing moves, and the middle of it is taken: no
     layer sees another frame, and none sees fewer than it learned from. (The model in the box never had less than three
-    in training; of a single one it copies the reference place by place: 9.5 dB on moving pixels in place of 16.2, on
-    five clips of the validation split.) All frames start from one noise, which keeps them as alike as they can be.
+    in training; of a single one, still=1, it copies the reference place by place: 10.0 dB on moving pixels of
+    cartoons_style in place of 17.0.) All frames start from one noise, which keeps them as alike as they can be.
     """
 
     kind = "image_only"
