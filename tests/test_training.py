@@ -46,12 +46,12 @@ def model(vae, tmp_path_factory) -> Path:
 
 
 def test_the_autoencoder_is_scaled_to_unit_variance(vae):
-    from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, collate
+    from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, pack
     from lvcd.nn.condition import encode_mode
     from lvcd.nn.vae import ColorVAE
 
     net = ColorVAE.from_pretrained(vae, torch_dtype=torch.float32)
-    batch = collate([CartoonClips(4, VALIDATION_SEED, 2, 32, 48, "shapes", 24)[i] for i in range(4)])
+    batch = pack(CartoonClips(4, VALIDATION_SEED, 2, 32, 48, ["shapes"], 24), range(4)).to("cpu")
     with torch.no_grad():
         z = encode_mode(net, batch.frames.flatten(0, 1)) * net.config.scaling_factor
     assert 0.9 < z.std() < 1.1
@@ -112,12 +112,12 @@ def test_training_lowers_the_loss(vae):
     """The same few clips over and over: whatever the noise, the loss must fall."""
     from hydra.utils import instantiate
 
-    from lvcd.data.datamodule import CartoonClips, collate
+    from lvcd.data.datamodule import CartoonClips, pack
 
     torch.manual_seed(0)
     config = composed("train", "experiment=mini", f"module.networks.vae={vae}")
     module = instantiate(config.module, _convert_="all")
-    batch = collate([CartoonClips(2, 0, 3, 32, 48, "shapes", 24)[i] for i in range(2)])
+    batch = pack(CartoonClips(2, 0, 3, 32, 48, ["shapes"], 24), range(2)).to("cpu")
     optimizer = torch.optim.AdamW((p for p in module.parameters() if p.requires_grad), 1e-3)
     losses = []
     for step in range(25):

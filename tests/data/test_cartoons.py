@@ -139,12 +139,24 @@ def test_clips_to_train_on_may_be_augmented():
     from lvcd.data.datamodule import CartoonClips, CartoonDataModule
 
     plain, same, recolored, binary = (
-        CartoonClips(1, 5, 3, 32, 48, "shapes", 9, augment)[0]
+        CartoonClips(1, 5, 3, 32, 48, ["shapes"], 9, augment)[0]
         for augment in (None, Augment(), Augment(recolor=1), Augment(binarize=1))
     )
     assert (same.frames == plain.frames).all() and (same.lines == plain.lines).all()
     assert (recolored.frames != plain.frames).mean() > 0.3 and (recolored.lines == plain.lines).all()
     assert set(np.unique(binary.lines)) == {0, 255} and len(np.unique(plain.lines)) > 2
     data = CartoonDataModule(3, 32, 48, 1, augment=Augment(binarize=1), workers=0)
-    trained, validated = (next(iter(loader)).sketches for loader in (data.train_dataloader(), data.val_dataloader()))
+    loaders = data.train_dataloader(), data.val_dataloader()
+    trained, validated = (next(iter(loader)).to("cpu").sketches for loader in loaders)
     assert set(trained.unique().tolist()) == {0, 1} and len(validated.unique()) > 2
+
+
+def test_styles_take_turns():
+    from lvcd.data.datamodule import CartoonClips, pack
+
+    clips = CartoonClips(4, 7, 1, 32, 48, ["shapes", "characters"], 3)
+    batch = pack(clips, range(4)).to("cpu")
+    alone = [pack(CartoonClips(4, 7, 1, 32, 48, [style], 3), range(4)).to("cpu") for style in clips.styles]
+    for number in range(4):
+        assert (batch.frames[number] == alone[number % 2].frames[number]).all()
+        assert not (batch.frames[number] == alone[1 - number % 2].frames[number]).all()

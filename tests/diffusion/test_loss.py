@@ -69,6 +69,28 @@ def test_gradient(drawn):
     torch.testing.assert_close(a.grad, want)
 
 
+def test_huber_is_squares_where_errors_are_small_and_lengths_where_they_are_large(drawn):
+    x0, sigma, noise = drawn
+    for size, want in ((1e-4, 1e-8), (1e4, 2 * 0.2 * 1e4)):  # of the weighted error of every channel
+        off = size * sigma / (sigma**2 + 1).sqrt()
+        loss = denoising_loss(lambda x, s, off=off: x0 + off.view(-1, 1, 1, 1, 1), x0, sigma, noise, huber=0.2)
+        torch.testing.assert_close(loss, torch.full_like(loss, want), rtol=1e-3, atol=0)
+
+
+def test_huber_is_drawn_to_the_likeliest_answer():
+    """Two colors, one right in 7 of 10 cases: squares want their mean, 3 tenths of the way; huber nearly the one."""
+    x0 = torch.zeros(10, 1, 4, 1, 1, dtype=torch.float64)
+    x0[7:] = 1
+    still, sigma = torch.zeros_like(x0), torch.full((10,), 80.0)
+
+    def best(huber):
+        guesses = torch.linspace(0, 1, 101, dtype=torch.float64)
+        losses = [denoising_loss(lambda x, s, g=g: still + g, x0, sigma, still, huber).mean() for g in guesses]
+        return guesses[torch.stack(losses).argmin()].item()
+
+    assert best(None) == pytest.approx(0.3) and best(0.1) < 0.06
+
+
 # ------------------------------------------------------------------------------------------------------ preconditioning
 
 

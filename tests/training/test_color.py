@@ -12,7 +12,7 @@ from conftest import toy_pipeline
 
 from lvcd.callbacks import Ema, SigmaLoss
 from lvcd.data.batch import Batch
-from lvcd.data.datamodule import CartoonClips, collate
+from lvcd.data.datamodule import CartoonClips, pack
 from lvcd.errors import InputError
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization, load
 from lvcd.training.color import seed_of
@@ -25,7 +25,7 @@ def toy(seed: int = 0) -> Networks:
 
 
 def clips(n: int, first: int = 0) -> Batch:
-    return collate([CartoonClips(9, 5, 3, 32, 48, "shapes", 9)[first + i] for i in range(n)])
+    return pack(CartoonClips(9, 5, 3, 32, 48, ["shapes"], 9), range(first, first + n)).to("cpu")
 
 
 def select(batch: Batch, *rows: int) -> Batch:

@@ -18,7 +18,7 @@ from test_color import toy
 from wandb_file import history, whole
 
 from lvcd.callbacks import Scores
-from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, CartoonDataModule, collate
+from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, CartoonDataModule, pack
 from lvcd.errors import InputError
 from lvcd.metrics import EDMD, PSNR, SSIM
 from lvcd.plan import plan
@@ -47,7 +47,7 @@ def test_the_numbers_are_those_of_the_clips_that_the_networks_paint(one):
     pipeline.set_progress_bar_config(disable=True)
     metrics = {"EDMD": EDMD(size=None), "PSNR": PSNR(size=None), "SSIM": SSIM(size=None)}
     for i in range(3):
-        clip = collate([CartoonClips(4, VALIDATION_SEED, 4, 32, 48, "shapes", 24)[i]])
+        clip = pack(CartoonClips(4, VALIDATION_SEED, 4, 32, 48, ["shapes"], 24), [i]).to("cpu")
         frames, sketches = clip.frames / 2 + 0.5, clip.sketches
         painted = pipeline(
             frames[0, 0], sketches[0, 1:], reference_sketch=sketches[0, 0], num_inference_steps=1, overlap=1,

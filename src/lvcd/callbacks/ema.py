@@ -50,8 +50,8 @@ class Ema(lightning.Callback):
         self._seen = trainer.global_step
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, p in _learning(module).items():
-            self.average[name].lerp_(p.detach(), 1 - decay)
+        now = _learning(module)
+        torch._foreach_lerp_([self.average[name] for name in now], [*now.values()], 1 - decay)
 
     def on_validation_start(self, trainer: Any, module: Any) -> None:
         if self.average:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from .batch import Batch
 from .cartoons.splits import TEST_SEED as TEST_SEED  # eval.py and the demo know it from here
 from .cartoons.splits import TRAINING_SEED, VALIDATION_SEED
 from .clip import Sampling
-from .drawn import CartoonClips, DrawnStream, collate
+from .drawn import CartoonClips, DrawnStream, pack
 from .position import Positioned
 from .stream.loader import StreamLoader, deaf
 from .stream.packed import Packed
@@ -35,7 +36,7 @@ class CartoonDataModule(Positioned):
         height: int,  # px
         width: int,
         batch_size: int,  # clips
-        style: str = "shapes",
+        styles: Sequence[str] = ("shapes",),  # by turns
         train_clips: int = 1_000_000,  # one epoch
         val_clips: int = 16,
         reach: int = 24,  # the reference is at most so many frames before the clip
@@ -44,31 +45,34 @@ class CartoonDataModule(Positioned):
         augment: Augment | None = None,  # of what is trained on
     ):
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(logger=False, ignore=["augment"])  # checkpoints hold these: plain values alone
+        self.augment = augment
 
     def train_dataloader(self) -> StreamLoader:
         h: Any = self.hparams
         trainer, seed = self.trainer, TRAINING_SEED * (1 + h.seed)
-        clips = CartoonClips(h.train_clips, seed, h.window, h.height, h.width, h.style, h.reach, h.augment)
+        clips = CartoonClips(h.train_clips, seed, h.window, h.height, h.width, h.styles, h.reach, self.augment)
         ranks = trainer.world_size if trainer else 1
         plan = Plan((h.train_clips,), h.batch_size, ranks=ranks, workers=max(1, h.workers), seed=h.seed, buffer=0)
         stream = DrawnStream(clips, plan, trainer.global_rank if trainer else 0)
-        return self._begin(self._keep("train", StreamLoader(stream, h.workers, lambda *_: None)))
+        loader = StreamLoader(stream, h.workers, lambda *_: None, pin_memory=_on_gpu(trainer))
+        return self._begin(self._keep("train", loader))
 
     def val_dataloader(self) -> DataLoader:
         h: Any = self.hparams
-        clips = CartoonClips(h.val_clips, VALIDATION_SEED, h.window, h.height, h.width, h.style, h.reach)
+        clips = CartoonClips(h.val_clips, VALIDATION_SEED, h.window, h.height, h.width, h.styles, h.reach)
+        numbers: Any = range(h.val_clips)
         return DataLoader(
-            clips, h.batch_size, num_workers=h.workers, collate_fn=collate, persistent_workers=h.workers > 0,
-            worker_init_fn=deaf,
+            numbers, h.batch_size, num_workers=h.workers, collate_fn=partial(pack, clips),
+            persistent_workers=h.workers > 0, worker_init_fn=deaf, pin_memory=_on_gpu(self.trainer),
         )  # fmt: skip
 
     def fixed_clips(self, count: int, frames: int) -> Iterator[Batch]:
         """The first `count` clips of validation, one a batch, with so many frames after the reference; the same
         whenever and in whatever process they are asked for."""
         h: Any = self.hparams
-        clips = CartoonClips(h.val_clips, VALIDATION_SEED, frames, h.height, h.width, h.style, h.reach)
-        return (collate([clips[i]]) for i in range(min(count, len(clips))))
+        clips = CartoonClips(h.val_clips, VALIDATION_SEED, frames, h.height, h.width, h.styles, h.reach)
+        return (pack(clips, [i]).to("cpu") for i in range(min(count, len(clips))))
 
 
 # --------------------------------------------------------------------------------------------------------------- shards
@@ -187,8 +191,8 @@ class ShardDataModule(Positioned):
             encoded=bool(source.stage),
             rank=trainer.global_rank if trainer else 0,
         )
-        cuda = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        loader = StreamLoader(stream, self.workers, lambda *told: self._count(part, *told), pin_memory=cuda)
+        pin = _on_gpu(trainer)
+        loader = StreamLoader(stream, self.workers, lambda *told: self._count(part, *told), pin_memory=pin)
         return self._keep(part, loader)
 
     def _find_latents(self, source: Source, manifest: Manifest) -> tuple[Source, Manifest] | str:
@@ -239,6 +243,10 @@ class ShardDataModule(Positioned):
     def _say(self, line: str) -> None:
         if self.trainer is None or self.trainer.is_global_zero:
             print(line)
+
+
+def _on_gpu(trainer: Any) -> bool:
+    return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
 
 def _clips(manifest: Manifest) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import Dataset
 
 from .augment import Augment
-from .batch import Batch
 from .cartoons import Cartoon, draw
+from .stream.packed import Packed, to_frames
 from .stream.plan import Plan
 
 
 class CartoonClips(Dataset[Cartoon]):
-    """Clips drawn when they are asked for: item i is always the same. The reference comes first.
+    """Clips drawn when they are asked for, styles by turns: item i is always the same. The reference comes first.
 
     The reference is any earlier frame of the same scene, as in the paper, at most `reach` frames before the clip.
     """
@@ -28,12 +28,12 @@ class CartoonClips(Dataset[Cartoon]):
         window: int,
         height: int,
         width: int,
-        style: str,
+        styles: Sequence[str],
         reach: int,
         augment: Augment | None = None,
     ):
         self.count, self.seed, self.window, self.augment = count, seed, window, augment
-        self.height, self.width, self.style, self.reach = height, width, style, reach
+        self.height, self.width, self.styles, self.reach = height, width, tuple(styles), reach
 
     def __len__(self) -> int:
         return self.count
@@ -42,21 +42,28 @@ class CartoonClips(Dataset[Cartoon]):
         seed = self.seed + index
         start = int(np.random.default_rng([seed, 2]).integers(1, self.reach + 1))
         times = [0, *range(start, start + self.window)]
-        clip = draw(seed, len(times), self.height, self.width, self.style, times=times)
+        style = self.styles[index % len(self.styles)]
+        clip = draw(seed, len(times), self.height, self.width, style, times=times)
         if self.augment is None:
             return clip
-        batch = collate([clip])
-        assert batch.frames is not None
-        frames, lines = self.augment(batch.frames[0], batch.sketches[0], np.random.default_rng([seed, 3]))
+        pixels = to_frames(torch.from_numpy(clip.frames).movedim(-1, 1))
+        frames, lines = self.augment(
+            pixels, torch.from_numpy(clip.lines)[:, None] / 255, np.random.default_rng([seed, 3])
+        )
         assert frames is not None
-        pixels = ((frames.movedim(1, -1) + 1) * 127.5).round().byte().numpy()
-        return replace(clip, frames=pixels, lines=(lines[:, 0] * 255).round().byte().numpy())
+        drawn = ((frames.movedim(1, -1) + 1) * 127.5).round().byte().numpy()
+        return replace(clip, frames=drawn, lines=(lines[:, 0] * 255).round().byte().numpy())
 
 
-def collate(clips: list[Cartoon]) -> Batch:
-    frames = torch.from_numpy(np.stack([c.frames for c in clips])).movedim(-1, 2).float() / 127.5 - 1
-    sketches = torch.from_numpy(np.stack([c.lines for c in clips]))[:, :, None].float() / 255
-    return Batch(sketches, torch.full((len(clips),), 6.0), frames)
+def pack(clips: CartoonClips, numbers: Sequence[int]) -> Packed:
+    """A batch of the clips of these numbers."""
+    drawn = [clips[n] for n in numbers]
+    lines, frames = np.stack([c.lines for c in drawn]), np.stack([c.frames for c in drawn])
+    return Packed(
+        torch.from_numpy(255 - lines[:, :, None]),
+        torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 2))),
+        keys=tuple(f"drawn-{n}" for n in numbers),
+    )
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,10 @@ class DrawnStream:
         """What is drawn, apart from the order."""
         return str({name: value for name, value in vars(self.clips).items() if name != "count"})
 
-    def consumer(self, worker: int) -> Iterator[Batch]:
+    def consumer(self, worker: int) -> Iterator[Packed]:
         plan, b = self.plan, self.plan.batch_size
         first = worker + plan.workers * plan.delivered(worker, self.done)
         for number in range(first, plan.full, plan.workers):
             begin = (number * plan.ranks + self.rank) * b
             numbers = [n % len(self.clips) for n in range(begin, begin + b)]
-            yield replace(collate([self.clips[n] for n in numbers]), keys=tuple(f"drawn-{n}" for n in numbers))
+            yield pack(self.clips, numbers)

@@ -54,6 +54,7 @@ class FineTuneModule(lightning.LightningModule):
         condition_dropout: float = 0.0,  # share of clips without reference token and latent, for guidance
         lookup: float = 0.0,  # share of clips with the reference's latent beside itself alone: colors are looked up
         gaze: float = 0.0,  # weight of `gaze_loss`, which teaches attention where to look
+        huber: float | None = None,  # errors of latents from which they count in proportion; None = all squared (paper)
         gradient_checkpointing: bool = False,  # less memory, the same gradients, about a third more time
         frozen_half: bool = False,  # frozen linear and convolution weights in the half type that mixed precision uses
         reference_attention: bool = True,  # ablation: False = every frame attends to itself alone
@@ -73,7 +74,9 @@ class FineTuneModule(lightning.LightningModule):
         if not reference_attention and (lookup or gaze):
             raise InputError("lookup and gaze train reference attention: set both to 0 where there is none")
         self.condition_dropout, self.frozen_half, self.seed = condition_dropout, frozen_half, seed
-        self.lookup, self.gaze = lookup, gaze
+        if huber is not None and not huber > 0:
+            raise InputError(f"huber={huber}: give an error above 0, or null for squares")
+        self.lookup, self.gaze, self.huber = lookup, gaze, huber
         self.rights = {"reference_attention": reference_attention, "isolation": isolation}
         networks.settings |= self.rights
         self._spread = False
@@ -127,7 +130,7 @@ class FineTuneModule(lightning.LightningModule):
         latents, condition = self.encode(batch)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         sigma = torch.cat([log_normal_sigma(1, self.sigma_mean, self.sigma_std, g) for g in generators])
-        noise = torch.stack([torch.randn(latents.shape[1:], generator=g) for g in generators])
+        noise = torch.stack([gaussian(latents[0], g, seed) for g, seed in zip(generators, seeds)])
         if condition_dropout:
             dropped = torch.stack([torch.rand((), generator=g) for g in generators]) < condition_dropout
             condition = condition.dropped_where(dropped.to(latents.device))
@@ -140,7 +143,7 @@ class FineTuneModule(lightning.LightningModule):
         sigma = sigma.to(latents.device)
         x0 = latents * self.networks.vae.config.scaling_factor
         denoise = precondition(lambda x, c_noise: net(x, c_noise, layout))
-        return denoising_loss(denoise, x0, sigma, noise.to(x0)).mean(dim=1), sigma, x0
+        return denoising_loss(denoise, x0, sigma, noise.to(x0), self.huber).mean(dim=1), sigma, x0
 
     def listen(self) -> AbstractContextManager[list]:
         """See `attending`; an empty list where nothing is taught."""
@@ -243,6 +246,13 @@ def halve_frozen(module: nn.Module, dtype: torch.dtype) -> None:
             for p in layer.parameters(recurse=False):
                 if not p.requires_grad:
                     p.data = p.data.to(dtype)
+
+
+def gaussian(like: Tensor, generator: torch.Generator, seed: int) -> Tensor:
+    """Noise of that shape, drawn where it is needed: on a GPU by a generator of its own, whose numbers are others."""
+    if like.is_cuda:
+        generator = torch.Generator(like.device).manual_seed(seed)
+    return torch.randn(like.shape, generator=generator, device=generator.device)
 
 
 def seed_of(*numbers: int) -> int:
