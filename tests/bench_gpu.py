@@ -36,8 +36,10 @@ CARD = 24e9
 """Bytes of the smaller card that a clip, and the sketch branch's training, are to fit."""
 STEPS, LONG = 4, 25
 """Denoising steps that are taken, and that times are extrapolated to."""
-FRAMES, OVERLAP = 24, 4
-"""Two whole windows of 14: the first segment, and one that looks back at it."""
+OUTSIDE = 1e9
+"""Bytes for the context and the kernels, before they are measured."""
+OVERLAP = 4
+"""Frames that the two segments of the clip share; it is as long as two windows are then: 24 frames."""
 UPDATES = 3
 """Optimizer steps from latents, and as many from pixels; the first of each is warm-up."""
 TRAININGS = {
@@ -78,21 +80,19 @@ TOY = {
 class Bench:
     """Where a part measures, and of what size its networks are."""
 
-    def __init__(self, folder: str | None):
-        """folder: of configurations, for a rehearsal on the CPU; None = full size, on the GPU"""
+    def __init__(self, folder: str | None, device: str):
+        """folder: of small configurations, for a rehearsal; None = SVD's, at full size"""
         import torch
 
-        self.folder, self.cuda = folder or "???", folder is None
-        self.device = torch.device("cuda" if self.cuda else "cpu")
+        self.folder, self.full = folder or "???", folder is None
+        self.device, self.cuda = torch.device(device), device == "cuda"
         self.half = torch.float16 if self.cuda else torch.float32
+        self.window = 14 if self.full else 5
         self.found: dict[str, Any] = {}
         """What is printed when the part ends, be it by an error."""
         if self.cuda:
             torch.set_float32_matmul_precision("high")  # as train.py
             self.found["device"] = torch.cuda.get_device_name()
-            free, total = torch.cuda.mem_get_info()  # which makes the context
-            self.total, self.context = total, total - free
-            self.found["context"] = self.context
 
     def now(self) -> float:
         """Seconds, when the GPU has done what it was given."""
@@ -119,12 +119,22 @@ class Bench:
             return {"allocated": 0, "reserved": 0}
         return {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
 
-    def limit(self) -> None:
-        """As if the card were a smaller one."""
+    def outside(self) -> int:
+        """Bytes that are in use beside the allocator's: CUDA's context, kernels, and what libraries keep."""
+        import torch
+
+        if not self.cuda:
+            return 0
+        free, total = torch.cuda.mem_get_info()
+        return total - free - torch.cuda.memory_reserved()
+
+    def limit(self, outside: float) -> None:
+        """As if the card were a smaller one, with so many bytes outside."""
         import torch
 
         if self.cuda:
-            torch.cuda.set_per_process_memory_fraction((CARD - self.context) / self.total)
+            share = (CARD - outside) / torch.cuda.mem_get_info()[1]
+            torch.cuda.set_per_process_memory_fraction(min(1.0, share))
 
     @contextmanager
     def made_here(self, dtype: Any) -> Iterator[None]:
@@ -166,9 +176,13 @@ def painter(bench: Bench) -> Any:
         parts = networks({"_target_": "lvcd.training.load", "folder": bench.folder})
         parts.vae = svd_vae(parts.vae)
         open_zeros(parts.controlnet)
+    for network in (parts.unet, parts.controlnet, *parts.encoders):
+        network.cpu()  # so that nothing of their making stays between them
+    bench.forget()
+    parts.settings["window"] = bench.window
     pipeline = parts.pipeline()
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return pipeline.to(bench.device)
 
 
 def around_steps(pipeline: Any, measure: Callable[[Callable[[], Any]], Any]) -> None:
@@ -191,7 +205,8 @@ def sampling(bench: Bench, width: int, height: int) -> None:
     rng = torch.Generator().manual_seed(0)
     reference = torch.rand(1, 3, height, width, generator=rng) * 2 - 1
     drawing = (torch.rand(1, 1, height, width, generator=rng) < 0.05).float()
-    found["frames"], found["window"], found["steps"] = FRAMES, pipeline.config.window, STEPS
+    frames = 2 * bench.window - OVERLAP
+    found["frames"], found["window"], found["steps"] = frames, bench.window, STEPS
     found["weights"] = sum(
         p.nbytes for net in pipeline.components.values() if net is not None for p in net.parameters()
     )
@@ -200,7 +215,7 @@ def sampling(bench: Bench, width: int, height: int) -> None:
         """Paint one; => whether all of it is finite."""
         scheme = pipeline.scheme(steps, OVERLAP)
         told = {"generator": torch.Generator().manual_seed(1), "reference_sketch": drawing, "decode": decode}
-        pieces = pipeline.stream(reference, lambda frame: drawing, FRAMES, scheme, **told)
+        pieces = pipeline.stream(reference, lambda frame: drawing, frames, scheme, **told)
         finite = [bool(piece.frames.isfinite().all()) for piece in pieces]
         return all(finite)
 
@@ -251,11 +266,14 @@ def sampling(bench: Bench, width: int, height: int) -> None:
         found["decoding"][str(dtype).removeprefix("torch.")] = decoding(bench, pipeline, width, height)
     pipeline.vae.to(bench.half)
 
-    if bench.cuda:
-        found["fits"] = found["peak"]["reserved"] + bench.context <= CARD
+    found["outside"] = bench.outside()
+    found["fits"] = found["peak"]["reserved"] + found["outside"] <= CARD
     bench.forget()
-    bench.limit()
-    found["runs when limited"] = clip(1)
+    bench.limit(found["outside"])
+    try:
+        found["fits when limited"] = clip(1)
+    except torch.OutOfMemoryError:
+        found["fits when limited"] = False
 
 
 def decoding(bench: Bench, pipeline: Any, width: int, height: int) -> dict[str, Any]:
@@ -266,7 +284,7 @@ def decoding(bench: Bench, pipeline: Any, width: int, height: int) -> dict[str, 
 
     factor = pipeline._vae_factor
     latents = torch.randn(
-        1, 1 + pipeline.config.window, pipeline.vae.config.latent_channels, height // factor, width // factor
+        1, 1 + bench.window, pipeline.vae.config.latent_channels, height // factor, width // factor
     ).to(bench.device)
     seconds, finite = [], True
     with torch.no_grad():
@@ -288,9 +306,10 @@ def config(bench: Bench, unet: str, clips: int) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     words = ["experiment=lvcd_320p", "trainer.precision=bf16-mixed", f"module.unet={unet}", f"data.batch_size={clips}"]
-    words.append("trainer=gpu" if bench.cuda else "trainer=cpu")
-    if not bench.cuda:
+    words.append("trainer=gpu" if bench.full else "trainer=cpu")
+    if not bench.full:
         words += [f"module.networks.folder={bench.folder}", "data.height=32", "data.width=48"]
+        words += [f"data.sampling.window={bench.window}", "trainer.accumulate_grad_batches=2"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         told = OmegaConf.to_container(compose("train", words), resolve=True)
     assert isinstance(told, dict)
@@ -323,21 +342,23 @@ def training(bench: Bench, unet: str, clips: int, limited: bool = False) -> None
 
     warnings.filterwarnings("ignore", module="lightning")
     found, told = bench.found, config(bench, unet, clips)
-    if limited:
-        bench.limit()
     with bench.made_here(torch.float32):
         module = build(told["module"])
         module.networks.vae = svd_vae(module.networks.vae)
         open_zeros(module.controlnet)
+    for network in (module, *module.networks.encoders):
+        network.cpu()  # where train.py has them when the trainer takes them
+    bench.forget()
+    if limited:
+        bench.limit(OUTSIDE)
     module.networks.fingerprints = {}  # they would take longer than all else
     height, width, t = told["data"]["height"], told["data"]["width"], told["data"]["sampling"]["window"] + 1
     rng = torch.Generator().manual_seed(0)
     sketches = (torch.rand(clips, t, 1, height, width, generator=rng) < 0.05).float()
     frames = torch.rand(clips, t, 3, height, width, generator=rng) * 2 - 1
-    with torch.no_grad():
-        latents = module.networks.vae.quant_conv(module.networks.vae.encoder(frames[0, :1].to(bench.device)))
-    shape = (clips, t, latents.shape[1] // 2, *latents.shape[2:])
-    del latents
+    vae = module.networks.vae.config
+    factor = 2 ** (len(vae.block_out_channels) - 1)
+    shape = (clips, t, vae.latent_channels, height // factor, width // factor)
     tokens = torch.randn(clips, 1, module.networks.image_encoder.config.projection_dim, generator=rng)
     fps = torch.full((clips,), 6.0)
     of = {
@@ -365,7 +386,7 @@ def training(bench: Bench, unet: str, clips: int, limited: bool = False) -> None
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
             mine, end = found[kinds[index]], bench.now()
             mine["laps"].append(end - self.start)
-            mine["losses"].append(outputs["loss"].item() * each)
+            mine["losses"].append(outputs["loss"].item())
             if (index + 1) % each == 0:
                 mine["update"].append(end - self.before)
             mine["peak"] = bench.peak()
@@ -382,12 +403,13 @@ def training(bench: Bench, unet: str, clips: int, limited: bool = False) -> None
         mine["seconds"] = statistics.mean(mine["laps"][each:])  # of a batch, with its share of the updates
         mine["update"] = statistics.mean(mine["update"][1:])
         mine["finite"] = all(abs(x) < float("inf") for x in mine["losses"])
+    found["outside"] = bench.outside()
     found["learns"] = sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 PARTS: dict[str, Callable[[Bench], None]] = {
-    "sampling 576x320": lambda bench: sampling(bench, *((576, 320) if bench.cuda else (48, 32))),
-    "sampling 1024x576": lambda bench: sampling(bench, *((1024, 576) if bench.cuda else (64, 48))),
+    "sampling 576x320": lambda bench: sampling(bench, *((576, 320) if bench.full else (48, 32))),
+    "sampling 1024x576": lambda bench: sampling(bench, *((1024, 576) if bench.full else (64, 48))),
     **{
         f"training {name}": lambda bench, which=which: training(bench, *which)  # type: ignore[misc]
         for name, which in TRAININGS.items()
@@ -406,7 +428,7 @@ def run_part(name: str, folder: str | None) -> None:
 
     quiet()
     sys.stdin.readline()
-    bench = Bench(folder)
+    bench = Bench(folder, "cpu" if folder or name == "plan" else "cuda")
     try:
         PARTS[name](bench)
     except Exception as error:
@@ -423,7 +445,11 @@ def run_part(name: str, folder: str | None) -> None:
 def start(name: str, folder: str | None) -> subprocess.Popen:
     """A part that imports, and then waits."""
     words = [sys.executable, __file__, "--part", name, *(["--folder", folder] if folder else [])]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **({"OMP_NUM_THREADS": "1"} if folder else {})}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    if folder:
+        environment["OMP_NUM_THREADS"] = "1"
+    if name == "plan":
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # or it would take some of the memory that others measure
     pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
     return subprocess.Popen(words, env=environment, text=True, **pipes)  # type: ignore[call-overload]
 
@@ -533,9 +559,9 @@ def _of_sampling(mine: dict[str, Any]) -> list[str]:
             f"  {name:<34} {decoded['seconds']:8.3f} s  {_gb(decoded['peak'])}; finite: {decoded['finite']}{used}"
         )
     if "fits" in mine:
-        beside = f"beside {mine['context'] / 1e9:.2f} GB of context"
-        limited = mine.get("runs when limited", "no")
-        lines.append(f"  {CARD / 1e9:.0f} GB card: fits {beside}: {mine['fits']}; runs when limited to it: {limited}")
+        beside = f"with {mine['outside'] / 1e9:.2f} GB outside of the allocator"
+        limited = mine.get("fits when limited")
+        lines.append(f"  a card of {CARD / 1e9:.0f} GB {beside}: fits: {mine['fits']}, when limited to it: {limited}")
     return lines
 
 

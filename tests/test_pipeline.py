@@ -517,3 +517,24 @@ def test_batches_that_do_not_fit(pipeline, references, clips):
 def test_reference_sketches_for_another_number_of_clips(pipeline):
     with pytest.raises(InputError):
         pipeline([picture()] * 2, [clip(3)] * 2, 1, 2, reference_sketch=[clip(1)[0]], generator=[seeded()] * 2)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["vae", "condition encoder"])
+def test_in_half_the_reference_is_encoded_in_float32_and_the_rest_stays_half(apart):
+    pipe = toy_pipeline().to(torch.float16)  # its VAE asks for it, as SVD's does
+    if apart:
+        encoder = LatentEncoder(block_out_channels=(32, 32, 32), layers_per_block=1).half()
+        pipe = remade(pipe, condition_encoder=encoder)
+    seen: dict[str, torch.dtype] = {}
+
+    def tell(name):
+        return lambda module, given: seen.update({name: given[0].dtype})
+
+    hooks = [
+        (pipe.condition_encoder if apart else pipe.vae).encoder.register_forward_pre_hook(tell("encoder")),
+        pipe.vae.decoder.register_forward_pre_hook(tell("decoder")),
+    ]
+    pipe([picture()], [clip(2)], 1, 1, generator=[seeded()])
+    for hook in hooks:
+        hook.remove()
+    assert pipe.vae.config.force_upcast and seen == {"encoder": torch.float32, "decoder": torch.float16}

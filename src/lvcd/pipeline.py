@@ -276,10 +276,12 @@ class LineartVideoPipeline(DiffusionPipeline):
     def _encode_reference(self, reference: Tensor, padding: Padding) -> tuple[Tensor, Tensor]:
         """(b 3 H W) in [-1, 1] => CLIP token (b 1 d) and latent (b c h w), unscaled."""
         device, dtype = self._execution_device, self.unet.dtype
-        if self.vae.dtype == torch.float16 and self.vae.config.force_upcast:
-            self.vae.to(torch.float32)
         encoder = self.condition_encoder or self.vae
+        kept = encoder.dtype
+        if kept == torch.float16 and self.vae.config.force_upcast:  # SVD's encoder overflows; its decoder does not
+            encoder.to(torch.float32)
         latent = encode_mode(encoder, padding.grow(reference.to(device, encoder.dtype), "replicate"))
+        encoder.to(kept)
         token = clip_token(self.image_encoder, reference.to(device, self.image_encoder.dtype))
         return token.to(dtype), latent.to(dtype)
 
