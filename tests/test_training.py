@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from eval import run  # noqa: E402
+from lvcd.cli import main  # noqa: E402
 from train import train  # noqa: E402
 
 SMALL = [
@@ -66,7 +68,6 @@ def test_a_trained_model_is_evaluated(model, tmp_path):
 
 
 def test_a_trained_model_serves_the_command_line(model, tmp_path):
-    from lvcd.cli import main as lvcd
     from lvcd.demo import show, walk
 
     frames, lines = walk(ROOT / "data" / "walk")
@@ -76,7 +77,7 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
     )
     assert (tmp_path / "walk.mp4").exists() and (tmp_path / "walk.png").exists()
     names = {"--svd": tmp_path / "svd.safetensors", "--lvcd": tmp_path / "lvcd.ckpt", "--out": model}
-    assert lvcd(["convert", *[str(w) for pair in names.items() for w in pair], "--to-original"]) == 0
+    assert main(["convert", *[str(w) for pair in names.items() for w in pair], "--to-original"]) == 0
     assert names["--svd"].exists() and names["--lvcd"].exists()
 
 
@@ -95,6 +96,25 @@ def test_a_model_is_trained_on_for_a_while(model, tmp_path, capsys):
     assert unets[0].keys() == unets[1].keys() and 0 < max(moved) < 0.02
     left = re.findall(r"step \d+/100000 .* (\S+) left", capsys.readouterr().out)
     assert left and set(left) <= {"0:00", "0:01"}
+
+
+def test_the_recipe_of_the_box_goes_on_and_is_exported(vae, tmp_path):
+    """On clips drawn meanwhile, whose settings its checkpoints hold; here on a CPU."""
+    small = ["trainer=cpu", "data.window=2", "data.batch_size=1", "data.val_clips=1", "trainer.log_every_n_steps=1"]
+    more = [f"module.networks.vae={vae}", f"run_dir={tmp_path}", *QUICK, *small]
+    for steps, again in ((1, "null"), (3, "true")):
+        more += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", f"resume={again}"]
+        config = composed("train", "experiment=mini_gpu", *more)
+        assert train(config).score is not None
+        write_config(config, tmp_path)
+    main(["export", str(tmp_path), "--out", str(tmp_path / "exported")])
+    assert (tmp_path / "exported" / "unet" / "config.json").is_file()
+
+
+def write_config(config, run: Path) -> None:
+    """As Hydra does for a run from the command line."""
+    (run / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
 
 
 def test_progress_is_shown(vae, tmp_path, capsys):
