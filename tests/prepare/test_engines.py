@@ -97,7 +97,7 @@ def test_ctrl_c_reaches_the_workers(films, tmp_path):
     process = start("prepare", films, "--out", out, "--workers", 2, *SMALL, start_new_session=True)
     wait_for_work(process, out)
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "the same command goes on" in told and "Traceback" not in told
 
@@ -109,7 +109,7 @@ def test_a_worker_that_dies_is_told_in_one_line(films, tmp_path):
     workers = [c for c in children(process.pid) if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "a worker process died" in told.splitlines()[-1] and "Traceback" not in told
 
@@ -119,7 +119,7 @@ def test_ray(films, whole, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     out = tmp_path / "out"
     process = start("prepare", films, "--out", out, "--workers", 2, "--executor", "ray", *SMALL)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=600)
     assert process.returncode == 0, told
     assert files(out) == whole
 
@@ -130,7 +130,7 @@ def test_ray(films, whole, tmp_path, monkeypatch):
 def test_hydra_does_the_same(films, whole, tmp_path):
     words = (f"films=[{films}]", f"out={tmp_path / 'out'}", "workers=1", "longest=20", "shard_mb=0.1")
     process = start(*words, module="lvcd.prepare", cwd=tmp_path)
-    said, told = process.communicate(timeout=60)
+    said, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert "5 clips" not in told and "shards; clips dropped" in said
     assert files(tmp_path / "out") == whole
