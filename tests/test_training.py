@@ -107,7 +107,7 @@ def test_the_recipe_of_the_box_goes_on_and_is_exported(vae, tmp_path):
         config = composed("train", "experiment=mini_gpu", *more)
         assert train(config).score is not None
         write_config(config, tmp_path)
-    main(["export", str(tmp_path), "--out", str(tmp_path / "exported")])
+    assert main(["export", str(tmp_path), "--out", str(tmp_path / "exported")]) == 0
     assert (tmp_path / "exported" / "unet" / "config.json").is_file()
 
 
