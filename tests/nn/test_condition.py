@@ -34,6 +34,19 @@ def test_the_latent_is_the_posteriors_mode_unscaled(pipeline):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("pixels, counts", [(1, [1] * 5), (2 * 16 * 24, [2, 2, 1]), (10**6, [5])])
+def test_a_few_frames_are_encoded_at_a_time(pipeline, monkeypatch, pixels, counts):
+    images, seen = torch.rand(5, 3, 16, 24) * 2 - 1, []
+    want = pipeline.vae.encode(images).latent_dist.mode()
+    monkeypatch.setattr("lvcd.nn.condition.ENCODED", pixels)
+    hook = pipeline.vae.encoder.register_forward_pre_hook(lambda net, args: seen.append(len(args[0])))
+    got = encode_mode(pipeline.vae, images)
+    hook.remove()
+    torch.testing.assert_close(got, want)
+    assert seen == counts
+
+
+@torch.no_grad()
 def test_an_encoder_apart_from_its_vae(tmp_path):
     torch.manual_seed(0)
     shape = {"block_out_channels": (32, 64), "layers_per_block": 1}

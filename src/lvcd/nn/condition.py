@@ -19,6 +19,9 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 FPS, MOTION_BUCKET, COND_AUG = 6.0, 160.0, 0.0
 """What LVCD was trained with and is sampled with (method, section 2)."""
 
+ENCODED = 2**20
+"""Pixels of all frames that are encoded at once: SVD's encoder holds 2.6 kB for each, more than training does."""
+
 
 @dataclass
 class Condition:
@@ -76,8 +79,12 @@ class LatentEncoder(ModelMixin, ConfigMixin):
 
 
 def encode_mode(vae: AutoencoderKLTemporalDecoder | LatentEncoder, images: Tensor) -> Tensor:
-    """images: (n 3 H W) in [-1, 1] => the posterior's mean (n c h w), unscaled, without noise."""
-    return vae.quant_conv(vae.encoder(images)).chunk(2, dim=1)[0]
+    """images: (n 3 H W) in [-1, 1] => the posterior's mean (n c h w), unscaled, without noise.
+
+    A few frames at a time.
+    """
+    some = images.split(max(1, ENCODED // images[0, 0].numel()))
+    return torch.cat([vae.quant_conv(vae.encoder(part)).chunk(2, dim=1)[0] for part in some])
 
 
 def clip_token(image_encoder: CLIPVisionModelWithProjection, images: Tensor) -> Tensor:
