@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from lvcd.cli.device import usable
 from lvcd.entry import check_overrides, one_line
-from lvcd.evaluation import BOARD, Ranks, TestSet, evaluate
-from lvcd.leaderboard import Row
-from lvcd.leaderboard.wandb_tables import send_if_wanted
 from lvcd.memory import keep_freed_memory
-from lvcd.metrics.suite import paper
+
+# torch and diffusers take seconds to import: that waits until the words have been checked.
+if TYPE_CHECKING:
+    from lvcd.leaderboard import Row
 
 
 def text(row: Row) -> str:
@@ -33,6 +33,11 @@ def text(row: Row) -> str:
 
 def run(config: DictConfig) -> Row:
     """Paint and score every clip; => the row that was appended to the board."""
+    from lvcd.cli.device import usable
+    from lvcd.evaluation import BOARD, Ranks, TestSet, evaluate
+    from lvcd.leaderboard.wandb_tables import send_if_wanted
+    from lvcd.metrics.suite import paper
+
     keep_freed_memory()
     ranks = Ranks.join()
     config.device = ranks.device(usable(config.device))

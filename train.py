@@ -7,25 +7,22 @@ import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import hydra
-import lightning
-import torch
 from hydra.utils import instantiate
-from lightning.pytorch.strategies import ModelParallelStrategy
 from omegaconf import DictConfig, OmegaConf
 
-from lvcd.callbacks import NoNumberError, Speed, StopOnSignal
 from lvcd.entry import check_overrides, one_line
 from lvcd.errors import InputError
-from lvcd.loggers import log_config
 from lvcd.memory import keep_freed_memory
-from lvcd.pipeline import quiet
-from lvcd.plan import plan
-from lvcd.plan.report import peak, too_large
 from lvcd.sweep import as_job, is_sweep, with_folders
-from lvcd.training.run import MODEL, begin_from, checkpoint_to_resume, last_stage
+
+# torch, lightning and diffusers take seconds to import: that waits until the words have been checked.
+if TYPE_CHECKING:
+    import lightning
+
+    from lvcd.callbacks import Speed
 
 
 class Trained(NamedTuple):
@@ -37,6 +34,17 @@ class Trained(NamedTuple):
 
 def train(config: DictConfig, again: str = "") -> Trained | None:
     """Fit, then export; => None if the run was stopped. again: the command that goes on with it."""
+    import lightning
+    import torch
+    from lightning.pytorch.strategies import ModelParallelStrategy
+
+    from lvcd.callbacks import Speed, StopOnSignal
+    from lvcd.loggers import log_config
+    from lvcd.pipeline import quiet
+    from lvcd.plan import plan
+    from lvcd.plan.report import too_large
+    from lvcd.training.run import MODEL, begin_from, checkpoint_to_resume, last_stage
+
     quiet()
     keep_freed_memory()
     warnings.filterwarnings("ignore", module="lightning")
@@ -79,6 +87,11 @@ def train(config: DictConfig, again: str = "") -> Trained | None:
 
 def know_peak(trainer: lightning.Trainer, speeds: list[Speed], config: dict) -> None:
     """Tell Speed, on the rank that logs, what it needs for utilization, as far as it is known."""
+    import torch
+
+    from lvcd.plan import plan
+    from lvcd.plan.report import peak
+
     for speed in speeds if trainer.is_global_zero else ():
         device = trainer.strategy.root_device
         if speed.peak_flops is None and device.type == "cuda":
@@ -90,6 +103,8 @@ def know_peak(trainer: lightning.Trainer, speeds: list[Speed], config: dict) -> 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> float | None:
+    from lvcd.callbacks import NoNumberError
+
     words = " ".join(w for w in sys.argv[1:] if not w.startswith(("resume=", "hydra.job.config.")))
     sweep = is_sweep(sys.argv)
     with one_line("train.py"), as_job(config):

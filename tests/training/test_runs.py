@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -88,18 +89,38 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["experiment=minni"], "did you mean experiment=mini?"),
-        (["experiment=mini", "trainer.max_step=3"], "did you mean trainer.max_steps?"),
-        (["experiment=mini", "module.networks.vae=nowhere"], "no folder of a VAE"),
-        (["experiment=mini", "data.shards=nowhere"], "cannot read manifest.json in nowhere"),
-        (["experiment=mini", "resume=true"], "has no checkpoint"),
-        (["experiment=mini", "init_from=nowhere"], "init_from=nowhere is not there"),
+        (["trainer.max_step=3"], "did you mean trainer.max_steps?"),
+        (["module.networks.vae=nowhere"], "no folder of a VAE"),
+        (["data.shards=nowhere"], "cannot read manifest.json in nowhere"),
+        (["resume=true"], "has no checkpoint"),
+        (["init_from=nowhere"], "init_from=nowhere is not there"),
     ],
 )
-def test_bad_input_is_one_line(words, told, tmp_path):
+def test_bad_input_is_one_line(words, told, tmp_path, monkeypatch, capfd):
     run = tmp_path / "run"
-    process = start(*words, f"run_dir={run}")
-    out, err = process.communicate(timeout=300)
-    lines = [line for line in err.splitlines() if line.strip()]
-    assert process.returncode == 2 and len(lines) == 1 and told in lines[0], err
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), "experiment=mini", *words, f"run_dir={run}"])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert stopped.value.code == 2 and len(lines) == 1 and told in lines[0], lines
     assert not run.exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "word", "told"),
+    [
+        ("train.py", "experiment=minni", "did you mean experiment=mini?"),
+        ("eval.py", "protocol=smokes", "did you mean protocol=smoke?"),
+    ],
+)
+def test_a_wrong_word_is_told_at_once(program, word, told):
+    """Before torch, which takes seconds to import."""
+    command = [sys.executable, "-X", "importtime", program, word]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    imports, lines = [], []
+    for line in done.stderr.splitlines():
+        (imports if line.startswith("import time:") else lines).append(line)
+    assert done.returncode == 2 and len(lines) == 1 and told in lines[0], lines
+    modules = {line.rsplit("|", 1)[1].strip() for line in imports}
+    assert "hydra" in modules and not modules & {"torch", "lightning", "diffusers"}
