@@ -5,6 +5,7 @@ letters: b clips, t frames, H W pixels, k clips so far
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -113,9 +114,9 @@ class Reported(Metric):
     def identity(self) -> dict[str, Any]:
         return {"settings": self.settings(), "extractor": self.extractor_identity()}
 
+    @abstractmethod
     def details(self, value: float) -> dict[str, Any]:
         """n, interval and notes, from states that are those of all processes by now."""
-        raise NotImplementedError
 
 
 class ClipMean(Reported):
