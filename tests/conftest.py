@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import lzma
 import os
+import runpy
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ def model_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     toy_pipeline().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """typed("eval.py", "steps=3", ...): a script of the root with these words, in this process => exit code."""
+    root = Path(__file__).parents[1]
+
+    def run(program: str, *words: object) -> int:
+        monkeypatch.setattr(sys, "argv", [str(root / program), *map(str, words)])
+        monkeypatch.chdir(root)
+        try:
+            runpy.run_path(str(root / program), run_name="__main__")
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
 
 
 @pytest.fixture

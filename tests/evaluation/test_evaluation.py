@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import runpy
 import sys
 
 import numpy as np
 import pytest
 import torch
-from kit import ROOT, Paints, cartoons, held, suite
+from kit import Paints, cartoons, held, suite
 from wandb_file import history, whole
 
 from lvcd.errors import InputError
@@ -21,17 +20,6 @@ from lvcd.metrics.suite import Suite
 from lvcd.video.files import open_frames
 
 CHECKS = {"reference=blank", "reference=recolored", "sketch=grey", "sketch=binarized"}
-
-
-def typed(monkeypatch, *words: object) -> int:
-    """eval.py with these words, in this process => exit code."""
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "eval.py"), *map(str, words)])
-    monkeypatch.chdir(ROOT)
-    try:
-        runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def test_copying_is_scored_as_copying(tmp_path):
@@ -100,9 +88,9 @@ def test_frames_that_cannot_be_scored_are_refused(paint, told, tmp_path):
     assert not (tmp_path / "leaderboard.jsonl").exists()
 
 
-def test_typed(tmp_path, monkeypatch, capfd):
+def test_typed(tmp_path, typed, capfd):
     words = ["method=copy_reference", f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2", "protocol.leaks=1"]
-    assert typed(monkeypatch, *words) == 0
+    assert typed("eval.py", *words) == 0
     (row,) = read(tmp_path / "leaderboard.jsonl")
     assert row.name == "copy_reference" and "FVD" not in row.metrics  # two frames are too few
     told = capfd.readouterr()
@@ -111,9 +99,9 @@ def test_typed(tmp_path, monkeypatch, capfd):
     assert "painting" in told.err and "metrics" in told.err
 
 
-def test_the_board_goes_to_wandb_where_that_is_asked_for(tmp_path, monkeypatch, keyless, capfd):
+def test_the_board_goes_to_wandb_where_that_is_asked_for(tmp_path, typed, keyless, capfd):
     words = [f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2", "protocol.leaks=0", "wandb=true"]
-    assert typed(monkeypatch, "method=copy_reference", *words) == 0
+    assert typed("eval.py", "method=copy_reference", *words) == 0
     (row,) = read(tmp_path / "leaderboard.jsonl")
     assert "no key was found" in capfd.readouterr().out
     [file] = tmp_path.glob("wandb/offline-run-*/*.wandb")
@@ -133,8 +121,8 @@ def test_the_board_goes_to_wandb_where_that_is_asked_for(tmp_path, monkeypatch, 
         (["method=copy_reference", "protocol.data=00"], "is not the test set of smoke"),
     ],
 )
-def test_bad_input_is_one_line(words, told, tmp_path, monkeypatch, capfd):
-    assert typed(monkeypatch, f"out={tmp_path / 'out'}", *words) == 2
+def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
+    assert typed("eval.py", f"out={tmp_path / 'out'}", *words) == 2
     error = capfd.readouterr().err
     assert told in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -96,14 +95,11 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
         (["init_from=nowhere"], "init_from=nowhere is not there"),
     ],
 )
-def test_bad_input_is_one_line(words, told, tmp_path, monkeypatch, capfd):
+def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
     run = tmp_path / "run"
-    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), "experiment=mini", *words, f"run_dir={run}"])
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    code = typed("train.py", "experiment=mini", *words, f"run_dir={run}")
     lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
-    assert stopped.value.code == 2 and len(lines) == 1 and told in lines[0], lines
+    assert code == 2 and len(lines) == 1 and told in lines[0], lines
     assert not run.exists()
 
 
