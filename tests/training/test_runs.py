@@ -42,7 +42,7 @@ def saved(run: Path) -> int:
     return torch.load(newest(run), weights_only=True)["global_step"]
 
 
-def test_killed_stopped_and_gone_on_with(tmp_path):
+def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     run = tmp_path / "run"
     words = [*TINY, f"run_dir={run}", "trainer.max_steps=100000", "trainer.val_check_interval=2"]
     process = start(*words)
@@ -50,8 +50,8 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
     process.kill()
     process.communicate(timeout=60)
     at = saved(run)
-    _, err = start(*words).communicate(timeout=300)
-    assert "holds another run: go on with it by resume=true" in err
+    assert typed("train.py", *words) == 2
+    assert "holds another run: go on with it by resume=true" in capfd.readouterr().err
     words.append("data.workers=1")
     process = start(*words, "resume=true", start_new_session=True)
     out = process.stdout.readline()
@@ -75,10 +75,10 @@ def test_killed_stopped_and_gone_on_with(tmp_path):
         "module.unet=self_attention",
         f"resume={run / 'checkpoints' / 'last.ckpt'}",
     ]
-    process = start(*TINY, *other)
-    _, err = process.communicate(timeout=300)
-    (line,) = err.splitlines()
-    assert process.returncode == 2 and "resume with the module= and unet= it was made with" in line
+    capfd.readouterr()
+    assert typed("train.py", *TINY, *other) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "resume with the module= and unet= it was made with" in line
     assert not (tmp_path / "other").exists()
     torn = run / "checkpoints" / "last.ckpt"
     torn.write_bytes(torn.read_bytes()[:1000])
