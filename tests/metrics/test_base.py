@@ -38,3 +38,12 @@ def test_bootstrap_interval_is_that_of_the_mean():
     assert interval["high"] == pytest.approx(scores.mean().item() + error, abs=0.1 * error)
     assert bootstrap(scores.flip(0), torch.ones(400)) == interval
     assert bootstrap(scores[:1], torch.ones(1)) is None
+
+
+@pytest.mark.parametrize("clips", [2, 4, 10])
+def test_an_interval_of_few_clips_misses_the_mean_no_more_often_than_it_says(clips):
+    """Of 300 samples of normal scores 15 in the mean; by the percentiles alone 167, 61 and 28."""
+    drawn = torch.randn(300, clips, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    intervals = [bootstrap(scores, torch.ones(clips), draws=500) for scores in drawn]
+    missed = sum(not interval["low"] <= 0 <= interval["high"] for interval in intervals)
+    assert 3 <= missed <= 26

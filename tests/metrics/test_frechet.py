@@ -15,7 +15,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from lvcd.errors import InputError
 from lvcd.metrics import FrechetDistance
-from lvcd.metrics.frechet import frechet_distance, moments, student
+from lvcd.metrics.base import student
+from lvcd.metrics.frechet import frechet_distance, moments
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few", "ignore:The ``compute`` method")
 

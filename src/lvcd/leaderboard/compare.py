@@ -116,7 +116,7 @@ def text(a: Row, b: Row, differences: Sequence[Difference]) -> str:
         what = "|B - 1| - |A - 1|" if d.higher_is_better is None else "B - A"
         verdict = f"{d.better} is better" if d.better else "undecided"
         lines.append(f"{d.column:{width}}  {what} = {d.mean:+.4g} {interval}, {d.n} clips: {verdict}")
-    lines += ["", "Intervals: 95 %, bootstrap over clips. Clips that differ most, A against B:"]
+    lines += ["", "Intervals: 95 %, bootstrap over clips, widened for few. Clips that differ most, A against B:"]
     for d in differences:
         clips = ", ".join(f"{key} ({first:.4g}, {second:.4g})" for key, first, second in d.clips[:MOST])
         lines.append(f"{d.column:{width}}  {clips}")

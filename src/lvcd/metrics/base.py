@@ -5,6 +5,7 @@ letters: b clips, t frames, H W pixels, k clips so far
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from .inputs import Filter
 
 LEVEL = 0.95
 """Share of repetitions with other clips in which an interval is meant to hold the mean value."""
+NORMAL = 1.959964
+"""Two-sided 95 % quantile of the normal distribution."""
 
 
 class Extractor:
@@ -164,9 +167,12 @@ class ClipMean(Reported):
 
 
 def bootstrap(scores: Tensor, weights: Tensor, draws: int = 2000, seed: int = 0) -> dict[str, Any] | None:
-    """Percentile interval of the weighted mean of scores (k) over clips drawn with replacement; None for one clip.
+    """Interval of the weighted mean of scores (k) over clips drawn with replacement; None for one clip.
 
-    Independent of the clips' order, so that several processes get the interval of one.
+    The percentiles of the drawn means, moved away from the mean: a sample of k spreads less than where it came from, by
+    ((k - 1) / k)^1/2, and of how much it spreads it is no sure witness, for which Student's t stands (Hesterberg 2015,
+    arXiv 1411.5279, on the narrowness of bootstraps). By the percentiles alone every fifth pair of equal methods would
+    differ on four clips. Independent of the clips' order, so that several processes get the interval of one.
     """
     k = len(scores)
     if k < 2:
@@ -178,5 +184,17 @@ def bootstrap(scores: Tensor, weights: Tensor, draws: int = 2000, seed: int = 0)
     for i in range(draws):
         s, w = table[:, rng.integers(0, k, k)]
         means[i] = (s * w).sum() / w.sum()
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"low": float(low), "high": float(high), "level": LEVEL, "method": f"bootstrap over clips, {draws} draws"}
+    mean = np.average(table[0], weights=table[1])
+    ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - mean
+    low, high = mean + ends * (student(k - 1) / NORMAL * math.sqrt(k / (k - 1)))
+    method = f"bootstrap over clips, {draws} draws, widened by Student's t"
+    return {"low": float(low), "high": float(high), "level": LEVEL, "method": method}
+
+
+def student(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t."""
+    table = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+    if freedom <= len(table):
+        return table[freedom - 1]
+    z = NORMAL
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish-Fisher

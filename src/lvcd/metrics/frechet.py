@@ -15,7 +15,7 @@ from torchmetrics.utilities import rank_zero_warn
 
 from lvcd.errors import InputError
 
-from .base import LEVEL, Extractor, Reported
+from .base import LEVEL, Extractor, Reported, student
 from .inputs import Filter, at_once, check_resize, frames_of, in_chunks, resized
 
 
@@ -230,12 +230,3 @@ class FrechetDistance(Reported):
             "interval": self.interval(value),
             "notes": self.notes(),
         }
-
-
-def student(freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t."""
-    table = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-    if freedom <= len(table):
-        return table[freedom - 1]
-    z = 1.959964
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish-Fisher
