@@ -96,6 +96,25 @@ def test_killed(whole, tmp_path):
     assert result(row) == whole and len(more.seeds) <= 10
 
 
+@pytest.mark.parametrize("what", ["code", "versions"])
+def test_what_other_code_has_painted_is_not_gone_on_with(what, tmp_path, monkeypatch):
+    """A row has one commit."""
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Stops(2), cartoons(), suite(), tmp_path)
+    more = Paints(noisy)
+    monkeypatch.setattr(running, what, lambda: "another")
+    evaluate(more, cartoons(), suite(), tmp_path)
+    assert len(more.seeds) == 4
+
+
+def test_memory_is_also_that_of_the_process_that_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(running, "memory_gib", lambda device: 77.0)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Stops(2), cartoons(), suite(), tmp_path)
+    monkeypatch.setattr(running, "memory_gib", lambda device: 1.0)
+    assert evaluate(Paints(noisy), cartoons(), suite(), tmp_path).cost["memory_GiB"] == 77.0
+
+
 def test_the_same_evaluation_runs_once(tmp_path):
     def again(reference, sketches):
         with pytest.raises(InputError, match="is running already"):

@@ -80,7 +80,7 @@ def test_whoever_sees_something_else_does_not_read_them(what, tmp_path, monkeypa
     assert scored(tmp_path)[0] != scored(tmp_path / "fresh")[0]  # they would be believed
     settings = CHANGES.get(what) or ({"change": another_network} if what == "network" else {})
     if what == "code":
-        monkeypatch.setattr(originals, "_code", lambda: "another")
+        monkeypatch.setattr(originals, "code", lambda: "another")
     if what == "threads":
         monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
     assert scored(tmp_path, **settings) == scored(tmp_path / "other", **settings)

@@ -26,6 +26,8 @@ class Painted(NamedTuple):
     """(n 3 H W) in [0, 1], of 8 bits: what is scored is what a file would hold."""
     seconds: float
     """That painting took, when it was painted."""
+    memory: float
+    """GiB at most by then, of the process that painted it."""
 
 
 def job_name(job: dict[str, Any]) -> str:
@@ -41,19 +43,19 @@ class Kept:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def paint(self, name: str, shape: tuple[int, ...], paint: Callable[[], tuple[Tensor, float]]) -> Painted:
-        """What is there under `name`, or what `paint` makes now: (n 3 H W) in [0, 1], and the seconds it took.
+    def paint(self, name: str, shape: tuple[int, ...], paint: Callable[[], Painted]) -> Painted:
+        """What is there under `name`, or what `paint` makes now.
 
         InputError: its shape is not `shape`, or it holds something other than numbers in [0, 1].
         """
         file = self.folder / f"{name}.npz"
         if not file.exists():
-            frames, seconds = paint()
-            levels = _levels(frames, name, shape)
+            new = paint()
+            levels, cost = _levels(new.frames, name, shape), np.array([new.seconds, new.memory])
             with atomic(file, "the same command goes on") as temp, temp.open("wb") as stream:
-                np.savez_compressed(stream, frames=levels, seconds=np.float64(seconds))
+                np.savez_compressed(stream, frames=levels, cost=cost)
         with reading("painted clip", file, "delete it and run again"), np.load(file, allow_pickle=False) as kept:
-            return Painted(torch.from_numpy(kept["frames"]).float() / 255, float(kept["seconds"]))
+            return Painted(torch.from_numpy(kept["frames"]).float() / 255, *kept["cost"].tolist())
 
     def save(self, name: str, suite: Suite, clips: int) -> None:
         """What the metrics have seen: the first `clips` of a process's share."""

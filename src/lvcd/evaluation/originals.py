@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,27 +11,26 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import lvcd.metrics
 from lvcd.metrics import FrechetDistance
 from lvcd.metrics.suite import Suite
 from lvcd.video.disk import atomic, writing
 
 from .kept import job_name
-from .provenance import device_name
+from .provenance import code, device_name, versions
 from .testset import TestSet
 
 
 def keep_originals(suite: Suite, folder: Path, tests: TestSet, device: str) -> None:
     """Have the suite's metrics read features of originals from `folder`, or compute them once and leave them there.
 
-    They are those of the same pictures, metric, code, torch and kind of device, or they are not read: a value is the
+    They are those of the same pictures, metric, code, packages and device, or they are not read: a value is the
     same to the last bit with and without them. The folder may be deleted at any time.
     """
     about = tests.about({})
     seen = {name: about[name] for name in ("data", "frames", "width", "height")}
     by_whom = {
-        "code": _code(),
-        "torch": torch.__version__,
+        "code": code(),
+        "versions": versions(),
         "threads": torch.get_num_threads(),
         "device": [device_name(device), torch.backends.cpu.get_cpu_capability()],
     }
@@ -54,10 +52,3 @@ def _features(folder: Path, keys: list[str], index: int, find: Callable[[], Tens
     with atomic(file, "the same command goes on") as temp:
         save_file({"features": features.cpu().contiguous()}, temp)
     return features
-
-
-@functools.cache
-def _code() -> str:
-    """SHA-256 of all that lvcd.metrics is written in."""
-    files = sorted(Path(lvcd.metrics.__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import resource
 import subprocess
 from contextlib import suppress
@@ -11,11 +13,28 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("lvcd", "torch", "diffusers", "transformers", "torchmetrics", "numpy", "opencv-python-headless", "av")
+import lvcd
+
+PACKAGES = (
+    "lvcd", "torch", "torchvision", "diffusers", "transformers", "torchmetrics", "torch-fidelity", "numpy",
+    "opencv-python-headless", "av",
+)  # fmt: skip
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    return {"seed": seed, "git": commit(), "versions": {p: v for p in PACKAGES if (v := _version(p))}}
+    return {"seed": seed, "git": commit(), "versions": versions()}
+
+
+def versions() -> dict[str, str]:
+    """Of those packages that are here."""
+    return {p: v for p in PACKAGES if (v := _version(p))}
+
+
+@functools.cache
+def code() -> str:
+    """SHA-256 of all that lvcd is written in: what was painted or seen by other code is not gone on with."""
+    files = sorted(Path(lvcd.__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def commit() -> str | None:

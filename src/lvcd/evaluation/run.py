@@ -25,7 +25,7 @@ from .kept import Kept, Painted, job_name
 from .leaks import Look, looks, verdicts
 from .media import write_painted, write_sheet, write_source
 from .originals import keep_originals
-from .provenance import device_name, forget_peak, memory_gib, provenance
+from .provenance import code, device_name, forget_peak, memory_gib, provenance, versions
 from .ranks import Ranks
 from .testset import Clip, TestSet, clip_seed
 
@@ -47,7 +47,9 @@ class Evaluation:
         self.out, self.board, self.device, self.ranks = out, out / board, device, ranks or Ranks()
         self.about = tests.about({column: metric.identity() for column, metric in suite.metrics.items()})
         keep_originals(suite, out / "originals", tests, device)
-        job = job_name({"method": method.settings, "protocol": self.about, "seed": seed, "keys": tests.keys})
+        by_whom = {"code": code(), "versions": versions(), "device": torch.device(device).type}
+        what = {"method": method.settings, "protocol": self.about, "seed": seed, "keys": tests.keys}
+        job = job_name({**what, **by_whom})
         self.kept = Kept(out / "unfinished" / job)
         self.state = f"{self.ranks.rank} of {self.ranks.world}"
         self.sheets, self.media = out / "sheets" / job, out / "media" / job
@@ -55,6 +57,8 @@ class Evaluation:
         self.source = out / "media" / f"source-{job_name(shown)}"
         self.painting = 0.0
         """Seconds of this run."""
+        self.memory = 0.0
+        """GiB at most of painting, also of runs that were stopped."""
 
     def run(self) -> Row:
         """The row, appended to the board. InputError: what the method painted cannot be scored."""
@@ -112,17 +116,20 @@ class Evaluation:
     def paint(self, name: str, clip: Clip) -> Painted:
         """`name` tells the clip and how it is seen."""
 
-        def now() -> tuple[Tensor, float]:
+        def now() -> Painted:
             started = time.perf_counter()
             if isinstance(self.method, GivenFrames):
                 frames = self.method.of(clip)
             else:
                 seed = clip_seed(self.seed, clip.key)
                 frames = self.method.paint(clip.reference, clip.reference_sketch, clip.sketches, seed).cpu()
-            self.painting += time.perf_counter() - started
-            return frames, time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self.painting += seconds
+            return Painted(frames, seconds, memory_gib(self.device))
 
-        return self.kept.paint(name, tuple(clip.original.shape), now)
+        painted = self.kept.paint(name, tuple(clip.original.shape), now)
+        self.memory = max(self.memory, painted.memory)
+        return painted
 
     def score(self, clip: Clip, painted: Tensor) -> None:
         tensors = (painted, clip.original, clip.sketches)
@@ -153,7 +160,7 @@ class Evaluation:
 
     def row(self, seconds: dict[int, float], scores: dict[int, Any], found: dict[int, dict[str, Look]]) -> Row:
         given = isinstance(self.method, GivenFrames)
-        memory = max(self.ranks.gather({self.ranks.rank: memory_gib(self.device)}).values())
+        memory = max(self.ranks.gather({self.ranks.rank: max(self.memory, memory_gib(self.device))}).values())
         cost = {
             "seconds_per_frame": sum(seconds.values()) / sum(self.tests.lengths),
             "memory_GiB": memory,
