@@ -77,6 +77,42 @@ def test_a_checkpoint_that_is_torn_while_written_is_not_there(tmp_path):
     assert torch.load(file, weights_only=True) == {"step": 1}
 
 
+class Counts(lightning.LightningModule):
+    """One weight; counts its validations, which may take long."""
+
+    def __init__(self):
+        super().__init__()
+        self.line, self.validated = torch.nn.Linear(1, 1), 0
+
+    def training_step(self, batch, index):
+        return self.line(batch).mean()
+
+    def validation_step(self, batch, index):
+        self.validated += 1
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_a_run_that_is_told_to_stop_does_not_validate_first(tmp_path):
+    """Whoever sent the signal kills it soon: SLURM after half a minute."""
+
+    class Told(lightning.Callback):
+        def on_train_batch_start(self, trainer, module, batch, index):
+            if index == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    module, data = Counts(), torch.utils.data.DataLoader(torch.ones(20, 1))
+    callbacks = [Told(), StopOnSignal(str(tmp_path))]
+    trainer = lightning.Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", max_steps=10, val_check_interval=5, num_sanity_val_steps=0,
+        callbacks=callbacks, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+    )  # fmt: skip
+    trainer.fit(module, data, data)
+    assert trainer.global_step == 3 and module.validated == 0
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
+
+
 def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypatch):
     """Lightning's way, with a scontrol that only notes what it was asked."""
     told = tmp_path / "told"

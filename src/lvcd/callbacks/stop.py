@@ -54,6 +54,7 @@ class StopOnSignal(lightning.Callback):
             self.saved = self.folder / "last.ckpt"
             trainer.save_checkpoint(self.saved, weights_only=False)  # with the optimizer
             trainer.should_stop = True
+            trainer.limit_val_batches = 0  # else Lightning validates once more, which may take longer than is left
             trainer.fit_loop.epoch_loop.min_steps = None  # stops now
             if asked in REQUEUE:
                 self._before[asked](asked, None)
