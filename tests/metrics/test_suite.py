@@ -8,6 +8,7 @@ import torch
 
 from lvcd.errors import InputError
 from lvcd.metrics import EDMD, PSNR, SSIM, TC, FrechetDistance, PooledFeatures, SegmentAccuracy, ShiftTolerantLPIPS
+from lvcd.metrics.inputs import in_chunks
 from lvcd.metrics.suite import Suite, offline, paper
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
@@ -102,3 +103,15 @@ def test_short_clips_have_no_fvd_and_weights_that_are_missing_are_named(usual, t
     for wrong in ("inception", "backbone", "raft"):
         with pytest.raises(InputError, match="check the path"):
             paper(**{wrong: tmp_path / "none.pth"})
+
+
+def test_a_training_run_that_multiplies_in_tf32_is_scored_without():
+    """As eval.py scores."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    seen = []
+    try:
+        in_chunks(lambda x: seen.append(torch.get_float32_matmul_precision()) or x, 1, torch.zeros(1))
+        assert seen == ["highest"] and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)

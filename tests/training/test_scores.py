@@ -92,7 +92,9 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
     mine = [row for row in rows if "val/FVD" in row]
     assert len(mine) == 1 and mine[0].keys() >= COLUMNS  # the first of three: the others did not fit in a tenth
     assert max(row.get("scores/skipped", 0) for row in rows) == 2
-    assert capsys.readouterr().out.count("no scores this time") == 2
+    told = capsys.readouterr().out
+    assert told.count("no scores this time") == 2
+    assert told.count("val/FVD: ") == 1 and "too few for 400 features" in told
     clip = plan(OmegaConf.to_container(config, resolve=True)).flops_per_clip
     speeds = [row for row in rows if "speed/mfu" in row]
     assert len(speeds) == 3

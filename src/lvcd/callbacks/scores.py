@@ -28,7 +28,8 @@ class Scores(lightning.Callback):
 
     The first validation is always scored, which tells how long it takes; a later one only if the scores then have
     taken at most `share` of the run's time. `scores/seconds` is what they took, `scores/skipped` how often they did
-    not fit; a skipped one is told on the terminal too. With Ema in the run, it is the average that paints. Modules that
+    not fit; a skipped one is told on the terminal too, and once what a reader of the numbers must know, as that
+    so few clips make a distance too large. With Ema in the run, it is the average that paints. Modules that
     do not paint have no scores, nor have data modules without fixed clips, nor weights in shards (FSDP).
 
     Without the packages that hold the metrics' weights there are none either, and a line says so.
@@ -62,6 +63,7 @@ class Scores(lightning.Callback):
         self.skipped = 0
         self._began: float | None = None
         self._spent = self._last = 0.0
+        self._noted = False
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         """Here and not at the first validation, so that a wrong file ends a run before it starts."""
@@ -127,6 +129,11 @@ class Scores(lightning.Callback):
                 print("there are no scores, a GPU has no memory left for them: set callbacks.scores=null", flush=True)
             return {}
         reports = suite.reports()
+        if trainer.is_global_zero and not self._noted:
+            for column, report in reports.items():
+                for note in report["notes"]:
+                    print(f"val/{column}: {note}", flush=True)
+        self._noted = True
         return {f"val/{column}": r["value"] for column, r in reports.items() if r["value"] is not None}
 
     def _painted(self, trainer: Any, module: FineTuneModule) -> Iterator[tuple[int, Tensor, Clip]]:

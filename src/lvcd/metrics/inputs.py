@@ -5,8 +5,9 @@ letters: b clips, t frames, n frames of all clips, H W pixels
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, get_args
 
 import cv2
@@ -83,9 +84,20 @@ def at_once(device: torch.device) -> int:
 def in_chunks(extract: Callable[..., Tensor], chunk: int, *inputs: Tensor) -> Tensor:
     """extract over `chunk` rows at a time of each of the inputs: without gradients, the mixed precision of a training
     run, and TF32."""
-    exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
-    with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False), exact:
+    with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False), _exact():
         return torch.cat([extract(*parts) for parts in zip(*(x.split(chunk) for x in inputs))])
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Neither convolutions nor products of matrices in TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def levels(frame: Array) -> Array:
