@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvcd.errors import InputError
 from lvcd.evaluation import Protocol, TestSet
 from lvcd.methods import CopyReference, FlowWarp, SegmentMatch
 from lvcd.metrics import SegmentAccuracy
@@ -58,6 +59,12 @@ def test_it_is_better_than_copying_on_cartoons_and_paints_a_blank_reference_blan
     assert accuracy.compute() > copied.compute() + 0.1
     blank = method.paint(torch.ones_like(clip.reference), clip.reference_sketch, clip.sketches, 0)
     assert bool((blank == 1).all())
+
+
+def test_frames_too_small_for_a_flow_are_refused():
+    sketches = torch.zeros(2, 1, 8, 24)
+    with pytest.raises(InputError, match="12 x 12 px"):
+        FlowWarp().paint(torch.rand(3, 8, 24), sketches[0], sketches, 0)
 
 
 @pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch()])

@@ -97,6 +97,13 @@ def test_still_and_black_pairs_are_skipped_and_counted():
     assert report["frames"] == 5 and report["n"] == 2
 
 
+def test_a_clip_of_one_frame_has_no_value_and_does_not_spoil_others():
+    m = TC(size=None)
+    m.update(videos(0)[:, :1], videos(0)[:, :1])
+    m.update(videos(1), videos(1))
+    assert m.compute() == 1 and m.per_clip().isnan().tolist() == [True, False] and m.report()["n"] == 1
+
+
 def test_a_still_clip_has_no_value_and_does_not_spoil_others():
     still = videos(0)[:, :1].expand(1, 4, 3, 48, 64)
     m = TC(size=None)
@@ -216,8 +223,8 @@ def test_bad_input():
     for wrong, message in ((target[:, :2], "as many frames"), (target * torch.nan, "not numbers")):
         with pytest.raises(InputError, match=message):
             TC().update(wrong, target)
-    with pytest.raises(InputError, match="2 frames or more"):
-        TC().update(target[:, :1], target[:, :1])
+    with pytest.raises(InputError, match="12 x 12 px"):
+        TC(size=8).update(target, target)
     for wrong in ({"over": "sum"}, {"still": -1.0}, {"still": float("nan")}, {"size": 0}):
         with pytest.raises(InputError):
             TC(**wrong)

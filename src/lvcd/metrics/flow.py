@@ -25,6 +25,8 @@ from .inputs import Array, in_threads, levels
 
 Flow = Callable[[Tensor, Tensor], Tensor]
 
+LEAST = 12
+"""px a side that OpenCV's search asks for."""
 SMALLEST = 128
 """px a side that RAFT's pyramid asks for."""
 RAFTS = {
@@ -43,12 +45,17 @@ RAFTS = {
 class DIS:
     """Dense inverse search (Kroeger et al. 2016, arXiv 1603.03590), OpenCV's medium preset, on luminance; on the CPU.
 
-    The same frame twice flows nowhere.
+    The same frame twice flows nowhere. InputError: frames of less than 12 px a side.
     """
 
     name, sha256 = "DIS", None
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
+        H, W = first.shape[-2:]
+        if min(H, W) < LEAST:
+            raise InputError(
+                f"DIS needs frames of {LEAST} x {LEAST} px, these are {W} x {H}: give larger ones, or a size"
+            )
         flows = in_threads(_search, [*zip(first.float().cpu().numpy(), second.float().cpu().numpy())])
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(first.device)
 

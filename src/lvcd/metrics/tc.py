@@ -87,11 +87,12 @@ class TC(ClipMean):
         self.add_state("skipped", torch.zeros(2, dtype=torch.long), "sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Generated and original frames, both (b t 3 H W) in [0, 1]; t >= 2."""
+        """Generated and original frames, both (b t 3 H W) in [0, 1]. A clip of one frame has no pair, and no score."""
         preds, target = (resized(x, self.size, self.filter) for x in pairs_of(preds, target))
         b, t = preds.shape[:2]
         if t < 2:
-            raise InputError("TC compares neighboring frames, and these clips have one: give clips of 2 frames or more")
+            self.add(torch.zeros(b, device=preds.device), 0)
+            return
         # (b t 3 H W) => (b t 2 3 H W): generated beside original; => (n 2 3 H W)
         both = torch.stack([preds, target], 2)
         earlier, later = both[:, :-1].flatten(0, 1), both[:, 1:].flatten(0, 1)
