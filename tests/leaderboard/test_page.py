@@ -15,6 +15,9 @@ from rows import protocol, row
 
 from lvcd.cli import main
 from lvcd.leaderboard import append
+from lvcd.leaderboard.media import choose
+from lvcd.leaderboard.media import keys as keys_of
+from lvcd.leaderboard.table import boards
 from lvcd.video.movies import write_movie
 
 CLIPS, FRAMES, HEIGHT, WIDTH, FPS = 14, 6, 32, 48, 6
@@ -96,6 +99,18 @@ def test_clips_are_embedded_whole(page, board):
         assert base64.b64decode(uri.partition(",")[2]) == (board.parent / "movie.webm").read_bytes()
 
 
+def test_all_clips_are_there_that_have_room():
+    """Not the worst by one metric alone: any score is clicked."""
+    rng = np.random.default_rng(0)
+    many = row("many", rng.random(200).tolist(), (1 + rng.random(200)).tolist())
+    [board] = boards([many])
+    chosen = choose(board)
+    assert sorted(chosen) == sorted(keys_of(board)) and len(chosen) == 200
+    scores = {clip["key"]: clip["scores"] for clip in many.clips}
+    assert set(chosen[4:14]) | set(chosen[:4]) >= set(sorted(scores, key=lambda key: scores[key]["PSNR"])[:10])
+    assert set(chosen[:24]) >= set(sorted(scores, key=lambda key: -scores[key]["TC"])[:10])
+
+
 def test_what_two_protocols_show_is_embedded_once(page, board, tmp_path):
     """The last row shows the files of the first one: they are there once, and take room once."""
     boards, files = embedded(page)
@@ -115,11 +130,17 @@ def test_the_worst_of_each_row_come_first_when_room_is_short(board, tmp_path, ca
     shown = [{clip["key"] for clip in b["clips"] if clip["media"]} for b in embedded(tmp_path / "few.html")[0]]
     spread = {"clip-0", "clip-4", "clip-9", "clip-13"}
     assert spread | {"clip-1", "clip-12"} <= shown[0] and spread | {"clip-12"} <= shown[1]
-    assert "more clips worth a look had no room" in (tmp_path / "few.html").read_text()
+    assert "more clips had no room" in (tmp_path / "few.html").read_text()
     assert f"{len(shown[0]) + len(shown[1])} clips" in capsys.readouterr().out
     assert (tmp_path / "few.html").stat().st_size < 12.5 * size + 60_000
     assert html(board, tmp_path / "none.html", "--megabytes", 0) == 0
     assert not any(clip["media"] for b in embedded(tmp_path / "none.html")[0] for clip in b["clips"])
+
+
+def test_it_takes_no_other_files_place(board, capsys):
+    before = board.read_bytes()
+    assert html(board, board) == 2 and "end its name in .html" in capsys.readouterr().err
+    assert board.read_bytes() == before
 
 
 def test_a_lost_clip_is_told(board, tmp_path):

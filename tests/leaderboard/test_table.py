@@ -83,6 +83,7 @@ def test_of_one_method_the_newest_row_counts():
     other = replace(old, method={"name": "a", "settings": {"steps": 4}})
     [board] = boards([old, other, new])
     assert {r.id for r in board.rows} == {new.id, other.id}
+    assert f"a {new.id}" in text([board]) and f"a {other.id}" in text([board])  # two models under one name
 
 
 def test_warnings_notes_and_n_are_there():
@@ -103,9 +104,11 @@ def test_a_narrow_terminal_gets_tables_one_below_another():
 
 
 def test_names_cannot_break_a_table_or_lead_a_terminal():
-    shown = text(boards([row("a|b\n| c \x1b[31m", warnings=["x\n# y"])]))
+    foreign = row("a|b\n| c \x1b[31m", warnings=["x\n# y"])
+    foreign.metrics["\x1b[2J\n# y|z"] = foreign.metrics["TC"]
+    shown = text(boards([foreign]))
     assert "\x1b" not in shown and not re.search(r"^(\| c|# y)", shown, re.MULTILINE)
-    assert "a\\|b" in shown
+    assert "a\\|b" in shown and "y\\|z" in shown
 
 
 def test_show(tmp_path, capsys):

@@ -36,8 +36,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
                      help="of conf/eval.yaml: protocol.shards=DIR and the like, weights, device, wandb")  # fmt: skip
     for action in (html, wandb):
         action.add_argument("--megabytes", type=float, default=50,
-                            help="clips of so many MB are shown: the worst ten of each row, and a few more "
-                            "(default: 50)")  # fmt: skip
+                            help="clips of so many MB are shown, the worst first (default: 50)")  # fmt: skip
     for action in (show, html, sheet, wandb, add):
         action.add_argument("--file", type=Path, default=FILE, help=f"the leaderboard (default: {FILE})")
 

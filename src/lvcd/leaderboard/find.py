@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from lvcd.errors import InputError
 
 from .row import Row
+from .table import one_line
 
 
 def find(rows: Iterable[Row], word: str, protocol: str | None = None) -> Row:
@@ -52,11 +53,11 @@ def under(rows: Iterable[Row], protocol: str | None) -> list[Row]:
 def _named(rows: Sequence[Row], word: str) -> list[Row]:
     found = [row for row in rows if row.id == word] or [row for row in rows if row.name == word]
     if not found:
-        names = ", ".join(sorted({row.name for row in rows})[:12])
+        names = one_line(", ".join(sorted({row.name for row in rows})[:12]))
         raise InputError(f"no row {word!r}: give the id of a row, or one of {names}" if names else "there are no rows")
     return found
 
 
 def _choices(rows: Sequence[Row]) -> str:
     names = {row.protocol_key: row.protocol["name"] for row in rows}
-    return ", ".join(f"{key} ({name})" for key, name in sorted(names.items()))
+    return one_line(", ".join(f"{key} ({name})" for key, name in sorted(names.items())))

@@ -1,4 +1,4 @@
-"""Clips for people: the worst of each row and a few others, as many as fit."""
+"""Clips for people: as many as fit, and first those worth a look."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lvcd.video.disk import named
 from .table import Board, loss
 
 WORST = 10
-"""Clips of each row, by its board's main metric."""
+"""Clips of each row, by one of the metrics."""
 SPREAD = 4
 """Clips besides, evenly over the test set."""
 KINDS = ("reference.png", "sketch.webm", "original.webm")
@@ -35,17 +35,21 @@ def keys(board: Board) -> list[str]:
 
 
 def choose(board: Board) -> list[str]:
-    """Clips worth showing, the first of them first: evenly spread ones, then the worst of each row in turn."""
-    every, column = keys(board), main_metric(board)
-    if column is None:
-        return [every[i] for i in pick(len(every), SPREAD + WORST)]
-    better = board.columns[column]
-    worst = []
+    """All clips, the first to show first: evenly spread ones, the worst of each row in turn by the main metric, then by
+    the others, and the rest."""
+    every, main = keys(board), main_metric(board)
+    columns = [*([main] if main else []), *(column for column in board.columns if column != main)]
+    turns = [key for column in columns for key in chain.from_iterable(zip_longest(*_worst(board, column))) if key]
+    return list(dict.fromkeys([*(every[i] for i in pick(len(every), SPREAD)), *turns, *every]))
+
+
+def _worst(board: Board, column: str) -> list[list[str]]:
+    """Of each row."""
+    better, found = board.columns[column], []
     for row in board.rows:
         scores = {clip["key"]: value for clip in row.clips if (value := clip["scores"].get(column)) is not None}
-        worst.append(sorted(scores, key=lambda key: -loss(scores[key], better))[:WORST])
-    turns = chain.from_iterable(zip_longest(*worst))
-    return list(dict.fromkeys(key for key in [*(every[i] for i in pick(len(every), SPREAD)), *turns] if key))
+        found.append(sorted(scores, key=lambda key: -loss(scores[key], better))[:WORST])
+    return found
 
 
 class Files(NamedTuple):
@@ -71,7 +75,7 @@ class Clips:
     """Bytes that are left for media, in base64; a file that is shown again takes none."""
     shown: int = 0
     left_out: int = 0
-    """Worth showing, without room."""
+    """Without room."""
     missing: list[str] = field(default_factory=list)
     """Files that rows name and that are not there."""
 

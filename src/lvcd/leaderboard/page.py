@@ -13,7 +13,7 @@ from typing import Any
 
 from lvcd.errors import InputError
 from lvcd.pages import escape, template
-from lvcd.video.disk import atomic, reading, writing
+from lvcd.video.disk import atomic, named, reading, writing
 from lvcd.video.files import open_frames
 
 from .media import MIME, Clips, Files, keys, main_metric
@@ -29,6 +29,8 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
 
     InputError: no row was measured, a file that is no clip of the folder's, or the disk.
     """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{named(out)} would become a page: end its name in .html")
     shown = boards(rows)
     measured = [board for board in shown if board.source is None]
     clips = Clips(folder, megabytes * 1e6)
@@ -67,7 +69,7 @@ def _data(board: Board, media: dict[str, Files], uris: dict[str, int]) -> dict[s
     scores = [{clip["key"]: clip["scores"] for clip in row.clips} for row in board.rows]
     return {
         "key": board.key,
-        "methods": [{"id": row.id, "name": row.name} for row in board.rows],
+        "methods": [{"id": row.id, "name": board.label(row)} for row in board.rows],
         "columns": [
             {"name": c, "better": board.columns[c], "decimals": board.decimals(c), "arrow": ARROWS[board.columns[c]]}
             for c in columns
@@ -107,7 +109,7 @@ def _section(board: Board) -> str:
     if board.source is None:
         said = f"{escape(about(board.protocol))} · protocol {board.key}"
         more = "<details class=rows><summary>What is behind each row</summary>"
-        more += "".join(_behind(row) for row in board.rows) + "</details>"
+        more += "".join(_behind(board.label(row), row) for row in board.rows) + "</details>"
         more += f'<div class=viewer data-board="{board.key}"></div>' if keys(board) else ""
     else:
         said, more = escape(board.source), ""
@@ -128,7 +130,8 @@ def _table(board: Board) -> str:
     body = ""
     for i, row in enumerate(board.rows):
         warned = "".join(f"<p class=warning>{escape(warning)}" for warning in row.warnings)
-        body += f'<tr><th scope=row data-value="{escape(row.name.lower())}">{breaking(row.name)}{warned}'
+        name = board.label(row)
+        body += f'<tr><th scope=row data-value="{escape(name.lower())}">{breaking(name)}{warned}'
         body += _number(row.n, str(row.n)) if measured else ""
         body += "".join(_value(board, i, column) for column in board.columns)
         body += _number(row.cost.get("seconds_per_frame"), seconds(row)) if measured else ""
@@ -162,7 +165,7 @@ def _value(board: Board, i: int, column: str) -> str:
     if report["interval"] is not None:
         shown += f"<small>{report['interval']['low']:.{decimals}f} – {report['interval']['high']:.{decimals}f}</small>"
     if any(clip["scores"].get(column) is not None for clip in row.clips):
-        title = f"clips of {row.name}, worst {column} first"
+        title = f"clips of {board.label(row)}, worst {column} first"
         shown = (
             f'<button class=value data-method="{row.id}" data-column="{escape(column)}" title="{escape(title)}">'
             f"{shown}</button>"
@@ -175,7 +178,7 @@ def _notes_of(board: Board) -> str:
     return f"<ul class=about>{''.join(f'<li>{escape(note)}' for note in notes)}</ul>" if notes else ""
 
 
-def _behind(row: Row) -> str:
+def _behind(name: str, row: Row) -> str:
     parts = {
         "row": f"{row.id}, {row.time}",
         "settings": _flat(row.method["settings"]),
@@ -183,10 +186,10 @@ def _behind(row: Row) -> str:
         "made by": _flat(row.provenance),
         "extractors": _flat({c: r["extractor"] for c, r in row.metrics.items() if r.get("extractor")}),
     }
-    for name, leak in row.leaks.items():
-        parts[name] = f"{_flat(leak['scores'])}, {leak['n']} clips. {leak['note'] or ''}"
-    listed = "".join(f"<dt>{escape(name)}<dd>{escape(said)}" for name, said in parts.items() if said)
-    return f"<h3>{escape(row.name)}</h3><dl>{listed}</dl>"
+    for check, leak in row.leaks.items():
+        parts[check] = f"{_flat(leak['scores'])}, {leak['n']} clips. {leak['note'] or ''}"
+    listed = "".join(f"<dt>{escape(part)}<dd>{escape(said)}" for part, said in parts.items() if said)
+    return f"<h3>{escape(name)}</h3><dl>{listed}</dl>"
 
 
 def _flat(tree: dict[str, Any]) -> str:
@@ -206,9 +209,7 @@ def _leaves(tree: dict[str, Any], before: str) -> list[tuple[str, Any]]:
 def _notes(clips: Clips) -> str:
     notes = []
     if clips.left_out:
-        notes.append(
-            f"{clips.left_out} more clips worth a look had no room: lvcd leaderboard html --megabytes gives more"
-        )
+        notes.append(f"{clips.left_out} more clips had no room: lvcd leaderboard html --megabytes gives more")
     if clips.missing:
         notes.append(f"{len(clips.missing)} files of clips are missing, the first is {clips.missing[0]}")
     return "".join(f"<p class=warning>{escape(note)}" for note in notes)

@@ -37,6 +37,11 @@ class Board:
         """None: measured here."""
         return self.rows[0].source
 
+    def label(self, row: Row) -> str:
+        """The method's name, and where others have the same, as two models may, the row's id."""
+        same = [other for other in self.rows if other.name == row.name]
+        return row.name if len(same) == 1 or self.source else f"{row.name} {row.id}"
+
     def report(self, row: Row, column: str) -> dict[str, Any] | None:
         """None: the row has no value there."""
         report = row.metrics.get(column)
@@ -71,7 +76,7 @@ class Board:
         for column in self.columns:
             for row in self.rows:
                 for note in row.metrics.get(column, {}).get("notes", []):
-                    found.setdefault(f"{column}: {note}", []).append(row.name)
+                    found.setdefault(f"{column}: {note}", []).append(self.label(row))
         return [note + f" ({', '.join(names)})" * (len(names) < len(self.rows)) for note, names in found.items()]
 
 
@@ -135,19 +140,19 @@ def _text(board: Board, width: int | None) -> str:
     else:
         parts = [f"{title} ({board.key})", one_line(f"{about(board.protocol)}.")]
     parts += ["\n".join(table) for table in _tables(board, width)]
-    marks = [f"* (!) **{row.name}: {warning}**" for row in board.rows for warning in row.warnings]
+    marks = [f"* (!) **{board.label(row)}: {warning}**" for row in board.rows for warning in row.warnings]
     marks += [f"* {note}" for note in board.notes()]
     marks = [one_line(mark) for mark in marks]
     return "\n\n".join([*parts, "\n".join(marks)] if marks else parts)
 
 
 def _tables(board: Board, width: int | None) -> list[list[str]]:
-    names = [one_line(row.name).replace("|", "\\|") + " (!)" * bool(row.warnings) for row in board.rows]
+    names = [_in_cell(board.label(row)) + " (!)" * bool(row.warnings) for row in board.rows]
     first = _column("method", names, left=True)
     columns = []
     if board.source is None:
         columns.append(_column("clips", ["" if row.n is None else str(row.n) for row in board.rows]))
-    columns += [_column(f"{c} {ARROWS[better]}", _values(board, c)) for c, better in board.columns.items()]
+    columns += [_column(f"{_in_cell(c)} {ARROWS[better]}", _values(board, c)) for c, better in board.columns.items()]
     if board.source is None:
         columns.append(_column("s / frame", [seconds(row) for row in board.rows]))
     tables = [[first]]
@@ -156,6 +161,10 @@ def _tables(board: Board, width: int | None) -> list[list[str]]:
             tables.append([first])
         tables[-1].append(column)
     return [[f"| {' | '.join(cells)} |" for cells in zip(*table)] for table in tables]
+
+
+def _in_cell(words: str) -> str:
+    return one_line(words).replace("|", "\\|")
 
 
 def _column(name: str, cells: list[str], left: bool = False) -> list[str]:

@@ -51,7 +51,8 @@ def summary(board: Board) -> Any:
     for row in board.rows:
         values = [value for column in board.columns for value in _ends(board.report(row, column))]
         warnings = "; ".join(row.warnings)
-        table.add_data(row.name, row.id, row.n, warnings, *values, row.cost.get("seconds_per_frame"), row.source)
+        seconds = row.cost.get("seconds_per_frame")
+        table.add_data(board.label(row), row.id, row.n, warnings, *values, seconds, row.source)
     return table
 
 
@@ -80,5 +81,5 @@ def clip_table(board: Board, clips: Mapping[str, Files]) -> Any:
             if files:
                 reference = Image(str(files.reference)) if files.reference else None
                 media = [reference, video(files.sketch), video(files.methods[i]), video(files.original)]
-            table.add_data(clip["key"], row.name, *(clip["scores"].get(column) for column in columns), *media)
+            table.add_data(clip["key"], board.label(row), *(clip["scores"].get(column) for column in columns), *media)
     return table
