@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 def text(row: Row) -> str:
     """The scores on a few lines."""
-    lines = [f"{row.name} on {row.protocol['name']}, {row.n} clips:"]
+    lines = [f"{row.name} on {row.protocol['name']}, {row.n} clips (row {row.id}):"]
     for column, report in row.metrics.items():
         value, interval = report["value"], report["interval"]
         around = f" ({interval['low']:.4g} to {interval['high']:.4g})" if interval else ""
         lines.append(f"  {column:<40} {'none' if value is None else f'{value:.4g}'}{around}")
-    return "\n".join([*lines, *(f"  warning: {warning}" for warning in row.warnings)])
+    notes = [f"  {column}: {note}" for column, report in row.metrics.items() for note in report["notes"]]
+    return "\n".join([*lines, *notes, *(f"  warning: {warning}" for warning in row.warnings)])
 
 
 def run(config: DictConfig) -> Row:

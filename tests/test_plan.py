@@ -380,11 +380,16 @@ def test_the_mini_experiment(monkeypatch, capsys):
 
 def test_a_wrong_override_is_one_line_with_the_nearest_name(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit) as left:
-        main(["plan", "experiment=lvcd_320"])
-    told = capsys.readouterr().err
-    assert left.value.code == 2 and "did you mean experiment=lvcd_320p?" in told and told.count("\n") == 1
-    assert main(["plan", "lvcd_320p"]) == 2 and "write NAME=VALUE" in capsys.readouterr().err
+    for word, hint in (
+        ("experiment=lvcd_320", "did you mean experiment=lvcd_320p?"),
+        ("lvcd_320p", "write NAME=VALUE"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            main(["plan", word])
+        told = capsys.readouterr().err
+        assert left.value.code == 2 and hint in told and told.count("\n") == 1
+    assert main(["plan", "experiment=mini", "data.batch_size=abc"]) == 2
+    assert "whole numbers" in capsys.readouterr().err
     assert main(["plan", "experiment=mini", "--card", "abacus"]) == 2 and "--card abacus" in capsys.readouterr().err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shutil
 import sys
@@ -12,12 +13,17 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .errors import InputError
 from .sweep import is_sweep, jobs
+
+VALUED = [
+    "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd", "--info",
+]  # fmt: skip
+"""Flags of Hydra's that a word may follow."""
 
 
 @contextmanager
@@ -26,8 +32,7 @@ def one_line(program: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = error if isinstance(error, InputError) else error.__cause__  # Hydra wraps what a constructor raises
-        if not isinstance(told, InputError):
+        if (told := _told(error)) is None:
             raise
         print(f"{program}: {told}", file=sys.stderr)
         folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
@@ -37,6 +42,18 @@ def one_line(program: str) -> Iterator[None]:
         sys.exit(2)
 
 
+def _told(error: Exception) -> str | None:
+    """What a person is to read of it; None: it is a fault of ours. Hydra wraps what a constructor raises."""
+    told = error if isinstance(error, InputError) else error.__cause__
+    if isinstance(told, InputError):
+        return str(told)
+    if isinstance(error, InstantiationException) and isinstance(told, (TypeError, ValueError)):
+        key = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
+        reason = str(told).splitlines()[0]
+        return f"{key[1] if key else 'a setting'} has a value of the wrong kind ({reason}): correct it"
+    return None
+
+
 def check_overrides(program: str, config: str, folder: Path, words: Sequence[str]) -> None:
     """Compose once before Hydra does: a wrong override ends in one line with the nearest valid name, exit code 2."""
     if any(w in words for w in ("--help", "-h", "--hydra-help")):
@@ -44,16 +61,36 @@ def check_overrides(program: str, config: str, folder: Path, words: Sequence[str
     if is_sweep(words) and "launcher=slurm" in words and not shutil.which("srun"):
         print(f"{program}: launcher=slurm: no srun is here: go where sbatch works, or launcher=local", file=sys.stderr)
         sys.exit(2)
+    stray = [word for before, word in zip(["", *words], words) if not _said(word) and before not in VALUED]
+    if stray:
+        print(f"{program}: {stray[0]} sets nothing: write NAME=VALUE, like seed=1", file=sys.stderr)
+        sys.exit(2)
     overrides = [w for w in words if not w.startswith("-") and "=" in w]
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
         try:
             for job in jobs(overrides) if is_sweep(words) else [overrides]:
                 overrides = job
-                compose(config, job)
+                if wrong := _no_folder(compose(config, job, return_hydra_config=True).hydra, is_sweep(words)):
+                    print(f"{program}: {wrong}", file=sys.stderr)
+                    sys.exit(2)
         except (HydraException, OmegaConfBaseException) as error:
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             print(f"{program}: {reason}{_nearest(str(error), overrides, config, folder)}", file=sys.stderr)
             sys.exit(2)
+
+
+def _said(word: str) -> bool:
+    """Whether it is a flag, a setting, or the taking away of one."""
+    return word.startswith(("-", "~")) or "=" in word
+
+
+def _no_folder(hydra: DictConfig, sweep: bool) -> str | None:
+    """Why what comes of it cannot be written where it is to go."""
+    folder = Path(str((hydra.sweep if sweep else hydra.run).dir))
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        return f"{there} is a file, and {'' if there == folder else f'{folder} '}was to be a folder: name another"
+    return None if os.access(there, os.W_OK) else f"{there} cannot be written: name another folder"
 
 
 def _nearest(text: str, overrides: Sequence[str], config: str, folder: Path) -> str:

@@ -15,7 +15,7 @@ from lvcd.evaluation import evaluate
 from lvcd.evaluation.provenance import forget_peak, memory_gib
 from lvcd.leaderboard import read
 from lvcd.methods import CopyReference
-from lvcd.metrics import PSNR
+from lvcd.metrics import PSNR, TC
 from lvcd.metrics.suite import Suite
 from lvcd.video.files import open_frames
 
@@ -88,13 +88,20 @@ def test_frames_that_cannot_be_scored_are_refused(paint, told, tmp_path):
     assert not (tmp_path / "leaderboard.jsonl").exists()
 
 
+def test_frames_without_a_neighbor_are_scored_too(tmp_path):
+    tests = cartoons(name=7, frames=1, clips=2)  # YAML takes such a name for a number
+    row = evaluate(CopyReference(), tests, Suite({"PSNR": PSNR(), "TC": TC()}), tmp_path)
+    assert row.metrics["PSNR"]["n"] == 2 and row.metrics["TC"]["value"] is None and row.protocol["name"] == "7"
+
+
 def test_typed(tmp_path, typed, capfd):
     words = ["method=copy_reference", f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2", "protocol.leaks=1"]
     assert typed("eval.py", *words) == 0
     (row,) = read(tmp_path / "leaderboard.jsonl")
     assert row.name == "copy_reference" and "FVD" not in row.metrics  # two frames are too few
     told = capfd.readouterr()
-    assert f"{row.metrics['PSNR']['value']:.4g}" in told.out
+    assert f"{row.metrics['PSNR']['value']:.4g}" in told.out and f"(row {row.id})" in told.out
+    assert "too few for 1152 features" in told.out
     assert row.warnings == [] and set(row.leaks) == CHECKS
     assert "painting" in told.err and "metrics" in told.err
 
@@ -116,6 +123,11 @@ def test_the_board_goes_to_wandb_where_that_is_asked_for(tmp_path, typed, keyles
         (["method=copy_reference", "protocol=lvcd_general"], "give protocol.shards=DIR"),
         (["protocol=smokes"], "did you mean protocol=smoke?"),
         (["steps=0"], "steps=0: give a whole number from 1"),
+        (["sampling.sigma_min=low"], "a noise level is a number above 0"),
+        (["sampling.guidance=high"], "guidance=high: give a number"),
+        (["method=copy_reference", "smoke"], "smoke sets nothing: write NAME=VALUE"),
+        (["method=copy_reference", f"out={__file__}"], "test_evaluation.py is a file"),
+        (["method=copy_reference", f"out={__file__}/x"], "test_evaluation.py is a file"),
         ([], "ours needs a model: give model=DIR"),
         (["model=/nothing"], "/nothing"),
         (["method=copy_reference", "protocol.data=00"], "is not the test set of smoke"),

@@ -64,7 +64,7 @@ def test_the_board_goes_to_wandb_where_that_is_asked_for(frames, tmp_path, keyle
 
 
 @pytest.mark.parametrize(
-    "wrong", ["missing", "many", "few", "size", "torn", "folder", "protocol", "setting", "painter"]
+    "wrong", ["missing", "many", "few", "size", "torn", "folder", "protocol", "setting", "painter", "word"]
 )
 def test_what_cannot_be_scored_is_one_line(wrong, frames, tmp_path, capsys):
     key, words = TESTS.keys[0], []
@@ -91,6 +91,8 @@ def test_what_cannot_be_scored_is_one_line(wrong, frames, tmp_path, capsys):
         words, told = ["protocol.data=00"], "is not the test set of smoke"
     elif wrong == "painter":
         words, told = ["steps=3"], "steps=3 changes nothing once frames are painted"
+    elif wrong == "word":
+        words, told = ["smoke"], "smoke sets nothing: write NAME=VALUE"
     else:
         words, told = ["protocol.clip=3"], "did you mean protocol.clips"
     try:

@@ -163,6 +163,14 @@ def test_a_set_that_is_not_whole_is_refused(copied, tmp_path):
 
 
 def test_settings_without_a_meaning_are_refused():
-    for wrong in ({"frames": 0}, {"clips": 0}, {"leaks": -1}, {"height": 64}, {"frames": 1.5}):
+    for wrong in (
+        {"frames": 0},
+        {"clips": 0},
+        {"leaks": -1},
+        {"height": 64},
+        {"frames": 1.5},
+        {"clips": True},
+        {"binarized": 1},
+    ):
         with pytest.raises(InputError, match="protocol"):
             opened(**wrong)

@@ -93,6 +93,8 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
         (["data.shards=nowhere"], "cannot read manifest.json in nowhere"),
         (["resume=true"], "has no checkpoint"),
         (["init_from=nowhere"], "init_from=nowhere is not there"),
+        (["data.batch_size=abc"], "data has a value of the wrong kind"),
+        (["mini"], "mini sets nothing: write NAME=VALUE"),
     ],
 )
 def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):

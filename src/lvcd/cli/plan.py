@@ -20,9 +20,6 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    strange = [word for word in a.overrides if "=" not in word]
-    if strange:
-        raise InputError(f"{strange[0]} sets nothing: write NAME=VALUE, like experiment=lvcd_320p")
     folder = Path("conf")
     if not (folder / "train.yaml").is_file():
         raise InputError("there is no conf/train.yaml here: run lvcd plan in the folder that train.py is in")

@@ -52,9 +52,12 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.shards is None:
             raise InputError(f"{self.name} has no test set yet: give protocol.shards=DIR, a folder of lvcd prepare")
+        object.__setattr__(self, "name", str(self.name))  # which may look like a number
+        if not isinstance(self.binarized, bool):
+            raise InputError(f"protocol.binarized={self.binarized}: give true or false")
         for name, least in (("frames", 1), ("clips", 1), ("height", 16), ("width", 16), ("leaks", 0)):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
+            if value is not None and (type(value) is not int or value < least):
                 raise InputError(f"protocol.{name}={value}: give a whole number from {least}")
         if (self.height is None) != (self.width is None):
             raise InputError("give both protocol.height and protocol.width, or neither")

@@ -47,7 +47,8 @@ class Ours:
         self.pipeline, self.sampling = pipeline.to(device), sampling or Sampling()
         self.scheme, self.flat = self._scheme(), flat
         changed = [*(["flat"] if flat else []), *self._ablated(), *self.sampling.changed()]
-        self.name = name or " ".join([self.kind, *([f"[{', '.join(changed)}]"] if changed else [])])
+        usual = " ".join([self.kind, *([f"[{', '.join(changed)}]"] if changed else [])])
+        self.name = usual if name is None else str(name)
         self.settings = self._settings()
 
     def _ablated(self) -> list[str]:

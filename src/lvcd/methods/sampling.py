@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -10,6 +11,10 @@ from lvcd.diffusion.solver import SOLVERS
 from lvcd.errors import InputError
 from lvcd.pipeline import LineartVideoPipeline
 from lvcd.video.colorize import Scheme
+
+
+def _number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,16 @@ class Sampling:
                 raise InputError(f"sampling.{name}={value}: there are {', '.join(known)}")
         for name, least in (("steps", 1), ("overlap", 0), ("blend_steps", 0), ("prev_reference_steps", 0)):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
+            if value is not None and (type(value) is not int or value < least):
                 raise InputError(f"{name}={value}: give a whole number from {least}")
         for name in ("sigma_min", "sigma_max"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"sampling.{name}={value}: a noise level is more than 0")
+            if value is not None and not (_number(value) and value > 0):
+                raise InputError(f"sampling.{name}={value}: a noise level is a number above 0")
+        if not _number(self.guidance):
+            raise InputError(f"sampling.guidance={self.guidance}: give a number, 1 for none")
+        if not isinstance(self.prev_sample, bool):
+            raise InputError(f"sampling.prev_sample={self.prev_sample}: give true or false")
 
     def changed(self) -> list[str]:
         """name=value of all that is not the default."""

@@ -40,6 +40,8 @@ class Setting:
             size = {"clips": int(data["batch_size"]), "height": int(data["height"]), "width": int(data["width"])}
         except KeyError as error:
             raise InputError(f"data has no {error.args[0]}: choose data=shards or data=cartoons") from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"data.batch_size, height and width are whole numbers ({error}): correct them") from error
         if min(*size.values(), int(window)) < 1:
             raise InputError(f"data has {size} and a window of {window}: give numbers from 1")
         precision = {"32": "32-true", "None": "32-true"}.get(p := str(trainer.get("precision")), p)
