@@ -21,7 +21,7 @@ import torch
 from lvcd.errors import InputError
 from lvcd.video.files import open_frames
 from lvcd.video.images import read_image, write_png
-from lvcd.video.output import ResumableOutput
+from lvcd.video.output import LITTER, ResumableOutput
 
 JOB = {"steps": 25, "inputs": {"reference": "a" * 64, "sketches": ["b" * 64, "c" * 64]}}
 TOTAL = 6
@@ -281,6 +281,27 @@ def test_another_result_is_not_taken_for_this_one(tmp_path, name):
     refusal(lambda: output(tmp_path / "m.mp4", resume=True), "m.mp4", "--overwrite")
 
 
+def test_what_file_managers_leave_is_no_result(tmp_path, expected):
+    target = tmp_path / "out"
+    target.mkdir()
+    for name in LITTER:
+        (target / name).write_bytes(b"x")
+    assert run(target)  # into a folder that was only looked at
+    (target / ".DS_Store").write_bytes(b"x")
+    with output(target, resume=True) as same:
+        assert same.done
+    assert run(target, overwrite=True)
+    assert not LITTER & {file.name for file in target.iterdir()}
+
+
+def test_a_movie_is_gone_on_with_at_another_rate(tmp_path):
+    """No frame depends on it."""
+    run(tmp_path / "out.mp4", stop=3)
+    assert run(tmp_path / "out.mp4", resume=True, fps=6.0)
+    with open_frames(tmp_path / "out.mp4") as frames:
+        assert frames.fps == pytest.approx(6)
+
+
 def test_resume_of_another_job_names_what_differs(tmp_path):
     run(tmp_path / "out", stop=3)
     other = {"steps": 30, "inputs": {"reference": "d" * 64, "sketches": JOB["inputs"]["sketches"]}, "new": "x\ny"}
@@ -293,7 +314,6 @@ def test_resume_of_another_job_names_what_differs(tmp_path):
     )
     assert "sketches" not in message and "dddd" not in message and "total" not in message
     refusal(lambda: output(tmp_path / "out", total=7, resume=True), "total was 6 and is 7")
-    refusal(lambda: output(tmp_path / "out", fps=6.0, resume=True), "fps was 12.0 and is 6.0")
     many = {f"setting{index}": index for index in range(30)}
     refusal(lambda: output(tmp_path / "out", job=JOB | many, resume=True), "and 26 more")
     assert run(tmp_path / "out", resume=True, job=dict(reversed(JOB.items())))  # the order of keys is no difference

@@ -31,13 +31,15 @@ _JOB, _STATE = "job.json", "state.safetensors"
 _FORMAT = "lvcd output 1"
 _KEPT = "lvcd.frames"  # in the metadata of the state: how many leading frames were there when it was saved
 _GO_ON = "run again with --resume"
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 class ResumableOutput:
     """Takes frames 0 .. total-1 in any order, any number of times, and makes the folder or movie `path` of them.
 
     path       folder (no ending), .mp4, .webm or .gif; parents are made
-    job        what the result depends on, as JSON values: a run is only resumed by the same job
+    job        what the frames depend on, as JSON values: a run is only resumed by the same job
+    fps        of a movie
     resume     go on from `<path>.partial` if it is there
     overwrite  an existing result may be replaced, at the very end
 
@@ -60,7 +62,7 @@ class ResumableOutput:
         self.total, self.fps, self.overwrite = total, fps, overwrite
         self.done = False
         """True if the complete result was there already (or after `finish`): nothing is left to do."""
-        self._job = json.loads(json.dumps({**job, "total": total, "fps": fps}))
+        self._job = json.loads(json.dumps({**job, "total": total}))
         self._old = self.path.with_name(f".{self.path.name}.old")  # what is about to be removed, or put back if we die
         self._lock: Lock | None = None
         self._size: tuple[int, ...] | None = None
@@ -209,7 +211,7 @@ class ResumableOutput:
     def _is_complete(self) -> bool:
         """Whether `path` is a whole result with as many frames as this job has."""
         if self.path.is_dir():
-            return sorted(os.listdir(self.path)) == [self._frame(index).name for index in range(self.total)]
+            return _content(self.path) == [self._frame(index).name for index in range(self.total)]
         try:
             with open_frames(self.path) as frames:
                 return len(frames) == self.total
@@ -219,7 +221,7 @@ class ResumableOutput:
     def _check_replaceable(self) -> None:
         """InputError: the folder to overwrite holds more than frames, so it may not be a result at all."""
         if self.path.is_dir():
-            foreign = [name for name in sorted(os.listdir(self.path)) if not re.fullmatch(r"\d{5,}\.png", name)]
+            foreign = [name for name in _content(self.path) if not re.fullmatch(r"\d{5,}\.png", name)]
             if foreign:
                 raise InputError(
                     f"{named(self.path)} is not overwritten, it holds more than frames "
@@ -264,6 +266,8 @@ class ResumableOutput:
                 raise
             shutil.rmtree(self._old, ignore_errors=True)
         else:
+            for name in LITTER if self.path.is_dir() else ():
+                (self.path / name).unlink(missing_ok=True)
             self.partial.rename(self.path)  # over an empty folder, if there is one
         with suppress(OSError):
             _remove_job_files(self.path)
@@ -306,7 +310,12 @@ def _is_movie(path: Path) -> bool:
 
 
 def _is_taken(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+    return bool(_content(path)) if path.is_dir() else os.path.lexists(path)
+
+
+def _content(folder: Path) -> list[str]:
+    """Names, sorted, without what file managers leave wherever they look."""
+    return sorted(name for name in os.listdir(folder) if name not in LITTER)
 
 
 def _remove_job_files(folder: Path) -> None:
