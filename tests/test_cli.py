@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -166,6 +167,39 @@ def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path, flat):
     assert colorize(*options, "--resume")[0] == 0  # finished already
 
 
+def test_what_was_drawn_anew_is_not_taken_for_finished(colorize, tmp_path):
+    drawn = write_clip(tmp_path / "clip", 3)
+    words = ["--sketches", drawn / "sketches", "--reference", drawn / "reference.png", "--resume"]
+    assert colorize(*words)[0] == 0
+    os.utime(drawn / "sketches" / "1.png", (time.time() + 60,) * 2)
+    code, (line,) = colorize(*words)
+    assert code == 2 and "add --overwrite" in line
+    assert colorize(*words, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("where", ["color", "open_model"])
+@pytest.mark.parametrize(
+    "fault", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_is_one_line(colorize, monkeypatch, where, fault):
+    def fails(*given):
+        raise fault
+
+    monkeypatch.setattr("lvcd.images.color" if where == "color" else "lvcd.nn.convert.open_model", fails)
+    code, (line,) = colorize()
+    assert code == 2 and "too little memory" in line
+
+
+def test_pages_are_frames(colorize, clip, tmp_path):
+    """Of a TIFF, and of an animated PNG."""
+    pages = [PIL.Image.fromarray(frame) for frame in frames(clip / "sketches")]
+    for name in ("pages.tiff", "animated.png"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        assert colorize("--sketches", tmp_path / name, "--output", tmp_path / name.partition(".")[0])[0] == 0
+        assert np.array_equal(frames(tmp_path / name), frames(clip / "sketches"))
+        assert len(frames(tmp_path / name.partition(".")[0])) == 9
+
+
 def broken(model_folder, tmp_path, fault) -> str:
     model = shutil.copytree(model_folder, tmp_path / "model")
     weights = next((model / "unet").glob("*.safetensors"))
@@ -217,10 +251,17 @@ def test_bad_models(colorize, model_folder, tmp_path, fault):
         (["--output", "/proc/out"], "/proc/out"),
         (["--output", "{tmp}/out.avi"], ".avi"),
         (["--device", "cuda:99"], "cuda:99"),
-        (["--size", "64x64"], "reference.png"),
+        (["--size", "64x64"], "give one like 64x43"),
+        (["--size", "64"], "is not WIDTHxHEIGHT"),
+        (["--fps", "2000"], "--fps 2000"),
+        (["--fps", "0"], "--fps 0"),
+        (["--fps", "nan"], "--fps nan"),
+        (["--reference-sketch", "{tmp}/tall.png"], "tall.png has another aspect ratio"),
+        (["--device", "tpu"], "give cpu, cuda"),
+        (["--model", "{tmp}/run"], "give {tmp}/run/model"),
     ],
 )
-def test_bad_input_is_one_line(colorize, tmp_path, options, said):
+def test_bad_input_is_one_line(colorize, tmp_path, capsys, options, said):
     (tmp_path / "empty").mkdir()
     write_clip(tmp_path / "mixed_clip", 3)
     (tmp_path / "mixed_clip" / "sketches").rename(tmp_path / "mixed")
@@ -229,10 +270,15 @@ def test_bad_input_is_one_line(colorize, tmp_path, options, said):
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "0.png").write_bytes((tmp_path / "mixed" / "0.png").read_bytes()[:60])
     write_png(tmp_path / "tall.png", np.zeros((90, 30, 3), np.uint8))
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "model_index.json").write_text("{}")
     before = sorted(p.name for p in tmp_path.iterdir())
-    code, lines = colorize(*[o.format(tmp=tmp_path) for o in options])
+    try:
+        code, lines = colorize(*[o.format(tmp=tmp_path) for o in options])
+    except SystemExit as stop:  # argparse's
+        code, lines = stop.code, capsys.readouterr().err.splitlines()
     assert code == 2
-    assert len(lines) == 1 and lines[0].startswith("lvcd colorize: ") and said in lines[0]
+    assert len(lines) == 1 and lines[0].startswith("lvcd colorize: ") and said.format(tmp=tmp_path) in lines[0]
     left = [p for p in tmp_path.iterdir() if p.name not in before and not p.name.startswith(".")]
     assert all(p.name.endswith(".partial") and not list(p.glob("*.png")) for p in left)
 

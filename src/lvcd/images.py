@@ -54,11 +54,16 @@ def color(image: Image, size: tuple[int, int], name: str = "the reference") -> T
     if pixels.shape[0] == 4:
         pixels = pixels[:3] * pixels[3:] + (1 - pixels[3:])
     (h, w), (height, width) = pixels.shape[-2:], size
-    if abs(h * width / (w * height) - 1) > ASPECT_TOLERANCE:
+    if not same_shape((h, w), size):
         raise InputError(
             f"{name} is {w}x{h} and the sketches are {width}x{height}: crop one to the aspect ratio of the other"
         )
     return resize(pixels, size) * 2 - 1
+
+
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether (height, width) are of one aspect ratio, but for the rounding of a resize."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= ASPECT_TOLERANCE
 
 
 def line_mode(clip: Sequence[Image] | FrameReader, lines: str) -> str:

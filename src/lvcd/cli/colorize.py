@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--reference", required=True, type=Path, help="the colored frame")
     c.add_argument("--output", required=True, type=Path, help="folder for PNG frames, or a .mp4, .webm or .gif")
     c.add_argument("--model", type=Path, default=MINI,
-                   help="folder that lvcd convert or train.py made (default: the model in the box)")  # fmt: skip
+                   help="folder of lvcd convert or export, or RUN/model of train.py "
+                        "(default: the model in the box)")  # fmt: skip
     own = c.add_mutually_exclusive_group()
     own.add_argument("--reference-sketch", type=Path, help="the reference's line art (default: extracted from it)")
     own.add_argument("--reference-frame", type=int, help="the reference is the colored version of this sketch, from 0")
@@ -79,20 +81,38 @@ def run(a: argparse.Namespace) -> None:
         raise InputError(f"--steps {a.steps}: at least 1 step is needed")
     if not -(2**63) <= a.seed < 2**64:
         raise InputError(f"--seed {a.seed} is not a 64-bit number")
+    if a.fps is not None and not 0 < a.fps <= 1000:
+        raise InputError(f"--fps {a.fps:g}: give more than 0, up to 1000")
+    try:
+        _colorize(a)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        raise InputError("there is too little memory for frames of this size: lower --size, or use --dtype float16 or "
+                         "--device cpu") from error  # fmt: skip
 
+
+def _colorize(a: argparse.Namespace) -> None:
     import torch
 
-    from lvcd.images import array, color, line_mode, sketch
+    from lvcd.images import array, color, line_mode, same_shape, size_of, sketch
     from lvcd.video.files import open_frames
     from lvcd.video.images import read_image
     from lvcd.video.output import ResumableOutput
 
     with open_frames(a.sketches) as clip:
         size = a.size or clip.size
+        if not same_shape(size, clip.size):
+            (height, width), (h, w) = clip.size, size
+            raise InputError(f"--size {w}x{h} has another aspect ratio than the sketches, which are {width}x{height}: "
+                             f"give one like {w}x{max(16, round(w * height / width))}")  # fmt: skip
         picture = read_image(a.reference)
         reference = color(picture, size, str(a.reference))
         lines = line_mode(clip, a.lines)
         drawing = read_image(a.reference_sketch) if a.reference_sketch else None
+        if drawing is not None and not same_shape(size_of(drawing), size_of(picture)):
+            raise InputError(f"{a.reference_sketch} has another aspect ratio than {a.reference}: give the lines of "
+                             "that very frame")  # fmt: skip
 
         def own_sketch(size: tuple[int, int]) -> torch.Tensor | None:
             return None if drawing is None else sketch(drawing, line_mode([drawing], a.lines), size)
@@ -101,10 +121,16 @@ def run(a: argparse.Namespace) -> None:
         if a.reference_frame is not None and not 0 <= a.reference_frame < len(clip):
             raise InputError(f"--reference-frame {a.reference_frame}: {a.sketches} has sketches 0 to {len(clip) - 1}")
 
-        output = ResumableOutput(a.output, _job(a, lines), len(clip), a.fps or clip.fps, a.resume, a.overwrite)
+        fps = clip.fps if a.fps is None else a.fps
+        output = ResumableOutput(a.output, _job(a, lines), len(clip), fps, a.resume, a.overwrite)
         with output:
             if output.done:
-                print(f"{a.output} is finished already: {len(clip)} frames")
+                inputs = [a.sketches, a.reference, *([a.reference_sketch] if a.reference_sketch else [])]
+                if max(map(_time, inputs)) > _time(a.output):
+                    raise InputError(f"{a.output} is finished, and older than its sketches or its reference: "
+                                     "add --overwrite to paint it again")  # fmt: skip
+                print(f"{a.output} is finished already, with {len(clip)} frames; --overwrite would paint it again, "
+                      "with other settings say")  # fmt: skip
                 return
             pipeline = _load(a)
             if a.model == MINI:
@@ -153,9 +179,6 @@ def run(a: argparse.Namespace) -> None:
                 print(f"{done} of {len(clip)} frames are finished, in {output.partial}: the same command with --resume "
                       "goes on", file=sys.stderr)  # fmt: skip
                 raise
-            except torch.OutOfMemoryError as error:
-                raise InputError(f"{pipeline.device} has too little memory for {size[1]}x{size[0]}: lower --size, or "
-                                 "use --dtype float16 or --device cpu") from error  # fmt: skip
 
 
 class _Flats:
@@ -222,6 +245,13 @@ def _load(a: argparse.Namespace) -> LineartVideoPipeline:
     pipeline = LineartVideoPipeline.from_pretrained(a.model, torch_dtype=getattr(torch, dtype), local_files_only=True)
     pipeline.set_progress_bar_config(desc="denoising steps", unit="step", file=sys.stderr)
     return pipeline.to(device)
+
+
+def _time(path: Path) -> float:
+    """Of the last change of a file, or of the newest image of a folder."""
+    from lvcd.video.files import frame_files
+
+    return max(file.stat().st_mtime for file in (frame_files(path) if path.is_dir() else [path]))
 
 
 def _job(a: argparse.Namespace, lines: str) -> dict[str, Any]:

@@ -86,9 +86,9 @@ def _ends_well(path: Path, kind: str | None) -> bool:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether it is a WebP of several frames; a GIF is a movie."""
+    """Whether it has several frames or pages, as WebP, PNG and TIFF may; a GIF is a movie."""
     with _image(path) as image:
-        return image.format == "WEBP" and getattr(image, "n_frames", 1) > 1
+        return getattr(image, "n_frames", 1) > 1
 
 
 def decode_animation(path: Path) -> Generator[Image.Image]:
