@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from lvcd.errors import InputError
 from lvcd.memory import keep_freed_memory
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[arguments.command].run(arguments)
         sys.stdout.flush()
     except InputError as error:
-        print(f"lvcd {arguments.command}: {error}", file=sys.stderr)
+        print(f"lvcd {arguments.command.replace('-', ' ')}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -54,9 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; how it is typed, --help tells."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells more)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lvcd", description="Reference-based lineart video colorization.")
+    parser = _Parser(prog="lvcd", description="Reference-based lineart video colorization.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        command.arguments(commands.add_parser(name, help=command.HELP))
+        command.arguments(commands.add_parser(name, help=command.HELP, prog=f"lvcd {name.replace('-', ' ')}"))
     return parser

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lvcd.errors import InputError
 
 HELP = "cpu, cuda, cuda:1, mps (default: the best there is)"
@@ -13,8 +15,11 @@ def usable(name: str) -> str:
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", name):
+        raise InputError(f"--device {name} is not known: give {HELP}")
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name} cannot be used ({str(error).splitlines()[0]})") from error
+        why = str(error).splitlines()[0]
+        raise InputError(f"--device {name} cannot be used ({why}): leave it out, or give cpu") from error
     return name

@@ -9,6 +9,7 @@ HELP = "cut films into clips with line art, and write them as shards to train on
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
+    c.description = "Of films. `lvcd prepare cartoons` draws a corpus with exact line art instead: see its own --help."
     c.add_argument("films", nargs="+", type=Path, metavar="FILM_OR_FOLDER",
                    help="a movie, a folder of images, or a folder of these")  # fmt: skip
     c.add_argument("--out", required=True, type=Path, help="folder of the shards")

@@ -92,7 +92,9 @@ class Folder:
         with reading("folder", path, "check the path"):
             self.shards = sorted(path.glob("shard-*.tar"))
         if not self.shards:
-            raise InputError(f"{named(path)} has no shards (shard-00000.tar ...): give the folder lvcd prepare made")
+            parts = sorted(file.parent.name for file in path.glob("*/shard-00000.tar"))
+            give = f"one of {', '.join(parts)} in it" if parts else "the folder lvcd prepare made"
+            raise InputError(f"{named(path)} has no shards (shard-00000.tar ...): give {give}")
         self.notes: list[str] = []
         """What is wrong with the folder as a whole."""
         self.manifest = self._manifest()

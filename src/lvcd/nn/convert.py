@@ -163,6 +163,11 @@ def to_original(
 def verify(folder: Path) -> None:
     """InputError, in one line, unless `folder` is a model with every tensor of every network in its shape."""
     folder = Path(folder)
+    if not (folder / "model_index.json").is_file():
+        of_run = folder / "model"
+        known = (of_run / "model_index.json").is_file()
+        give = of_run if known else "a folder of lvcd convert or lvcd export, or RUN/model of train.py"
+        raise InputError(f"{folder} is no model: give {give}")
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") != "LineartVideoPipeline":
         raise InputError(f"{folder}: a {index.get('_class_name')}, not a model of lvcd; lvcd convert makes one")

@@ -88,7 +88,9 @@ def restore(module: Any, checkpoint: Path) -> None:
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"cannot read {checkpoint} ({str(error).splitlines()[0]}): use another checkpoint") from error
+        why = "it is not there" if isinstance(error, FileNotFoundError) else "it is no checkpoint, or damaged"
+        give = "give one of train.py, like RUN/checkpoints/best.ckpt"
+        raise InputError(f"cannot read {checkpoint} ({why}): {give}") from error
     module.on_load_checkpoint(saved)
     averages = [s["average"] for s in saved.get("callbacks", {}).values() if isinstance(s, dict) and "average" in s]
     module.load_state_dict(averages[0] if averages else saved["state_dict"], strict=False)

@@ -40,7 +40,7 @@ def make_extractor(name: Name, device: str = "cpu", weights: Path | None = None)
             raise InputError("xdog has no network: leave its weights out, or choose another extractor")
         return XDoG(device)
     if weights is None:
-        raise InputError(f"{name} is a network, and its weights are not part of lvcd: give the file that holds them")
+        raise InputError(f"{name} is a network, and its weights are not part of lvcd: give their file (--weights)")
     return Learned(name, device, weights)
 
 
