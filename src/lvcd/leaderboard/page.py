@@ -29,6 +29,8 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
 
     InputError: no row was measured, a file that is no clip of the folder's, or the disk.
     """
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: name a file, like {out / 'board.html'}")
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{named(out)} would become a page: end its name in .html")
     shown = boards(rows)
@@ -46,8 +48,6 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
         "<!--notes-->": _notes(clips),
         "<!--data-->": _json({"boards": data, "files": list(uris)}),
     }
-    if out.is_dir():
-        raise InputError(f"{out} is a folder: name a file, like {out / 'board.html'}")
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with atomic(out) as temp, temp.open("w", encoding="utf-8") as file:
