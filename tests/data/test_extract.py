@@ -211,7 +211,7 @@ def test_files_that_are_no_weights_of_the_network(networks, tmp_path, capsys):
 def test_wrong_calls(tmp_path):
     for call, message in [
         ({"name": "pencil"}, "choose xdog"), ({"name": "xdog", "weights": tmp_path}, "no network"),
-        ({"name": "anime2sketch"}, "give the file"), ({"name": "xdog", "device": "gpu"}, "cpu or cuda"),
+        ({"name": "anime2sketch"}, "give their file"), ({"name": "xdog", "device": "gpu"}, "cpu or cuda"),
     ]:  # fmt: skip
         with pytest.raises(InputError, match=message):
             make_extractor(**call)
