@@ -29,6 +29,19 @@ def test_clips_weigh_their_scored_frames():
     assert metric.report()["n"] == 3
 
 
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_an_interval_stays_where_values_can_be():
+    """Of two clips it is wider than the range."""
+
+    class Share(Difference):
+        bounds = (0.0, 1.0)
+
+    metric = Share()
+    metric.add(torch.tensor([0.1, 0.9]), 1)
+    interval = metric.report()["interval"]
+    assert (interval["low"], interval["high"]) == (0, 1)
+
+
 def test_bootstrap_interval_is_that_of_the_mean():
     rng = torch.Generator().manual_seed(0)
     scores = torch.randn(400, generator=rng, dtype=torch.float64)

@@ -128,6 +128,8 @@ class ClipMean(Reported):
     A subclass calls `add(scores, frames)` in `update`. A clip weighs as many frames as were scored in it.
     """
 
+    bounds: tuple[float, float] = (0.0, math.inf)
+    """Of its values: no interval reaches beyond."""
     scores: list[Tensor]
     frames: list[Tensor]
 
@@ -158,7 +160,9 @@ class ClipMean(Reported):
         """n counts clips with at least one scored frame, frames those frames."""
         frames = dim_zero_cat(self.frames)
         kept = frames > 0
-        interval = bootstrap(self.per_clip()[kept], frames[kept])
+        if interval := bootstrap(self.per_clip()[kept], frames[kept]):
+            interval["low"] = max(interval["low"], self.bounds[0])
+            interval["high"] = min(interval["high"], self.bounds[1])
         return {"n": int(kept.sum()), "frames": int(frames.sum()), "interval": interval, "notes": self.notes()}
 
     def notes(self) -> list[str]:

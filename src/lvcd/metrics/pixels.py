@@ -114,6 +114,7 @@ class SSIM(ClipMean):
     """
 
     higher_is_better = True
+    bounds = (-1.0, 1.0)
 
     def __init__(self, size: int | None = 256, filter: Filter = "bilinear_antialias", **kwargs: Any):
         super().__init__(**kwargs)

@@ -66,6 +66,7 @@ class SegmentAccuracy(ClipMean):
     """
 
     higher_is_better = True
+    bounds = (0.0, 1.0)
     by_color: Tensor
 
     def __init__(
