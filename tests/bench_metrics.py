@@ -24,6 +24,7 @@ from test_pixels import psnr_of, ssim_of  # noqa: E402
 from test_tc import reference as plain_tc  # noqa: E402
 
 from lvcd.data.cartoons import draw  # noqa: E402
+from lvcd.memory import keep_freed_memory  # noqa: E402
 from lvcd.metrics import EDMD, PSNR, SSIM, TC  # noqa: E402
 from lvcd.metrics.edmd import edmd_from_lines  # noqa: E402
 from lvcd.metrics.suite import offline  # noqa: E402
@@ -64,6 +65,7 @@ def seconds(clock: Callable[[], float], *work: Callable[[], object]) -> list[flo
 
 
 def main(threads: int) -> None:
+    keep_freed_memory()  # as eval.py does
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     warnings.simplefilter("ignore")
