@@ -6,7 +6,7 @@ PY := .venv/bin/python
 # of 23,000 files most are never imported: Python compiles one where it is, at the end of setup
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 export HF_HUB_OFFLINE := 1
-# images often set it: every start of Python would then compile thousands of files again, 20 s in place of 5
+# images often set it: every start of Python would then compile thousands of files again, 31 s in place of 10
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test lint bench notebooks browser
