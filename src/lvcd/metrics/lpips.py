@@ -44,13 +44,15 @@ def perceptual_distance(preds: list[Tensor], target: list[Tensor], heads: list[T
     """
     total = torch.zeros(len(preds[0]), device=preds[0].device)
     for p, t, head in zip(preds, target, heads):
-        apart = (_unit(p) - _unit(t)).square()
-        total += torch.einsum("nchw,c->nhw", apart, head).mean((1, 2))
+        apart = _unit(p).sub_(_unit(t)).square_()  # (n h w c)
+        total += (apart @ head).mean((1, 2))
     return total
 
 
 def _unit(x: Tensor) -> Tensor:
-    return x / (x.norm(dim=1, keepdim=True) + 1e-10)
+    """(n c h w) -> (n h w c), each pixel of length 1"""
+    x = x.movedim(1, -1)
+    return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + 1e-10).reciprocal()
 
 
 class _Pair(nn.Module):

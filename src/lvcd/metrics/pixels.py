@@ -5,6 +5,7 @@ letters: b clips, t frames, n frames of all clips, H W pixels
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from lvcd.errors import InputError
 from .base import ClipMean
 from .inputs import Filter, check_resize, in_chunks, pairs_of, resized
 
-CHUNK = 2
-"""Pairs of frames whose SSIM is found at once: as many as fit near a core."""
+CHUNK = 8
+"""Pairs of frames that are compared at once on a GPU; on a CPU one, which fits near a core."""
 ROWS = 32
 """Of the frames, blurred at once."""
 WINDOW = 11
@@ -42,9 +43,16 @@ def moving_pixels(frames: Tensor, visible: float = VISIBLE) -> Tensor:
     return moves
 
 
+def _at_once(device: torch.device) -> int:
+    return 1 if device.type == "cpu" else CHUNK
+
+
 def squares(preds: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Sum of squared differences in the pixels counted (n 1 H W): frames (n 3 H W) -> (n) float64."""
-    return (preds.double() - target.double()).square().mul_(counted).flatten(1).sum(1)
+    """Sum of squared differences in the pixels counted (n 1 H W): frames (n 3 H W) -> (n) float64.
+
+    Summed along a row in float32, and the rows in float64.
+    """
+    return (preds - target).square_().mul_(counted).sum(-1).double().flatten(1).sum(1)
 
 
 class PSNR(ClipMean):
@@ -86,7 +94,7 @@ class PSNR(ClipMean):
         counted = moving_pixels(target, self.visible) if self.moving else torch.ones_like(target[:, :, :1]).bool()
         pixels = counted.flatten(2).sum(2)
         flat = (x.flatten(0, 1) for x in (preds, target, counted))  # (b t c H W) => (n c H W)
-        error = in_chunks(squares, 1 if preds.device.type == "cpu" else CHUNK, *flat).view_as(pixels) / (3 * pixels)
+        error = in_chunks(squares, _at_once(preds.device), *flat).view_as(pixels) / (3 * pixels)
         scored = pixels > 0
         ratio = -10 * error.log10()  # infinite for equal frames
         self.capped += (scored & (ratio > self.ceiling)).sum()
@@ -130,7 +138,8 @@ class SSIM(ClipMean):
                 "give larger ones, or a size"
             )
         flat = (x.flatten(0, 1) for x in (preds, target))  # (b t 3 H W) => (n 3 H W)
-        self.add(in_chunks(similarity, CHUNK, *flat).unflatten(0, preds.shape[:2]).mean(1), preds.shape[1])
+        values = in_chunks(similarity, _at_once(preds.device), *flat)
+        self.add(values.unflatten(0, preds.shape[:2]).mean(1), preds.shape[1])
 
     def settings(self) -> dict[str, Any]:
         return {"size": self.size, "filter": self.filter}
@@ -144,10 +153,11 @@ def similarity(preds: Tensor, target: Tensor) -> Tensor:
     """
     x, y = preds.double(), target.double()
     H, W = x.shape[-2:]
-    moments = torch.stack([x, y, x * x, y * y, x * y])
-    x, y, xx, yy, xy = _blurred(_blurred(moments, _blur(H, x.device)).mT, _blur(W, x.device)).mT
-    alike = (2 * x * y + C1) * (2 * (xy - x * y) + C2)
-    return (alike / ((x * x + y * y + C1) * (xx - x * x + yy - y * y + C2))).mean((1, 2, 3))
+    moments = torch.stack([x, y, x * x + y * y, x * y])
+    x, y, both, product = _blurred(_blurred(moments, _blur(H, x.device)).mT, _blur(W, x.device)).mT
+    squares, means = x * x + y * y, x * y
+    alike = (2 * means + C1).mul_((product - means).mul_(2).add_(C2))
+    return alike.div_((squares + C1).mul_((both - squares).add_(C2))).mean((1, 2, 3))
 
 
 def _blurred(x: Tensor, blur: Tensor) -> Tensor:
@@ -160,6 +170,7 @@ def _blurred(x: Tensor, blur: Tensor) -> Tensor:
     return torch.cat(parts, -2)
 
 
+@functools.lru_cache(4)
 def _blur(size: int, device: torch.device) -> Tensor:
     """The Gaussian around each pixel of a line that is mirrored beyond its ends: (size size) float64."""
     reach = WINDOW // 2

@@ -40,9 +40,12 @@ def medians(frame: Array, regions: Array, counted: Array, min_area: int) -> Arra
     numbers = regions[counted].astype(np.int64)
     area = np.bincount(numbers)
     kept = np.flatnonzero(area >= min_area)
-    middle = (area.cumsum() - area + (area - 1) // 2)[kept]  # of each region, once sorted by region and level
-    keys = numbers[:, None] * 256 + frame[counted]
-    return np.stack([np.sort(channel)[middle] % 256 for channel in keys.T], -1)
+    middle = (area[kept, None] + 1) // 2
+    found = []
+    for channel in cv2.split(frame):
+        levels = np.bincount(numbers * 256 + channel[counted], minlength=256 * len(area)).reshape(-1, 256)
+        found.append((levels[kept].cumsum(1) < middle).sum(1))  # levels that fewer pixels than half do not exceed
+    return np.stack(found, -1)
 
 
 class SegmentAccuracy(ClipMean):
