@@ -56,16 +56,31 @@ def draw_lines(
 
     Within one level of 255 of what `xdog` gives, for OpenCV adds up a blur in another order, and ten times as fast.
     """
-    sigma = sigma or _sigma(*frame.shape[:2])
-    colors = cv2.split(frame)
+    return draw_lines_of(cv2.split(frame), sigma, ratio, contrast, black, softness)
+
+
+def draw_lines_of(
+    colors: Sequence[Array], sigma: float | None, ratio: float, contrast: float, black: float, softness: float
+) -> Array:
+    """`draw_lines` of a frame's three colors, each uint8 (H W)."""
+    sigma = sigma or _sigma(*colors[0].shape)
     fine = [_blurred(color, sigma) for color in colors]
-    dip = _greatest([cv2.subtract(_blurred(color, ratio * sigma), own) for color, own in zip(colors, fine)])
+    coarse = (_blurred(color, ratio * sigma) for color in colors)
+    dip = _greatest([cv2.subtract(blurred, own, dst=blurred) for blurred, own in zip(coarse, fine)])
     light = _greatest(fine)
     if light.min() < 255 * black:
-        near = np.clip((_blurred(light, 4 * sigma) - light) * 0.75, 0, 3 * contrast * 255)
-        dip += near * np.maximum(1 - light / (255 * black), 0)
-    odds = cv2.exp((255 * contrast - dip) * (softness / 255))  # of paper to line: sigmoid(x) = 1 / (1 + exp(-x))
-    sketch = 1 / (1 + odds)
+        near = _blurred(light, 4 * sigma)
+        near -= light
+        near *= 0.75
+        near.clip(0, 3 * contrast * 255, out=near)
+        light /= 255 * black
+        near *= np.maximum(np.subtract(1, light, out=light), 0, out=light)
+        dip += near
+    np.subtract(255 * contrast, dip, out=dip)
+    dip *= softness / 255
+    odds = cv2.exp(dip, dst=dip)  # of paper to line: sigmoid(x) = 1 / (1 + exp(-x))
+    odds += 1
+    sketch = np.divide(1, odds, out=odds)
     paper = cv2.addWeighted(sketch, -255 / 0.7, sketch, 0, 255 * 0.85 / 0.7, dtype=cv2.CV_8U)  # rounded, cut to 0..255
     return np.asarray(paper)
 

@@ -30,15 +30,19 @@ def noisy(frames, amount: float):
     return (frames + amount * torch.randn(frames.shape, generator=torch.Generator().manual_seed(5))).clamp(0, 1)
 
 
-def reference(pred, target) -> list[tuple[float, float]]:
-    """Change of the generated and of the original frames (t 3 H W), one pair at a time, in numpy float64."""
-    changes = []
+def flows_of(target) -> list[np.ndarray]:
+    """From each frame (t 3 H W) but the first to the one before: (H W 2), by OpenCV."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [
         cv2.cvtColor((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), cv2.COLOR_RGB2GRAY) for x in target
     ]
-    for i in range(len(target) - 1):
-        found = search.calc(grey[i + 1], grey[i], None)
+    return [search.calc(later, earlier, None) for earlier, later in zip(grey, grey[1:])]
+
+
+def reference(pred, target, flows: list[np.ndarray] | None = None) -> list[tuple[float, float]]:
+    """Change of the generated and of the original frames (t 3 H W), one pair at a time, in numpy float64."""
+    changes = []
+    for i, found in enumerate(flows or flows_of(target)):
         y, x = np.mgrid[: found.shape[0], : found.shape[1]]
         at = [y + found[..., 1], x + found[..., 0]]
         pair = []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from lvcd.xdog import draw_lines, xdog
+from lvcd.xdog import draw_lines_of, xdog
 
-from .inputs import Array, in_threads, levels
+from .inputs import Array, in_threads
 
 
 class XDoGLines:
@@ -35,4 +36,5 @@ class XDoGLines:
 
     def _draw(self, frames: list[Array]) -> list[Array]:
         """Each (3 H W) -> lines (H W)"""
-        return [1 - draw_lines(levels(frame), **self.settings).astype(np.float32) / 255 for frame in frames]
+        planes = ([cv2.convertScaleAbs(color, alpha=255) for color in frame] for frame in frames)
+        return [1 - draw_lines_of(colors, **self.settings).astype(np.float32) / 255 for colors in planes]
