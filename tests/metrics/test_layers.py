@@ -55,8 +55,12 @@ def test_minimal_filtering_is_a_convolution(k):
     torch.testing.assert_close(out_of @ ((of_kernel @ g) * (into @ d)), want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("k", "stride"), [(1, 1), (1, 2), (2, 2), (3, 1), (3, 2)])
-def test_maxima_are_a_pooling(k, stride):
-    x = random(0, 2, 3, 11, 14)
+@pytest.mark.parametrize(("k", "stride"), [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2), (5, 1), (5, 3)])
+@pytest.mark.parametrize("size", [5, 6, 13])
+def test_maxima_are_a_pooling(k, stride, size):
+    x = random(0, 2, 3, 11, size)
     got = maxima(maxima(x, 2, k, stride), 3, k, stride)
     assert torch.equal(got, F.max_pool2d(x, k, stride))
+    before, after = (k - 1) // 2, k // 2
+    got = maxima(maxima(x, 2, k, stride, before, after), 3, k, stride, before, after)
+    assert torch.equal(got, F.max_pool2d(F.pad(x, (before, after) * 2, value=-torch.inf), k, stride))

@@ -137,7 +137,7 @@ class Backbone(nn.Module):
                     conv.load_state_dict({"weight": weight, "bias": bias})
                 if not isinstance(conv, SameConv):
                     conv.to(memory_format=torch.channels_last)  # two thirds of the time, on a CPU
-                layers += [conv, nn.ReLU()]
+                layers += [conv, nn.ReLU(inplace=True)]
                 inside = width
             depths.append(nn.Sequential(*layers))
         self.depths = nn.ModuleList(depths)

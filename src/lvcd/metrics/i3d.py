@@ -40,16 +40,11 @@ Resize = Literal["bilinear", "tf1"]
 or between their corners, as TensorFlow 1 and with it the original FVD do it. Uniform frames cannot tell them apart."""
 
 
-def same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """x (b t H W c), padded with zeros as TensorFlow's "SAME" does: by the size, and one more at the end if odd.
-
-    Zeros also where a maximum follows: what is pooled here has been through a ReLU.
-    """
-    pads: list[int] = []
-    for size, k, s in zip(x.shape[1:], kernel, stride):
-        total = max((math.ceil(size / s) - 1) * s + k - size, 0)
-        pads = [total // 2, total - total // 2, *pads]
-    return F.pad(x, [0, 0, *pads])
+def same(size: int, k: int, stride: int) -> tuple[int, int]:
+    """How many zeros TensorFlow's "SAME" puts before and after so many pixels: by the size, and one more at the end if
+    odd."""
+    total = max((math.ceil(size / stride) - 1) * stride + k - size, 0)
+    return total // 2, total - total // 2
 
 
 class Unit(nn.Module):
@@ -83,8 +78,9 @@ class Strided(nn.Module):
         self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = same(x, self.weight.shape[2:], (2, 2, 2)).permute(0, 4, 1, 2, 3)
-        return F.conv3d(inner.contiguous(), self.weight, self.bias, 2).permute(0, 2, 3, 4, 1).contiguous()
+        pads = [side for size, k in zip(x.shape[3:0:-1], self.weight.shape[:1:-1]) for side in same(size, k, 2)]
+        inner = F.pad(x.permute(0, 4, 1, 2, 3), pads)
+        return F.conv3d(inner, self.weight, self.bias, 2).permute(0, 2, 3, 4, 1).contiguous()
 
 
 class Pointwise(nn.Linear):
@@ -111,10 +107,10 @@ class Block(nn.Module):
 
 
 def pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Max pooling of x (b t H W c), padded as `same` does."""
-    x = same(x, kernel, stride)
+    """Max pooling of x (b t H W c), "SAME": its zeros never count, for what is pooled here has been through a ReLU."""
     for dim, (k, s) in enumerate(zip(kernel, stride), 1):
-        x = maxima(x, dim, k, s)
+        if k > 1:
+            x = maxima(x, dim, k, s, *same(x.shape[dim], k, s))
     return x
 
 

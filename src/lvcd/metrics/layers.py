@@ -58,8 +58,8 @@ class Winograd(nn.Module):
         step = max(1, AT_ONCE // (b * t * columns))
         for first in range(0, rows, step):
             part = x[:, :, first * TILE : (first + step) * TILE + k - 1]
-            result[:, :, first : first + step] = self._tiles(part)
-        return result.flatten(4, 5).flatten(2, 3)[:, :, :H, :W] + self.bias
+            torch.add(self._tiles(part), self.bias, out=result[:, :, first : first + step])
+        return result.flatten(4, 5).flatten(2, 3)[:, :, :H, :W]
 
     def _tiles(self, x: Tensor) -> Tensor:
         """Some rows of tiles with what surrounds them (b t h w c) -> (b t rows m columns m d)."""
@@ -87,16 +87,24 @@ class Winograd(nn.Module):
         return F.conv3d(inner, self.weight, self.bias, padding="same").permute(0, 2, 3, 4, 1)
 
 
-def maxima(x: Tensor, dim: int, k: int, stride: int = 1) -> Tensor:
-    """Of each k neighbors along one dimension of x: shorter by k - 1, then every stride-th. One dimension after the
-    other, they are a max pooling, in less time than torch's own."""
-    along, last = x.movedim(dim, 0), x.shape[dim] - k + 1
-    first, *others = (along[i : last + i : stride] for i in range(k))
-    if others:
-        first = torch.maximum(first, others[0])
-    for other in others[1:]:
-        torch.maximum(first, other, out=first)
-    return first.movedim(0, dim)
+def maxima(x: Tensor, dim: int, k: int, stride: int = 1, before: int = 0, after: int = 0) -> Tensor:
+    """Of each k neighbors along one dimension of x, at every stride-th place. One dimension after the other, they are a
+    max pooling, in less time than torch's own.
+
+    The first window begins so many places before x, the last one may end so many after it; nothing is there.
+    """
+    along, size = x.movedim(dim, 0), x.shape[dim]
+    n = (size + before + after - k) // stride + 1
+    own = along[: (n - 1) * stride + 1 : stride]  # of each window the place `before`, which lies in x
+    result, so_far = torch.empty_like(own), own
+    for place in (i - before for i in range(k) if i != before):
+        first, stop = max(0, -(place // stride)), min(n, (size - 1 - place) // stride + 1)
+        there = along[first * stride + place : (stop - 1) * stride + place + 1 : stride]
+        torch.maximum(so_far[first:stop], there, out=result[first:stop])
+        if so_far is own:
+            result[:first], result[stop:] = own[:first], own[stop:]
+            so_far = result
+    return so_far.movedim(0, dim)
 
 
 def minimal_filtering(m: int, k: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,6 +5,7 @@ letters: b clips, t frames, H W pixels, r regions of a frame
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -17,7 +18,7 @@ from lvcd.flats import between_lines
 
 from .base import ClipMean
 from .edmd import sketches_of
-from .inputs import Array, pairs_of
+from .inputs import Array, in_threads, pairs_of
 from .pixels import ROUNDING, VISIBLE, moving_pixels
 
 
@@ -100,14 +101,10 @@ class SegmentAccuracy(ClipMean):
         preds, target = pairs_of(preds, target)
         regions = self._regions(target, sketches)
         counted = moving_pixels(target, self.visible) if self.moving else torch.ones_like(target[:, :, :1]).bool()
-        shares = torch.tensor(
-            [
-                [self._share(*frame) for frame in zip(*clip)]
-                for clip in zip(_levels(preds), _levels(target), regions, counted[:, :, 0].cpu().numpy())
-            ],
-            dtype=torch.float64,
-            device=target.device,
-        )
+        parts = (_levels(preds), _levels(target), regions, counted[:, :, 0].cpu().numpy())
+        frames = [*zip(*(part.reshape(-1, *part.shape[2:]) for part in parts))]  # (b t ...) => b*t frames
+        found = in_threads(lambda some: [self._share(*frame) for frame in some], frames)
+        shares = torch.tensor(found, dtype=torch.float64, device=target.device).view(target.shape[:2])
         scored = ~shares.isnan()
         self.by_color += shares.numel() if sketches is None else 0
         self.add(shares.nan_to_num().sum(1) / scored.sum(1), scored.sum(1))
@@ -118,14 +115,14 @@ class SegmentAccuracy(ClipMean):
     def _regions(self, target: Tensor, sketches: Tensor | None) -> Array:
         """(b t H W) numbered"""
         if sketches is None:
-            return np.stack([[regions_of_color(frame) for frame in clip] for clip in _levels(target)])
+            return _of_each(regions_of_color, _levels(target))
         if sketches.shape[-2:] != target.shape[-2:]:
             raise InputError(
                 f"sketches are {tuple(sketches.shape[-2:])} and frames {tuple(target.shape[-2:])} large: "
                 "draw or resize the sketches for these frames"
             )
         lines = (sketches_of(sketches, target)[:, :, 0] > self.threshold).cpu().numpy()
-        return np.stack([[between_lines(frame) for frame in clip] for clip in lines])
+        return _of_each(between_lines, lines)
 
     def _share(self, pred: Array, target: Array, regions: Array, counted: Array) -> float:
         """Share of right regions of one frame; NaN where there is none."""
@@ -140,6 +137,12 @@ class SegmentAccuracy(ClipMean):
     def notes(self) -> list[str]:
         n = int(self.by_color)
         return [f"{n} frames came without sketches: their regions are areas of one color in the original"] * bool(n)
+
+
+def _of_each(regions: Callable[[Array], Array], frames: Array) -> Array:
+    """regions of each of the frames (b t ...) => (b t H W)"""
+    found = in_threads(lambda some: [regions(frame) for frame in some], [*frames.reshape(-1, *frames.shape[2:])])
+    return np.stack(found).reshape(*frames.shape[:2], *found[0].shape)
 
 
 def _levels(frames: Tensor) -> Array:
