@@ -8,6 +8,8 @@ needs, which are m + k - 1
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,20 +33,19 @@ class Winograd(nn.Module):
 
     weight: Tensor
     bias: Tensor
-    kernels: Tensor
-    into: Tensor
-    out_of: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor):
         """weight: (d c k_t k k), k_t odd, k 3 or 5; bias: (d)"""
         super().__init__()
-        out_of, of_kernel, into = minimal_filtering(TILE, weight.shape[-1])
-        kernels = torch.einsum("xi,yj,dctij->txycd", of_kernel, of_kernel, weight.double())
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
-        self.register_buffer("kernels", kernels.flatten(1, 2).float())  # (k_t n*n c d)
-        self.register_buffer("into", torch.kron(into, into).float())  # (n*n n*n)
-        self.register_buffer("out_of", torch.kron(out_of, out_of).float())  # (m*m n*n)
+
+    @functools.cached_property
+    def _filtering(self) -> tuple[Tensor, Tensor, Tensor]:
+        """into (n*n n*n), kernels (k_t n*n c d) and out_of (m*m n*n), for a CPU alone: four times the weights."""
+        out_of, of_kernel, into = minimal_filtering(TILE, self.weight.shape[-1])
+        kernels = torch.einsum("xi,yj,dctij->txycd", of_kernel, of_kernel, self.weight.double())
+        return torch.kron(into, into).float(), kernels.flatten(1, 2).float(), torch.kron(out_of, out_of).float()
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
@@ -63,22 +64,23 @@ class Winograd(nn.Module):
 
     def _tiles(self, x: Tensor) -> Tensor:
         """Some rows of tiles with what surrounds them (b t h w c) -> (b t rows m columns m d)."""
+        into, kernels, out_of = self._filtering
         (b, t, h, w, c), k = x.shape, self.weight.shape[-1]
         n, rows, columns = TILE + k - 1, (h - k + 1) // TILE, (w - k + 1) // TILE
         of_b, of_t, of_h, of_w, of_c = x.stride()
         size, stride = (t, b, rows, columns, c), (of_t, of_b, TILE * of_h, TILE * of_w, of_c)
         tiles = x.as_strided((n, n, *size), (of_h, of_w, *stride), x.storage_offset()).reshape(n * n, -1)
-        tiles = (self.into @ tiles).view(n * n, -1, c)  # (n*n t*b*rows*columns c)
-        middle, frame = len(self.kernels) // 2, b * rows * columns
-        products = torch.bmm(tiles, self.kernels[middle])  # (n*n t*b*rows*columns d)
-        for tap, kernel in enumerate(self.kernels):
+        tiles = (into @ tiles).view(n * n, -1, c)  # (n*n t*b*rows*columns c)
+        middle, frame = len(kernels) // 2, b * rows * columns
+        products = torch.bmm(tiles, kernels[middle])  # (n*n t*b*rows*columns d)
+        for tap, kernel in enumerate(kernels):
             late = abs(tap - middle) * frame
             if 0 < late < t * frame:
                 to, source = products[:, : t * frame - late], tiles[:, late:]
                 if tap < middle:
                     to, source = products[:, late:], tiles[:, : t * frame - late]
                 to.baddbmm_(source, kernel)
-        done = self.out_of @ products.view(n * n, -1)
+        done = out_of @ products.view(n * n, -1)
         return done.view(TILE, TILE, t, b, rows, columns, -1).permute(3, 2, 4, 0, 5, 1, 6)
 
     def directly(self, x: Tensor) -> Tensor:
