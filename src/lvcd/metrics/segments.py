@@ -40,12 +40,13 @@ def medians(frame: Array, regions: Array, counted: Array, min_area: int) -> Arra
     counted = counted & (regions > 0)
     numbers = regions[counted].astype(np.int64)
     area = np.bincount(numbers)
-    kept = np.flatnonzero(area >= min_area)
-    middle = (area[kept, None] + 1) // 2
-    found = []
+    large = area >= min_area
+    inside = large[numbers]  # of what is too small nothing is kept: noise has more regions than colors
+    places = (large.cumsum() - 1)[numbers[inside]] * 256
+    middle, found = (area[large, None] + 1) // 2, []
     for channel in cv2.split(frame):
-        levels = np.bincount(numbers * 256 + channel[counted], minlength=256 * len(area)).reshape(-1, 256)
-        found.append((levels[kept].cumsum(1) < middle).sum(1))  # levels that fewer pixels than half do not exceed
+        levels = np.bincount(places + channel[counted][inside], minlength=256 * len(middle)).reshape(-1, 256)
+        found.append((levels.cumsum(1) < middle).sum(1))  # levels that fewer pixels than half do not exceed
     return np.stack(found, -1)
 
 
