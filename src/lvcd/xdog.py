@@ -50,19 +50,13 @@ def xdog(
 
 
 def draw_lines(
-    frame: Array, sigma: float | None, ratio: float, contrast: float, black: float, softness: float
+    colors: Sequence[Array], sigma: float | None, ratio: float, contrast: float, black: float, softness: float
 ) -> Array:
-    """`xdog`, with the same parameters, of one frame on a CPU: uint8 (H W 3) RGB => drawing uint8 (H W), 255 on paper.
+    """`xdog`, with the same parameters, of one frame on a CPU: its three colors, each uint8 (H W) => drawing uint8
+    (H W), 255 on paper.
 
     Within one level of 255 of what `xdog` gives, for OpenCV adds up a blur in another order, and ten times as fast.
     """
-    return draw_lines_of(cv2.split(frame), sigma, ratio, contrast, black, softness)
-
-
-def draw_lines_of(
-    colors: Sequence[Array], sigma: float | None, ratio: float, contrast: float, black: float, softness: float
-) -> Array:
-    """`draw_lines` of a frame's three colors, each uint8 (H W)."""
     sigma = sigma or _sigma(*colors[0].shape)
     fine = [_blurred(color, sigma) for color in colors]
     coarse = (_blurred(color, ratio * sigma) for color in colors)

@@ -65,7 +65,7 @@ def _search(pairs: list[tuple[Array, Array]]) -> list[Array]:
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flows = []
     for pair in pairs:
-        first, second = (cv2.cvtColor(levels(frame), cv2.COLOR_RGB2GRAY) for frame in pair)
+        first, second = (cv2.cvtColor(cv2.merge(levels(frame)), cv2.COLOR_RGB2GRAY) for frame in pair)
         still = np.array_equal(first, second)
         flows.append(np.zeros((*first.shape, 2), np.float32) if still else search.calc(first, second, None))  # type: ignore[call-overload]
     return flows

@@ -66,21 +66,17 @@ class Unit(nn.Module):
         return self.conv(x).relu_()
 
 
-class Strided(nn.Module):
+class Strided(nn.Conv3d):
     """A convolution of stride 2: (b t H W c) -> (b t/2 H/2 W/2 d)."""
 
-    weight: Tensor
-    bias: Tensor
-
     def __init__(self, weight: Tensor, bias: Tensor):
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
+        super().__init__(weight.shape[1], len(bias), weight.shape[-1], 2)
+        self.load_state_dict({"weight": weight, "bias": bias})
+        self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        pads = [side for size, k in zip(x.shape[3:0:-1], self.weight.shape[:1:-1]) for side in same(size, k, 2)]
-        inner = F.pad(x.permute(0, 4, 1, 2, 3), pads)
-        return F.conv3d(inner, self.weight, self.bias, 2).permute(0, 2, 3, 4, 1).contiguous()
+        pads = [side for size in x.shape[3:0:-1] for side in same(size, self.weight.shape[-1], 2)]
+        return super().forward(F.pad(x.permute(0, 4, 1, 2, 3), pads)).permute(0, 2, 3, 4, 1).contiguous()
 
 
 class Pointwise(nn.Linear):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from lvcd.xdog import draw_lines_of, xdog
+from lvcd.xdog import draw_lines, xdog
 
-from .inputs import Array, in_threads
+from .inputs import Array, in_threads, levels
 
 
 class XDoGLines:
@@ -36,5 +35,4 @@ class XDoGLines:
 
     def _draw(self, frames: list[Array]) -> list[Array]:
         """Each (3 H W) -> lines (H W)"""
-        planes = ([cv2.convertScaleAbs(color, alpha=255) for color in frame] for frame in frames)
-        return [1 - draw_lines_of(colors, **self.settings).astype(np.float32) / 255 for colors in planes]
+        return [1 - draw_lines(levels(frame), **self.settings).astype(np.float32) / 255 for frame in frames]

@@ -24,7 +24,7 @@ from .flow import RAFT
 from .frechet import FrechetDistance
 from .fvd import FVD
 from .i3d import MIN_FRAMES
-from .inputs import known, pairs_of, resized
+from .inputs import pairs_of, resized
 from .lpips import LPIPS, ShiftTolerantLPIPS
 from .pixels import PSNR, SSIM
 from .segments import SegmentAccuracy
@@ -57,8 +57,7 @@ class Suite:
             started = time.perf_counter()
             if metric.sees not in seen:
                 seen[metric.sees] = resized(preds, *metric.sees), resized(target, *metric.sees)
-            with known(*seen[metric.sees]):
-                metric.feed(*seen[metric.sees], sketches, index)
+            metric.feed(*seen[metric.sees], sketches, index)
             self.seconds[column] += time.perf_counter() - started
         if self._looks is not None:
             self._looks.forget()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class XDoG:
 
     def __call__(self, first: int, frames: list[Array]) -> list[Array]:
         if self._device.type == "cpu":
-            return [draw_lines(frame, **self._parameters) for frame in frames]
+            return [draw_lines(cv2.split(frame), **self._parameters) for frame in frames]
         return in_batches(frames, BATCH, self._device, _paper)
 
 
