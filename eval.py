@@ -13,8 +13,8 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from lvcd.entry import check_overrides, one_line
-from lvcd.memory import keep_freed_memory
+from lvcd.cli.hydra_entry import check_overrides, one_line
+from lvcd.cli.memory import keep_freed_memory
 
 # torch and diffusers take seconds to import: that waits until the words have been checked.
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ def run(config: DictConfig) -> Row:
     return row
 
 
-@hydra.main(config_path="conf", config_name="eval", version_base="1.3")
+@hydra.main(config_path="conf/eval", config_name="eval", version_base="1.3")
 def main(config: DictConfig) -> None:
     with one_line("eval.py"):
         run(config)
 
 
 if __name__ == "__main__":
-    check_overrides("eval.py", "eval", Path(__file__).parent / "conf", sys.argv[1:])
+    check_overrides("eval.py", "eval", Path(__file__).parent / "conf" / "eval", sys.argv[1:])
     main()

@@ -1,4 +1,4 @@
-"""Train: `python train.py experiment=mini`. Hydra composes what is trained, on what, how long; see conf/."""
+"""Train: `python train.py experiment=mini_cpu`. Hydra composes what is trained, on what, how long; see conf/."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from lvcd.entry import check_overrides, one_line
+from lvcd.cli.hydra_entry import check_overrides, one_line
+from lvcd.cli.memory import keep_freed_memory
+from lvcd.cli.sweep import as_job, is_sweep, with_folders
 from lvcd.errors import InputError
-from lvcd.memory import keep_freed_memory
-from lvcd.sweep import as_job, is_sweep, with_folders
 
 # torch, lightning and diffusers take seconds to import: that waits until the words have been checked.
 if TYPE_CHECKING:
     import lightning
 
-    from lvcd.callbacks import Speed
+    from lvcd.training.callbacks import Speed
 
 
 class Trained(NamedTuple):
@@ -38,12 +38,12 @@ def train(config: DictConfig, again: str = "") -> Trained | None:
     import torch
     from lightning.pytorch.strategies import ModelParallelStrategy
 
-    from lvcd.callbacks import Speed, StopOnSignal
     from lvcd.loggers import log_config
     from lvcd.pipeline import quiet
-    from lvcd.plan import plan
-    from lvcd.plan.report import too_large
-    from lvcd.training.run import MODEL, begin_from, checkpoint_to_resume, last_stage
+    from lvcd.training.callbacks import Speed, StopOnSignal
+    from lvcd.training.plan import plan
+    from lvcd.training.plan.fit_report import too_large
+    from lvcd.training.run_folder import MODEL, begin_from, checkpoint_to_resume, last_stage
 
     quiet()
     keep_freed_memory()
@@ -89,8 +89,8 @@ def know_peak(trainer: lightning.Trainer, speeds: list[Speed], config: dict) -> 
     """Tell Speed, on the rank that logs, what it needs for utilization, as far as it is known."""
     import torch
 
-    from lvcd.plan import plan
-    from lvcd.plan.report import peak
+    from lvcd.training.plan import plan
+    from lvcd.training.plan.fit_report import peak
 
     for speed in speeds if trainer.is_global_zero else ():
         device = trainer.strategy.root_device
@@ -101,9 +101,9 @@ def know_peak(trainer: lightning.Trainer, speeds: list[Speed], config: dict) -> 
                 speed.flops_per_clip = plan(config).flops_per_clip
 
 
-@hydra.main(config_path="conf", config_name="train", version_base="1.3")
+@hydra.main(config_path="conf/train", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> float | None:
-    from lvcd.callbacks import NoNumberError
+    from lvcd.training.callbacks import NoNumberError
 
     words = " ".join(w for w in sys.argv[1:] if not w.startswith(("resume=", "hydra.job.config.")))
     sweep = is_sweep(sys.argv)
@@ -121,7 +121,7 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    check_overrides("train.py", "train", Path(__file__).parent / "conf", sys.argv[1:])
+    check_overrides("train.py", "train", Path(__file__).parent / "conf" / "train", sys.argv[1:])
     if is_sweep(sys.argv):
         sys.argv[1:] = with_folders(sys.argv[1:])
     main()

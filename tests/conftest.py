@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "data" / "golden" / "A"
 
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory) -> Path:
-    """The recording as `tests/golden.py` takes it."""
+    """The recording as `tools/parity.py` takes it."""
     folder = tmp_path_factory.mktemp("golden")
     for file in GOLDEN.iterdir():
         if file.suffix == ".xz":

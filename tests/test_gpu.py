@@ -63,8 +63,8 @@ def test_half_precision_stays_close(dtype):
 def test_the_model_in_the_box_paints_the_same_clip_in_half_precision():
     """As eval.py does it: float16 on a GPU, float32 on a CPU. A level of 8 bits is 0.004, and files round to it; on a
     CPU float16 is off by 0.0001 in the mean."""
+    from lvcd.evaluation.methods.ours import Ours
     from lvcd.evaluation.testset import Protocol, TestSet
-    from lvcd.methods.ours import Ours
     from lvcd.weights import MINI
 
     where = ROOT / "data" / "cartoons" / "test_style"
@@ -195,8 +195,10 @@ def module(words: list[str]):
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", ["experiment=mini", f"module.networks.vae={ROOT}/src/lvcd/weights/mini_vae", *words])
+    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
+        config = compose(
+            "train", ["experiment=mini_cpu", f"module.networks.vae={ROOT}/src/lvcd/weights/mini_vae", *words]
+        )
     torch.manual_seed(0)
     made = instantiate(config.module, _convert_="all")
     rng = torch.Generator().manual_seed(0)
@@ -307,7 +309,7 @@ def train(run: Path, *words: str) -> str:
         "data.height=32", "data.width=48", "data.batch_size=4", "data.sampling.window=3", "trainer.limit_val_batches=1",
         "trainer.val_check_interval=4", "trainer.log_every_n_steps=2",
     ]  # fmt: skip
-    command = [sys.executable, "train.py", "experiment=mini", "trainer=gpu", f"run_dir={run}", *small, *words]
+    command = [sys.executable, "train.py", "experiment=mini_cpu", "trainer=gpu", f"run_dir={run}", *small, *words]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -323,8 +325,8 @@ def rows(run: Path, version: int) -> Iterator[dict[str, float]]:
 def test_a_run_ends_with_a_model_and_goes_on(tmp_path):
     """Eight steps and their two validations; then four more from the checkpoint of the last."""
     pytest.importorskip("av")
+    from lvcd.io.movies import write_movie
     from lvcd.pipeline import LineartVideoPipeline
-    from lvcd.video.movies import write_movie
 
     run, words = tmp_path / "run", []
     try:

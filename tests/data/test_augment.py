@@ -15,14 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from lvcd.data.augment import Augment, lines, recolor
+from lvcd.data.augment import Augment, recolor
+from lvcd.data.augment import line_style as lines
 from lvcd.data.augment.palette import INK, LUMA, random_palette
 from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
 
 cv2.setNumThreads(1)
 NAMES = [field.name for field in fields(Augment)]
-CONF = Path(__file__).parents[2] / "conf" / "augment"
+CONF = Path(__file__).parents[2] / "conf" / "train" / "augment"
 
 
 def clip_of(seed: int, t: int = 3, style: str = "shapes") -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,9 +15,9 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
+from helpers.shards import ENCODERS, SIZE, key_of, write_encoded, write_shards
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from shard_kit import ENCODERS, SIZE, key_of, write_encoded, write_shards
 
 from lvcd.data.augment import Augment
 from lvcd.data.clip import Sampling
@@ -224,7 +224,7 @@ def test_validation_and_test_show_every_clip_once(shards, tmp_path):
 TWO = """
 import sys, json, lightning, warnings
 warnings.filterwarnings("ignore")
-sys.path.insert(0, sys.argv[4])
+sys.path[:0] = [sys.argv[4], sys.argv[4] + "/.."]
 from test_datamodule import Recorder, data
 module, trainer = Recorder(), lightning.Trainer(
     accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False, enable_progress_bar=False,
@@ -374,7 +374,7 @@ def test_readers_do_not_answer_slurm(number, shards, tmp_path):
 
 def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):
     """Python ends and waits for its processes, and these are deaf to the signal that it sends them."""
-    code = "import sys; sys.path.insert(0, sys.argv[2]); from test_datamodule import data; d = data(sys.argv[1], workers=1); d.setup('fit'); print(len(next(iter(d.train_dataloader())).keys))"  # noqa: E501
+    code = "import sys; sys.path[:0] = [sys.argv[2], sys.argv[2] + '/..']; from test_datamodule import data; d = data(sys.argv[1], workers=1); d.setup('fit'); print(len(next(iter(d.train_dataloader())).keys))"  # noqa: E501
     words = [sys.executable, "-c", code, str(shards), str(Path(__file__).parent)]
     assert subprocess.run(words, capture_output=True, text=True, timeout=120).stdout.endswith("2\n")
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.shards import SIZE, key_of, write_encoded, write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_kit import SIZE, key_of, write_encoded, write_shards
 from torch.utils.data import DataLoader
 
 from lvcd.data.clip import Sampling
-from lvcd.data.stream.plan import Plan, Slot
+from lvcd.data.stream.clip_stream import Clip, ClipStream, augmented, batched, fill, skipped, through
+from lvcd.data.stream.epoch_plan import Plan, Slot
 from lvcd.data.stream.source import ENCODED, Patience, Source
-from lvcd.data.stream.stages import Clip, ClipStream, augmented, batched, fill, skipped, through
 
 CLIPS = (3, 2, 4)
 PATIENCE = Patience(timeout=5, retries=0, pause=0)

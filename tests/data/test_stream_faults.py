@@ -13,14 +13,14 @@ import time
 
 import numpy as np
 import pytest
-from shard_kit import SIZE, key_of, npy, write_encoded, write_shards
+from helpers.shards import SIZE, key_of, npy, write_encoded, write_shards
 
 from lvcd.data.clip import Sampling
-from lvcd.data.shards import ShardWriter
-from lvcd.data.stream.plan import Plan
+from lvcd.data.stream.clip_stream import ClipStream
+from lvcd.data.stream.epoch_plan import Plan
 from lvcd.data.stream.source import ENCODED, Manifest, Patience, Pipe, Source
-from lvcd.data.stream.stages import ClipStream
 from lvcd.errors import InputError
+from lvcd.shards.format import ShardWriter
 
 CLIPS = (3, 2, 4)
 ONCE = Patience(timeout=1, retries=0, pause=0)

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvcd.data.stream.plan import Plan, shuffled
+from lvcd.data.stream.epoch_plan import Plan, shuffled
 
 CLIPS = st.lists(st.integers(0, 7), min_size=1, max_size=8).filter(any).map(tuple)
 PLANS = st.builds(

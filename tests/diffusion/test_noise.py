@@ -6,10 +6,10 @@ import json
 import math
 
 import numpy as np
-import oracles
 import pytest
 import torch
 from conftest import GOLDEN
+from helpers import oracles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,17 +7,17 @@ import sys
 import numpy as np
 import pytest
 import torch
-from kit import Paints, cartoons, held, suite
-from wandb_file import history, whole
+from helpers.evaluation import Paints, cartoons, held, suite
+from helpers.wandb_file import history, whole
 
 from lvcd.errors import InputError
 from lvcd.evaluation import evaluate
+from lvcd.evaluation.methods import CopyReference
 from lvcd.evaluation.provenance import forget_peak, memory_gib
+from lvcd.io.reader import open_frames
 from lvcd.leaderboard import read
-from lvcd.methods import CopyReference
 from lvcd.metrics import PSNR, TC
 from lvcd.metrics.suite import Suite
-from lvcd.video.files import open_frames
 
 CHECKS = {"reference=blank", "reference=recolored", "sketch=grey", "sketch=binarized"}
 

@@ -12,15 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from kit import Paints, cartoons, suite
+from helpers.evaluation import Paints, cartoons, suite
+from helpers.ranks import on_ranks
 
 from lvcd.errors import InputError
 from lvcd.evaluation import Ranks, evaluate
-from lvcd.evaluation import run as running
+from lvcd.evaluation import evaluate as running
 from lvcd.leaderboard import Row, read
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "metrics"))
-from ranks import on_ranks
 
 
 def noisy(reference, sketches):
@@ -70,7 +68,7 @@ def test_stopped_by_hand(every, after, whole, tmp_path, monkeypatch):
 
 SLOW = """
 import sys, time
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/.."]
 from test_going_on import Paints, cartoons, evaluate, noisy, running, suite
 running.EVERY = 0.0
 def slow(*given):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kit import Paints, cartoons, held
+from helpers.evaluation import Paints, cartoons, held
 from safetensors.torch import load_file, save_file
 
 from lvcd.evaluation import evaluate, originals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rows import protocol, row
+from helpers.rows import protocol, row
 from scipy import stats
 
 from lvcd.cli import main

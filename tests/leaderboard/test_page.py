@@ -9,16 +9,16 @@ from html import escape
 
 import numpy as np
 import pytest
-from browser import Browser, needs_browser
+from helpers.browser import Browser, needs_browser
+from helpers.rows import protocol, row
 from PIL import Image
-from rows import protocol, row
 
 from lvcd.cli import main
+from lvcd.io.movies import write_movie
 from lvcd.leaderboard import append
-from lvcd.leaderboard.media import choose
-from lvcd.leaderboard.media import keys as keys_of
+from lvcd.leaderboard.clips import choose
+from lvcd.leaderboard.clips import keys as keys_of
 from lvcd.leaderboard.table import boards
-from lvcd.video.movies import write_movie
 
 CLIPS, FRAMES, HEIGHT, WIDTH, FPS = 14, 6, 32, 48, 6
 STEP = 40

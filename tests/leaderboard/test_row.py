@@ -14,9 +14,9 @@ from dataclasses import replace
 from multiprocessing import get_context
 
 import pytest
+from helpers.rows import protocol, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import protocol, row
 
 from lvcd.errors import InputError
 from lvcd.leaderboard import Row, append, read

@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 
 import pytest
+from helpers.rows import protocol, report, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows import protocol, report, row
 
 from lvcd.cli import main
 from lvcd.leaderboard import append, cited

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from lvcd.errors import InputError
-from lvcd.metrics import I3D, ScriptedI3D, weights
+from lvcd.metrics import I3D, ScriptedI3D
+from lvcd.metrics import weight_files as weights
 from lvcd.metrics.i3d import pool, prepared, same, windows
 
 

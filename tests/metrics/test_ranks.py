@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ranks import on_ranks
+from helpers.ranks import on_ranks
 from torch import nn
 
 from lvcd.metrics import EDMD, PSNR, SSIM, TC, FrechetDistance, SegmentAccuracy

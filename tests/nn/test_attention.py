@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import oracles
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
+from helpers import oracles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_frames import layouts

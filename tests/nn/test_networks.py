@@ -6,11 +6,11 @@ import copy
 import inspect
 import json
 
-import oracles
 import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
+from helpers import oracles
 from torch import nn
 
 from lvcd.frames import FrameLayout

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lvcd.cli import main
-from lvcd.video.movies import write_movie
+from lvcd.io.movies import write_movie
 
 SMALL = ("--longest", "20", "--shard-mb", "0.1")
 
@@ -163,7 +163,7 @@ def test_hydra_refuses(tmp_path, monkeypatch, capsys, words, code, message):
 
 def test_hydra_and_the_command_line_have_the_same_settings():
     from lvcd.cli import _parser
-    from lvcd.prepare.options import DETECTORS, EXECUTORS, EXTRACTORS, Options
+    from lvcd.cli.prepare_options import DETECTORS, EXECUTORS, EXTRACTORS, Options
 
     words = vars(_parser().parse_args(["prepare", "film", "--out", "out"]))
     words.pop("command")

@@ -17,8 +17,8 @@ from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
 from lvcd.nn.controlnet import SketchControlNet
-from lvcd.plan.build import networks
 from lvcd.training import FineTuneModule, load
+from lvcd.training.plan.build import networks
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +87,7 @@ def test_layers_whose_shapes_change_are_new_and_no_others(model_folder):
 def test_the_model_in_the_box_is_ablated_and_planned_alike(monkeypatch):
     """As typed: its stem is another than SVD's, for latents at a quarter of the size."""
     monkeypatch.chdir(ROOT)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
         told = compose("train", ["experiment=mini_finetune", "ablation=no_controlnet_temporal"]).module.networks
     own, ablated = load(told.folder).controlnet, instantiate(told, _convert_="all").controlnet
     with FakeTensorMode():

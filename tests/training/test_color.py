@@ -10,11 +10,11 @@ import pytest
 import torch
 from conftest import toy_pipeline
 
-from lvcd.callbacks import Ema, SigmaLoss
 from lvcd.data.batch import Batch
 from lvcd.data.datamodule import CartoonClips, pack
 from lvcd.errors import InputError
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization, load
+from lvcd.training.callbacks import Ema, SigmaLoss
 from lvcd.training.color import seed_of
 from lvcd.training.networks import Networks
 

@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lvcd.training import WholeFiles
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = Path(__file__).with_name("two_ranks.py")
+SCRIPT = ROOT / "tests" / "helpers" / "two_ranks.py"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_checkpoint_of_shards_is_that_of_any_run(runs):
     from test_color import toy
 
     from lvcd.training import FineTuneModule
-    from lvcd.training.run import restore
+    from lvcd.training.run_folder import restore
 
     module = FineTuneModule(toy(), "all")
     restore(module, runs / "2fsdp.pt.ckpt")
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_shards_that_is_torn_lies_beside(runs):
 
 
 def test_the_configured_trainer_of_shards_writes_so():
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
         told = compose("train", ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1"]).trainer
     strategy = instantiate(told, logger=False).strategy
     assert isinstance(strategy, ModelParallelStrategy) and isinstance(strategy.checkpoint_io, WholeFiles)

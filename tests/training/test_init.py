@@ -10,7 +10,7 @@ from test_color import fit, toy
 
 from lvcd.errors import InputError
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization, VaeModule
-from lvcd.training.run import CHECKPOINTS, begin_from, best
+from lvcd.training.run_folder import CHECKPOINTS, begin_from, best
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,17 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from helpers.wandb_file import config, history, whole
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from PIL import Image
 from test_color import clips, toy
 from torchmetrics.functional.image import peak_signal_noise_ratio
-from wandb_file import config, history, whole
 
-from lvcd.callbacks import Ema, GradientNorm, ProgressLine, Samples, SigmaLoss, Speed
 from lvcd.errors import InputError
+from lvcd.io.reader import open_frames
 from lvcd.loggers import HIDDEN, Csv, Wandb, has_key, log_config, public, tensorboard
 from lvcd.training import FineTuneModule, Optimization
-from lvcd.video.files import open_frames
+from lvcd.training.callbacks import Ema, GradientNorm, ProgressLine, Samples, SigmaLoss, Speed
 
 SECRET = "hunter2-of-all-things"
 CONFIG = {
@@ -252,7 +252,7 @@ def test_the_gradient_norm_is_that_of_all_gradients(told):
 
 
 def test_groups_have_norms_of_their_own():
-    from lvcd.callbacks.gradient import square
+    from lvcd.training.callbacks.gradient import square
 
     parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (3, 2, 1)]
     parameters[0].grad, parameters[1].grad = torch.tensor([1.0, 2.0, 3.0]), torch.full((2,), -2.0)
@@ -272,7 +272,7 @@ def test_groups_have_norms_of_their_own():
 
 def test_speed_counts_clips_and_leaves_validation_out(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("lvcd.callbacks.speed.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("lvcd.training.callbacks.speed.time.perf_counter", lambda: now[0])
     trainer = type("T", (), {"world_size": 4, "accumulate_grad_batches": 2, "log_every_n_steps": 1, "global_step": 0})()
     speed, seen = Speed(flops_per_clip=3e12, peak_flops=1e13), []
     module = type("M", (), {"log_dict": staticmethod(seen.append)})
@@ -372,7 +372,7 @@ def test_configs_make_loggers(tmp_path):
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    folder = Path(__file__).parents[2] / "conf"
+    folder = Path(__file__).parents[2] / "conf" / "train"
     wanted = {"csv": ["Csv"], "wandb": ["Csv", "Wandb"], "tensorboard": ["Csv", "TensorBoardLogger"]}
     with initialize_config_dir(str(folder), version_base="1.3"):
         for name, classes in {**wanted, "all": ["Csv", "Wandb", "TensorBoardLogger"]}.items():
@@ -381,4 +381,4 @@ def test_configs_make_loggers(tmp_path):
     assert os.listdir(tmp_path) == []  # nothing is written before a run starts
 
 
-HAS_GROUP = "logger:" in (Path(__file__).parents[2] / "conf" / "train.yaml").read_text()
+HAS_GROUP = "logger:" in (Path(__file__).parents[2] / "conf" / "train" / "train.yaml").read_text()

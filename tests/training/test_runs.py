@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvcd.training.run import newest
+from lvcd.training.run_folder import newest
 
 ROOT = Path(__file__).parents[2]
 TINY = [
-    "experiment=mini",
+    "experiment=mini_cpu",
     "data.height=32",
     "data.width=48",
     "data.workers=0",
@@ -61,7 +61,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     os.killpg(process.pid, signal.SIGTERM)  # the processes that read hear it too, as with Ctrl-C
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "go on with: python train.py experiment=mini" in out and "resume=true" in out
+    assert "go on with: python train.py experiment=mini_cpu" in out and "resume=true" in out
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     words[-3] = f"trainer.max_steps={step + 2}"
     out, err = start(*words, "resume=true").communicate(timeout=300)
@@ -99,7 +99,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
 )
 def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
     run = tmp_path / "run"
-    code = typed("train.py", "experiment=mini", *words, f"run_dir={run}")
+    code = typed("train.py", "experiment=mini_cpu", *words, f"run_dir={run}")
     lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
     assert code == 2 and len(lines) == 1 and told in lines[0], lines
     assert not run.exists()
@@ -108,7 +108,7 @@ def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
 @pytest.mark.parametrize(
     ("program", "word", "told"),
     [
-        ("train.py", "experiment=minni", "did you mean experiment=mini?"),
+        ("train.py", "experiment=minni", "did you mean experiment=mini_cpu?"),
         ("eval.py", "protocol=smokes", "did you mean protocol=smoke?"),
     ],
 )

@@ -11,18 +11,18 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
+from helpers.scores_ranks import scored
+from helpers.wandb_file import history, whole
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from scores_ranks import scored
 from test_color import toy
-from wandb_file import history, whole
 
-from lvcd.callbacks import Scores
 from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, CartoonDataModule, pack
 from lvcd.errors import InputError
 from lvcd.metrics import EDMD, PSNR, SSIM
-from lvcd.plan import plan
 from lvcd.training import FineTuneModule
+from lvcd.training.callbacks import Scores
+from lvcd.training.plan import plan
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -62,7 +62,7 @@ def test_the_numbers_are_those_of_the_clips_that_the_networks_paint(one):
 
 def test_two_ranks_log_what_one_logs(one, tmp_path):
     """Two clips on one rank, one on the other."""
-    script = Path(__file__).with_name("scores_ranks.py")
+    script = ROOT / "tests" / "helpers" / "scores_ranks.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, str(script), "2", str(tmp_path / "2.pt")]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
@@ -78,13 +78,14 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(ROOT)
     words = [
-        "experiment=mini", "logger=wandb", f"run_dir={tmp_path}", "data.height=32", "data.width=48", "data.workers=0",
+        "experiment=mini_cpu", "logger=wandb", f"run_dir={tmp_path}",
+        "data.height=32", "data.width=48", "data.workers=0",
         "trainer.max_steps=3", "trainer.val_check_interval=1", "trainer.limit_val_batches=1",
         "callbacks.scores.clips=2",
         "module.networks.settings.steps=1", "trainer.log_every_n_steps=1",
         "callbacks.speed.peak_flops=1e12",
     ]  # fmt: skip
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
         config = compose("train", words)
     train(config)
     with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as file:
@@ -109,7 +110,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr("lvcd.callbacks.scores.time.perf_counter", lambda: self.now)
+        monkeypatch.setattr("lvcd.training.callbacks.scores.time.perf_counter", lambda: self.now)
 
 
 def test_the_share_of_the_time_is_kept(monkeypatch):

@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 from test_color import fit, toy
 from test_runs import TINY, start
 
-from lvcd.callbacks import StopOnSignal
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
-from lvcd.plan import plan
-from lvcd.plan.report import lower
 from lvcd.training import FineTuneModule, WholeFiles
-from lvcd.training.run import CHECKPOINTS, checkpoints, newest
+from lvcd.training.callbacks import StopOnSignal
+from lvcd.training.plan import plan
+from lvcd.training.plan.fit_report import lower
+from lvcd.training.run_folder import CHECKPOINTS, checkpoints, newest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -51,7 +51,7 @@ def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FineTuneModule, "training_step", step)
     monkeypatch.chdir(ROOT)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
         config = compose("train", [*TINY, f"run_dir={tmp_path}", "data.sampling.window=3"])
     with pytest.raises(InputError) as told:
         train(config)
@@ -59,7 +59,7 @@ def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
     assert "\n" not in text and "too little memory for a step" in text and "GiB" in text
     assert "data.batch_size=1 trainer.accumulate_grad_batches=4 (saves about" in text
     assert "module.gradient_checkpointing=true" in text
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
         for words, _ in lower(plan(OmegaConf.to_container(config, resolve=True))):
             for experiment in ("mini", "lvcd_320p"):
                 compose("train", [f"experiment={experiment}", *shlex.split(words)])

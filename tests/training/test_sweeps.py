@@ -15,11 +15,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from lvcd.sweep import jobs, with_folders
+from lvcd.cli.sweep import jobs, with_folders
 
 ROOT = Path(__file__).parents[2]
-APP = Path(__file__).with_name("sweep_app.py")
-TINY = ["experiment=mini", "data.height=32", "data.width=48", "data.workers=0", "data.sampling.window=2",
+APP = ROOT / "tests" / "helpers" / "sweep_app.py"
+TINY = ["experiment=mini_cpu", "data.height=32", "data.width=48", "data.workers=0", "data.sampling.window=2",
         "callbacks.samples=null", "callbacks.scores=null", "trainer.precision=32-true", "trainer.max_steps=1",
         "trainer.val_check_interval=1", "trainer.limit_val_batches=1"]  # fmt: skip
 
@@ -75,7 +75,7 @@ def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before
         assert where == tmp_path / folder
         before = folder.replace("576p", "320p")
         assert said["after"] is None if "320p" in folder else Path(ROOT, said["after"]).resolve() == tmp_path / before
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):  # as other ranks are started
+        with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):  # as other ranks are started
             again = compose("train", said["words"])
         assert (again.run_dir, again.stage.after) == (said["run_dir"], said["after"])
 
@@ -85,7 +85,7 @@ def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit", "slurm", "ray"])
 def test_jobs_side_by_side(launcher, tmp_path):
-    words = ["experiment=mini", f"root={tmp_path}", f"launcher={launcher}", "module.optimization.lr=1e-4,1e-5"]
+    words = ["experiment=mini_cpu", f"root={tmp_path}", f"launcher={launcher}", "module.optimization.lr=1e-4,1e-5"]
     if launcher == "slurm":
         if not shutil.which("sinfo") or subprocess.run(["sinfo"], capture_output=True).returncode:
             pytest.skip("no SLURM answers sinfo")
@@ -102,7 +102,7 @@ def test_jobs_side_by_side(launcher, tmp_path):
 def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
     """Rates of 1e-3 and more fail: of 1e-5 to 1e-1, half."""
     words = [
-        "experiment=mini",
+        "experiment=mini_cpu",
         f"root={tmp_path}",
         "sweep=optuna",
         "module.optimization.lr=tag(log,interval(1e-5,1e-1))",
@@ -138,15 +138,15 @@ def test_what_is_not_here_is_told_in_one_line(word, there, told, tmp_path, typed
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "launcher").glob("*.yaml")])
+@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "train" / "launcher").glob("*.yaml")])
 def test_every_launcher_is_made(name):
     from hydra.core.plugins import Plugins
     from hydra.types import HydraContext
 
     if name == "ray":
         pytest.importorskip("hydra_plugins.hydra_ray_launcher")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = compose("train", ["experiment=mini", f"launcher={name}"], return_hydra_config=True)
+    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
+        config = compose("train", ["experiment=mini_cpu", f"launcher={name}"], return_hydra_config=True)
     made = Plugins.instance().instantiate_launcher(
         config=config, hydra_context=HydraContext(config_loader=None, callbacks=None), task_function=lambda _: None
     )
@@ -156,10 +156,10 @@ def test_every_launcher_is_made(name):
     }[name]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "sweep").glob("*.yaml")])
+@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "train" / "sweep").glob("*.yaml")])
 def test_what_a_sweep_varies_is_there(name):
     program, common = ("eval", "protocol=smoke") if name == "overlap" else ("train", "experiment=lvcd_320p")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(ROOT / "conf" / program), version_base="1.3"):
         config = compose(program, [common, f"sweep={name}"], return_hydra_config=True)
         words = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
         assert words
@@ -179,9 +179,9 @@ def test_words_of_single_runs():
 
 
 def test_what_jobs_have_in_common_names_no_folder():
-    words = with_folders(["-m", "experiment=mini", "data.shards='a b'", "seed=1,2"])
+    words = with_folders(["-m", "experiment=mini_cpu", "data.shards='a b'", "seed=1,2"])
     assert words == [
         "-m",
         "hydra.job.config.override_dirname.exclude_keys=[experiment,stage,ablation,data.shards]",
-        *["experiment=mini", "data.shards='a b'", "seed=1,2"],
+        *["experiment=mini_cpu", "data.shards='a b'", "seed=1,2"],
     ]

@@ -41,7 +41,7 @@ def run(a: argparse.Namespace) -> None:
     if not 0 < a.shard_mb < 2**20:
         raise InputError(f"--shard-mb {a.shard_mb:g}: choose more than 0 and less than a million")
 
-    from lvcd.corpus import Corpus, draw_corpus
+    from lvcd.prepare.cartoons import Corpus, draw_corpus
 
     corpus = Corpus(
         clips=a.clips,

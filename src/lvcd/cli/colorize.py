@@ -95,10 +95,10 @@ def run(a: argparse.Namespace) -> None:
 def _colorize(a: argparse.Namespace) -> None:
     import torch
 
-    from lvcd.images import array, color, line_mode, same_shape, size_of, sketch
-    from lvcd.video.files import open_frames
-    from lvcd.video.images import read_image
-    from lvcd.video.output import ResumableOutput
+    from lvcd.io.images import read_image
+    from lvcd.io.output import ResumableOutput
+    from lvcd.io.reader import open_frames
+    from lvcd.pipeline.inputs import array, color, line_mode, same_shape, size_of, sketch
 
     with open_frames(a.sketches) as clip:
         size = a.size or clip.size
@@ -193,7 +193,7 @@ class _Flats:
         gap: float,
     ):
         from lvcd.flats import PaintBucket
-        from lvcd.xdog import xdog
+        from lvcd.lineart.xdog import xdog
 
         if reference_frame is not None:
             own = sketch_of(reference_frame)
@@ -235,7 +235,7 @@ def _load(a: argparse.Namespace) -> LineartVideoPipeline:
     """The model, on its device. Raises InputError if the folder is not one, or the device not there."""
     import torch
 
-    from lvcd.nn.convert import verify
+    from lvcd.checkpoints.convert import verify
     from lvcd.pipeline import LineartVideoPipeline, quiet
 
     quiet()
@@ -249,14 +249,14 @@ def _load(a: argparse.Namespace) -> LineartVideoPipeline:
 
 def _time(path: Path) -> float:
     """Of the last change of a file, or of the newest image of a folder."""
-    from lvcd.video.files import frame_files
+    from lvcd.io.reader import frame_files
 
     return max(file.stat().st_mtime for file in (frame_files(path) if path.is_dir() else [path]))
 
 
 def _job(a: argparse.Namespace, lines: str) -> dict[str, Any]:
     """What the result depends on: a run is only resumed as the same job."""
-    from lvcd.video.files import digest
+    from lvcd.io.reader import digest
 
     weights = sorted(f for f in a.model.rglob("*") if f.is_file()) if a.model.is_dir() else []
     return {

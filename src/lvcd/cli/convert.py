@@ -22,7 +22,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
 def run(a: argparse.Namespace) -> None:
     import torch
 
-    from lvcd.nn.convert import to_diffusers, to_original
+    from lvcd.checkpoints.convert import to_diffusers, to_original
 
     if not (a.svd and a.lvcd):
         raise InputError("give both --svd and --lvcd")

@@ -23,13 +23,13 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    from lvcd.data.stages import stage_size
+    from lvcd.data.resolutions import stage_size
 
     stage = stage_size(a.stage)
     if a.batch < 1:
         raise InputError(f"--batch {a.batch}: at least 1 frame is needed")
 
-    from lvcd.encode import Encoders, encode
+    from lvcd.prepare.encode import Encoders, encode
 
     start = time.monotonic()
     encoders = Encoders.load(a.model, stage, device.usable(a.device), a.batch)

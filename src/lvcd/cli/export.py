@@ -27,7 +27,7 @@ def run(a: argparse.Namespace) -> None:
     from omegaconf import OmegaConf
 
     from lvcd.pipeline import quiet
-    from lvcd.training.run import best, restore
+    from lvcd.training.run_folder import best, restore
 
     quiet()
     checkpoint = a.checkpoint or best(a.run_folder)

@@ -56,7 +56,7 @@ def _show(a: argparse.Namespace) -> None:
 
 def _html(a: argparse.Namespace) -> None:
     from lvcd.leaderboard import cited, read
-    from lvcd.leaderboard.page import write
+    from lvcd.leaderboard.board_page import write
 
     print(write(a.out, [*read(a.file), *cited()], a.file.parent, a.megabytes))
 
@@ -80,15 +80,15 @@ def _add(a: argparse.Namespace) -> None:
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from lvcd.entry import check_overrides, one_line
     from lvcd.errors import InputError
     from lvcd.evaluation import GivenFrames, TestSet, evaluate
     from lvcd.leaderboard.wandb_tables import send_if_wanted
     from lvcd.metrics.suite import paper
 
     from .device import usable
+    from .hydra_entry import check_overrides, one_line
 
-    conf = Path(__file__).parents[3] / "conf"
+    conf = Path(__file__).parents[3] / "conf" / "eval"
     words = [f"protocol={a.protocol}", *a.settings]
     check_overrides("lvcd leaderboard", "eval", conf, words)
     with initialize_config_dir(str(conf), version_base="1.3"):

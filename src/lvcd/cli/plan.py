@@ -20,7 +20,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    folder = Path("conf")
+    folder = Path("conf/train")
     if not (folder / "train.yaml").is_file():
         raise InputError("there is no conf/train.yaml here: run lvcd plan in the folder that train.py is in")
 
@@ -28,10 +28,11 @@ def run(a: argparse.Namespace) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from lvcd.entry import check_overrides
     from lvcd.pipeline import quiet
-    from lvcd.plan import plan
-    from lvcd.plan.report import card, text
+    from lvcd.training.plan import plan
+    from lvcd.training.plan.fit_report import card, text
+
+    from .hydra_entry import check_overrides
 
     cards = card(a.card)
     check_overrides("lvcd plan", "train", folder, a.overrides)

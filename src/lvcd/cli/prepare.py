@@ -34,7 +34,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    from lvcd.prepare.options import Options
-    from lvcd.prepare.options import run as prepare
+    from .prepare_options import Options
+    from .prepare_options import run as prepare
 
     prepare(Options(**{name: value for name, value in vars(a).items() if name != "command"}))

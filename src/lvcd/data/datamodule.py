@@ -20,11 +20,11 @@ from .cartoons.splits import TRAINING_SEED, VALIDATION_SEED
 from .clip import Sampling
 from .drawn import CartoonClips, DrawnStream, pack
 from .position import Positioned
+from .stream.clip_stream import ClipStream
+from .stream.epoch_plan import Plan
 from .stream.loader import StreamLoader, deaf
 from .stream.packed import Packed
-from .stream.plan import Plan
 from .stream.source import ENCODED, Manifest, Patience, Source
-from .stream.stages import ClipStream
 
 
 class CartoonDataModule(Positioned):

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from .augment import Augment
 from .cartoons import Cartoon, draw
+from .stream.epoch_plan import Plan
 from .stream.packed import Packed, to_frames
-from .stream.plan import Plan
 
 
 class CartoonClips(Dataset[Cartoon]):

@@ -10,9 +10,9 @@ ranks      several processes, one row
 run        paint, score, add the row
 """
 
-from .given import GivenFrames
+from .evaluate import BOARD, evaluate
+from .external import GivenFrames
 from .ranks import Ranks
-from .run import BOARD, evaluate
 from .testset import Protocol, TestSet
 
 __all__ = ["BOARD", "GivenFrames", "Protocol", "Ranks", "TestSet", "evaluate"]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lvcd.data.shards import pixels
 from lvcd.errors import InputError
-from lvcd.inspection.folder import Entry, entries, read
-from lvcd.video.disk import named, reading, sha256
+from lvcd.io.disk import named, reading, sha256
+from lvcd.shards.format import pixels
+from lvcd.shards.index import Entry, entries, read
 
 KINDS = (("frame", "RGB"), ("sketch", "L"))
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lvcd.data.augment.palette import recolor
-from lvcd.inspection.leak import LUMINANCE, paper
+from lvcd.lineart.color_leak import LUMINANCE, paper
 from lvcd.metrics import PSNR, SegmentAccuracy
 
 from .testset import Clip, binarized, clip_seed

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from lvcd.io.disk import atomic, writing
 from lvcd.metrics import FrechetDistance
 from lvcd.metrics.suite import Suite
-from lvcd.video.disk import atomic, writing
 
-from .kept import job_name
+from .cache import job_name
 from .provenance import code, device_name, versions
 from .testset import TestSet
 

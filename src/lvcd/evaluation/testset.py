@@ -18,9 +18,9 @@ from torch import Tensor
 
 from lvcd.data.clip import fit
 from lvcd.errors import InputError
-from lvcd.inspection.folder import Entry, Folder
 from lvcd.inspection.measure import spread
-from lvcd.video.disk import named
+from lvcd.io.disk import named
+from lvcd.shards.index import Entry, Folder
 
 from .content import pictures, verified
 

@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lvcd.data.shards import pixels
-from lvcd.video.disk import atomic, writing
+from lvcd.io.disk import atomic, writing
+from lvcd.shards.format import pixels
+from lvcd.shards.index import LICENSES, Counts, Entry, Folder, read
 
-from .folder import LICENSES, Counts, Entry, Folder, read
+from .clips_page import Page, sheet
 from .measure import FLAGS, Numbers, measure, spread
-from .page import Page, sheet
 
 Array = np.ndarray[Any, Any]
 

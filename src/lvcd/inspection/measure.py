@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .leak import LEAKS, Leak, contrast
+from lvcd.lineart.color_leak import LEAKS, Leak, contrast
 
 Array = np.ndarray[Any, Any]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from PIL import Image
 
 from lvcd.errors import InputError
-from lvcd.sheets import Array, below, contact_sheet, pick
-from lvcd.video.disk import atomic, named, require_file, writing
-from lvcd.video.files import open_frames
+from lvcd.io.disk import atomic, named, require_file, writing
+from lvcd.io.reader import open_frames
+from lvcd.report.sheets import Array, below, contact_sheet, pick
 
-from .media import KINDS, inside, main_metric
+from .clips import KINDS, inside, main_metric
 from .row import Row
 from .table import boards, loss, one_line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .cited import cited
-from .media import Clips, Files
+from .clips import Clips, Files
 from .row import Row, read
 from .table import Board, boards
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from lvcd.errors import InputError
 
-from . import weights
-from .layers import Winograd, maxima
+from . import weight_files as weights
+from .cpu_kernels import Winograd, maxima
 
 Net = Literal["alex", "vgg"]
 LAYERS = {

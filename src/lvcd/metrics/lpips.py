@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lvcd.errors import InputError
 
-from . import weights
+from . import weight_files as weights
 from .backbones import (
     TORCHVISION,
     Net,

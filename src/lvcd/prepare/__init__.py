@@ -18,16 +18,16 @@ from typing import Any, cast
 
 from tqdm import tqdm
 
-from lvcd.data.extract import Name, make_extractor
-from lvcd.data.shards import ShardWriter, clip_key
-from lvcd.data.shots import ShotRule
 from lvcd.errors import InputError
-from lvcd.video.disk import atomic, named, sha256
+from lvcd.io.disk import atomic, named, sha256
+from lvcd.lineart.extract import Name, make_extractor
+from lvcd.shards.folder import ShardFolder
+from lvcd.shards.format import ShardWriter, clip_key
 
 from .engines import TICK, Executor, Wait, engine
 from .films import Film, collect
-from .folder import ShardFolder
 from .part import Kept, pairs
+from .shots import ShotRule
 from .work import Work
 
 _SOFTWARE = ("lvcd", "numpy", "pillow", "av", "opencv-python-headless", "torch", "kornia")

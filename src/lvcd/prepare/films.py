@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvcd.errors import InputError
-from lvcd.video.disk import named, reading
-from lvcd.video.files import digest, frame_files
+from lvcd.io.disk import named, reading
+from lvcd.io.reader import digest, frame_files
 
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".ts", ".mpg", ".mpeg", ".ogv")
 """What is taken for a movie in a folder; a file that is given by its own name may have any ending."""
@@ -21,7 +21,7 @@ class Film:
 
     path: Path
     digest: str
-    """SHA-256, as `lvcd.video.files.digest` takes it."""
+    """SHA-256, as `lvcd.io.reader.digest` takes it."""
     bytes: int
     drawings: Path | None
     """Its own line art; None = extracted."""

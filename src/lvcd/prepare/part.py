@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lvcd.video.disk import atomic, named, reading, writing
+from lvcd.io.disk import atomic, named, reading, writing
 
 
 @dataclass(frozen=True)

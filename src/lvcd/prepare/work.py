@@ -16,15 +16,15 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from lvcd.data.extract import Extractor, Name, given, make_extractor
-from lvcd.data.shots import Clip, ShotFinder, ShotRule
 from lvcd.errors import InputError
-from lvcd.video.disk import named
-from lvcd.video.files import open_frames
-from lvcd.video.walk import Walk
+from lvcd.io.disk import named
+from lvcd.io.film import Walk
+from lvcd.io.reader import open_frames
+from lvcd.lineart.extract import Extractor, Name, given, make_extractor
 
 from .films import Film
 from .part import Part, PartWriter
+from .shots import Clip, ShotFinder, ShotRule
 
 BATCH = 8
 """Frames given to an extractor at once."""

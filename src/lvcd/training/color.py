@@ -28,10 +28,10 @@ from lvcd.nn.condition import Condition, clip_token, encode_mode, numbers
 from lvcd.nn.network import bind
 
 from .checkpoint import check_fits, keep_trained
-from .gaze import attending, gaze_loss
+from .correspondence import attending, gaze_loss
+from .fsdp import shard
 from .networks import Networks
 from .optimizer import Optimization
-from .shard import shard
 from .trainable import UNet, choose
 
 

@@ -15,11 +15,11 @@ from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.errors import InputError
 from lvcd.nn.condition import LatentEncoder
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.encoder import zero_branches
-from lvcd.nn.fingerprint import fingerprint
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import ColorVAE
 from lvcd.pipeline import LineartVideoPipeline

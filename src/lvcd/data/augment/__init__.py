@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 
-from . import geometry, lines
+from . import geometry
+from . import line_style as lines
 from .palette import recolor
 
 __all__ = ["Augment", "recolor"]

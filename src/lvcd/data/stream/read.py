@@ -19,9 +19,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lvcd.errors import InputError
+from lvcd.shards.format import MEMBER
 
-from ..shards import MEMBER
-from .plan import Slot
+from .epoch_plan import Slot
 from .source import Patience, Shard, Source, reason
 
 Array = np.ndarray[Any, Any]

@@ -1,0 +1,146 @@
+"""Timings and memory, as ratios within one run: `make bench`.
+
+Each measurement runs in a process of its own, on one thread, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+REPEATS = 5
+
+
+def resident(what: str) -> float:
+    """This process's memory, MB: what = "VmRSS" is now, "VmHWM" the highest since `forget_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(what)).split()[1]) / 1024
+
+
+def forget_peak() -> float:
+    """=> memory now, MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident("VmRSS")
+
+
+def step(which: str) -> dict[str, dict[str, float]]:
+    """A denoising step of 19 frames at 24x40 latents (model_channels 64, 1 2 4 4), the two modes in turn: seconds, and
+    MB above what was there before."""
+    import torch
+    from helpers import oracles
+
+    from lvcd.frames import FrameLayout
+    from lvcd.nn.condition import Condition, numbers
+    from lvcd.nn.controlnet import SketchControlNet
+    from lvcd.nn.network import bind
+    from lvcd.nn.unet import ColorUNet
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    unet = ColorUNet(block_out_channels=(64, 128, 256, 256), num_attention_heads=(1, 2, 4, 4)).eval()
+    controlnet = SketchControlNet.from_unet(unet).eval()
+    for conv in (*controlnet.zero_convs, controlnet.zero_mid):
+        torch.nn.init.normal_(conv.weight, std=0.1)
+    if which == "dense":
+        oracles.densify(unet)
+        oracles.densify(controlnet)
+    window, overlap, h, w = 14, 4, 24, 40
+    t = 1 + overlap + window
+    layouts = {
+        "normal": FrameLayout.referenced(window, 1 + overlap),
+        "prev-reference": FrameLayout.prev_referenced(window, overlap),
+    }
+    condition = Condition(torch.randn(1, 1, 1024), torch.randn(1, t, 4, h, w), numbers(1))
+    sketches, x, c_noise = torch.rand(1, t, 1, 8 * h, 8 * w), torch.randn(1, t, 4, h, w), torch.tensor([0.3])
+    results = {mode: {"seconds": float("inf"), "MB": 0.0} for mode in layouts}
+    with torch.no_grad():
+        bound = bind(unet, controlnet, condition, sketches, fixed=True) if which == "ours" else None
+        for _ in range(REPEATS):
+            for mode, layout in layouts.items():
+                before, start = forget_peak(), time.perf_counter()
+                out = (bound or bind(unet, controlnet, condition, sketches))(x, c_noise, layout)
+                r = results[mode]
+                r["seconds"] = min(r["seconds"], time.perf_counter() - start)
+                r["MB"] = max(r["MB"], resident("VmHWM") - before)
+                r["check"] = out.double().abs().sum().item()
+                r["parameters"] = sum(p.numel() for net in (unet, controlnet) for p in net.parameters())
+    return results
+
+
+def clip(frames: str) -> dict[str, float]:
+    """`lvcd colorize` on so many sketches: peak MB of the process, and above what loading the libraries took."""
+    import numpy as np
+    import torch
+    from conftest import toy_pipeline
+
+    from lvcd.cli import main
+    from lvcd.data.cartoons import draw
+    from lvcd.io.images import write_png
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        toy_pipeline(window=14).save_pretrained(folder / "model")
+        (folder / "sketches").mkdir()
+        drawn = draw(0, 60, 64, 96)
+        for i in range(int(frames)):
+            write_png(folder / "sketches" / f"{i}.png", np.repeat(255 - drawn.lines[i % 60, ..., None], 3, -1))
+        write_png(folder / "reference.png", drawn.frames[0])
+        before = forget_peak()
+        arguments = ["--model", "model", "--sketches", "sketches", "--reference", "reference.png", "--output", "out"]
+        os.chdir(folder)
+        assert main(["colorize", "--steps", "2", "--device", "cpu", *arguments]) == 0
+        assert len(list((folder / "out").iterdir())) == int(frames)
+        return {"MB": resident("VmHWM"), "above": resident("VmHWM") - before}
+
+
+def measure(*what: str) -> dict:
+    """Run one of the above in a fresh process."""
+    command = [sys.executable, __file__, *what]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report() -> None:
+    print("one denoising step, 19 frames, 24x40 latents, one thread, best of", REPEATS)
+    ours, dense = measure("step", "ours"), measure("step", "dense")
+    print(f"  {ours['normal']['parameters'] / 1e6:.1f} M parameters, ControlNet included")
+    for mode, mine in ours.items():
+        other = dense[mode]
+        time_ratio, memory_ratio = mine["seconds"] / other["seconds"], mine["MB"] / other["MB"]
+        print(f"  {mode}: {mine['seconds']:.2f} s, {mine['MB']:.0f} MB")
+        print(f"    dense oracle: {other['seconds']:.2f} s, {other['MB']:.0f} MB")
+        print(f"    time x {time_ratio:.2f} (target 0.85), memory x {memory_ratio:.2f}")
+        print(f"    sums of the outputs differ by {abs(mine['check'] / other['check'] - 1):.0e}")
+    ratio = ours["prev-reference"]["seconds"] / ours["normal"]["seconds"]
+    print(f"  prev-reference against normal: x {ratio:.2f} (target 1.03)")
+    short, long = measure("clip", "60"), measure("clip", "1000")
+    print("lvcd colorize, toy model, 64x96, peak memory (and above that of a loaded process)")
+    for name, run in (("60", short), ("1000", long)):
+        print(f"  {name:>4} sketches {run['MB']:.0f} MB ({run['above']:.0f} MB)")
+    print(f"  1000 against 60: x {long['MB'] / short['MB']:.3f} (target 1.10)")
+
+
+def others() -> None:
+    """The benchmarks of data, metrics and training, each a program of its own."""
+    for name in ("prepare.py", "stream.py", "metrics.py", "training.py"):
+        print(flush=True)
+        subprocess.run([sys.executable, str(Path(__file__).with_name(name))], check=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", help="step ours|dense, or clip FRAMES; nothing: all")
+    what = parser.parse_args().what
+    if not what:
+        report()
+        others()
+    else:
+        print(json.dumps({"step": step, "clip": clip}[what[0]](*what[1:])))

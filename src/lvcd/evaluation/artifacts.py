@@ -1,0 +1,65 @@
+"""What a page shows of an evaluation: painted clips, and what they were painted from.
+
+letters: n frames, H W pixels
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvcd.io.disk import atomic, writing
+from lvcd.io.images import write_png
+from lvcd.io.movies import write_movie
+from lvcd.pipeline.inputs import array
+from lvcd.report.sheets import contact_sheet, pick
+
+from .testset import Clip
+
+SHOWN = 6
+"""Frames on a sheet."""
+WIDE = 200
+"""px: narrower frames are shown twice as large."""
+
+
+def write_painted(folder: Path, clip: Clip, painted: Tensor) -> Path:
+    """painted (n 3 H W) in [0, 1] => KEY.webm in `folder`."""
+    return _movie(folder / f"{clip.key}.webm", painted, clip.fps)
+
+
+def write_source(folder: Path, clip: Clip) -> None:
+    """KEY.reference.png, KEY.sketch.webm and KEY.original.webm in `folder`, unless they are there."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (file := folder / f"{clip.key}.reference.png").exists():
+        write_png(file, array(clip.reference))
+    paper = 1 - clip.sketches.expand(-1, 3, -1, -1)
+    for kind, frames in (("sketch", paper), ("original", clip.original)):
+        if not (file := folder / f"{clip.key}.{kind}.webm").exists():
+            _movie(file, frames, clip.fps)
+
+
+def write_sheet(file: Path, clip: Clip, painted: Tensor) -> None:
+    """A few frames side by side, for an image viewer."""
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    columns = pick(len(painted), SHOWN)
+    rows = {
+        "reference": [array(clip.reference)],
+        "line art": [array(1 - clip.sketches[n].expand(3, -1, -1)) for n in columns],
+        "painted": [array(painted[n]) for n in columns],
+        "original": [array(clip.original[n]) for n in columns],
+    }
+    with atomic(file) as temp:
+        contact_sheet(rows, scale=2 if clip.reference.shape[-1] < WIDE else 1).save(temp, format="PNG")
+
+
+def _movie(file: Path, frames: Tensor, fps: float) -> Path:
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    pixels: np.ndarray = (frames * 255).round().to(torch.uint8).movedim(1, -1).contiguous().numpy()
+    write_movie(file, pixels, fps)
+    return file

@@ -1,0 +1,11 @@
+"""What paints a clip: our model, and what a rival would pick instead. One file each, one protocol: `Method`."""
+
+from .copy_reference import CopyReference
+from .flow_warp import FlowWarp
+from .image_only import ImageOnly
+from .method import Method
+from .ours import Ours
+from .sampling import Sampling
+from .segment_match import SegmentMatch
+
+__all__ = ["CopyReference", "FlowWarp", "ImageOnly", "Method", "Ours", "Sampling", "SegmentMatch"]

@@ -1,0 +1,134 @@
+"""Clips for people: as many as fit, and first those worth a look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+from lvcd.errors import InputError
+from lvcd.io.disk import named
+from lvcd.report.sheets import pick
+
+from .table import Board, loss
+
+WORST = 10
+"""Clips of each row, by one of the metrics."""
+SPREAD = 4
+"""Clips besides, evenly over the test set."""
+KINDS = ("reference.png", "sketch.webm", "original.webm")
+"""What a row's clips were painted from: KEY.KIND in its source_media."""
+MIME = {".webm": "video/webm", ".png": "image/png"}
+
+
+def main_metric(board: Board) -> str | None:
+    """The first column that scores clips and has a better; None: there is none."""
+    scored = {column for row in board.rows for clip in row.clips for column in clip["scores"]}
+    return next((column for column, better in board.columns.items() if column in scored and better is not None), None)
+
+
+def keys(board: Board) -> list[str]:
+    """Of all clips, in the order of the test set."""
+    return list(dict.fromkeys(clip["key"] for row in board.rows for clip in row.clips))
+
+
+def choose(board: Board) -> list[str]:
+    """All clips, the first to show first: evenly spread ones, the worst of each row in turn by the main metric, then by
+    the others, and the rest."""
+    every, main = keys(board), main_metric(board)
+    columns = [*([main] if main else []), *(column for column in board.columns if column != main)]
+    turns = [key for column in columns for key in chain.from_iterable(zip_longest(*_worst(board, column))) if key]
+    return list(dict.fromkeys([*(every[i] for i in pick(len(every), SPREAD)), *turns, *every]))
+
+
+def _worst(board: Board, column: str) -> list[list[str]]:
+    """Of each row."""
+    better, found = board.columns[column], []
+    for row in board.rows:
+        scores = {clip["key"]: value for clip in row.clips if (value := clip["scores"].get(column)) is not None}
+        found.append(sorted(scores, key=lambda key: -loss(scores[key], better))[:WORST])
+    return found
+
+
+class Files(NamedTuple):
+    """Of one clip; None: there is none, or it is lost."""
+
+    reference: Path | None
+    sketch: Path | None
+    original: Path | None
+    methods: list[Path | None]
+    """As the board's rows."""
+
+    def all(self) -> list[Path]:
+        return [file for file in (self.reference, self.sketch, self.original, *self.methods) if file is not None]
+
+
+@dataclass
+class Clips:
+    """Which clips are shown, and which are not."""
+
+    folder: Path
+    """The leaderboard's: media are relative to it."""
+    room: float
+    """Bytes that are left for media, in base64; a file that is shown again takes none."""
+    shown: int = 0
+    left_out: int = 0
+    """Without room."""
+    missing: list[str] = field(default_factory=list)
+    """Files that rows name and that are not there."""
+
+    def of(self, boards: Sequence[Board]) -> dict[str, dict[str, Files]]:
+        """=> board's key -> clip's key -> its files. Boards take turns, so that one does not take all room.
+
+        InputError: no board, no number of bytes, or a file that is no clip of the folder's.
+        """
+        if not boards:
+            raise InputError("the leaderboard has no row that was measured: evaluate a method first")
+        if not 0 <= self.room < float("inf"):
+            raise InputError(f"--megabytes {self.room / 1e6:g}: choose 0 or more")
+        found: dict[str, dict[str, Files]] = {board.key: {} for board in boards}
+        counted: set[Path] = set()
+        queues = [[(board, key) for key in choose(board)] for board in boards]
+        for turn in chain.from_iterable(zip_longest(*queues)):
+            if turn is None:
+                continue
+            board, key = turn
+            files = self._files(board, key)
+            if not files.all():
+                continue
+            size = sum(4 * -(-file.stat().st_size // 3) for file in set(files.all()) - counted)
+            if size > self.room:
+                self.left_out += 1
+                continue
+            self.room -= size
+            counted.update(files.all())
+            self.shown += 1
+            found[board.key][key] = files
+        return found
+
+    def _files(self, board: Board, key: str) -> Files:
+        source = next((row.source_media for row in board.rows if row.source_media is not None), None)
+        media = [next((clip["media"] for clip in row.clips if clip["key"] == key), None) for row in board.rows]
+        given = [f"{source}/{key}.{kind}" if source else None for kind in KINDS]
+        reference, sketch, original = map(self._file, given)
+        return Files(reference, sketch, original, [self._file(name) for name in media])
+
+    def _file(self, name: str | None) -> Path | None:
+        """None: there is none, or it is missing."""
+        if name is None:
+            return None
+        file = inside(self.folder, name)
+        if not file.is_file():
+            self.missing.append(name)
+            return None
+        return file
+
+
+def inside(folder: Path, name: str) -> Path:
+    """InputError: it lies outside the folder, or no page can show it."""
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()) or file.suffix not in MIME:
+        raise InputError(f"{named(name)} is no picture or movie below {named(folder)}: who wrote this leaderboard?")
+    return file

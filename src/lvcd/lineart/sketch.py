@@ -1,0 +1,95 @@
+"""Sketches: everything that makes one, and the one place where polarity and range are decided.
+
+A sketch is float32 in [0, 1], 1.0 on a line and 0.0 on blank paper, whatever it was made from. Nobody else flips it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvcd.errors import InputError
+
+from .xdog import xdog
+
+__all__ = ["Lines", "detect_lines", "to_sketch", "xdog"]
+
+Array = np.ndarray[Any, Any]
+
+Lines = Literal["dark", "light", "alpha"]
+"""How a drawing shows its lines: dark on a light ground, light on a dark ground, or on transparency."""
+
+
+def detect_lines(images: Sequence[Array]) -> Lines:
+    """How a few frames of one clip show their lines. uint8 (H W), (H W 3) RGB or (H W 4) RGBA, not premultiplied.
+
+    Transparency in more than one pixel of a thousand decides for "alpha"; else the ground, which is what most pixels
+    are, is light or dark. Frames without a line count as ground. Raises InputError for no images and for bad arrays.
+    """
+    if not images:
+        raise InputError("there is no sketch to find lines in: give at least one image")
+    rgba = [_rgba(image) for image in images]
+    pixels = sum(alpha.size for _, alpha in rgba)
+    if sum(int((alpha < 0.5).sum()) for _, alpha in rgba) > 1e-3 * pixels:
+        return "alpha"
+    dark = sum(float((_luminance(color) < 0.5).mean()) for color, _ in rgba)
+    return "light" if dark > len(rgba) / 2 else "dark"
+
+
+def to_sketch(image: Array, lines: Lines) -> Tensor:
+    """uint8 drawing (H W), (H W 3) RGB or (H W 4) RGBA -> sketch (1 H W) float32 in [0, 1], 1.0 on a line.
+
+    "dark": 1 - luminance, which for grey is exactly 1 - value / 255, the original's rule. "light": luminance.
+    "alpha": ink of one color, be it white, is as strong as it is opaque; of several colors, the dark ones are lines and
+    the light ones fill; where none is dark, light ones are lines. An image of one value throughout is always blank.
+    Raises InputError for bad arrays and unknown modes.
+    """
+    color, alpha = _rgba(image)
+    if lines == "dark":
+        sketch = 1 - (_luminance(color) * alpha + (1 - alpha))  # over white
+        sketch = np.where(alpha == 1, 1 - _luminance(color), sketch)
+    elif lines == "light":
+        sketch = _luminance(color) * alpha  # over black
+    elif lines == "alpha":
+        sketch = _from_transparency(color, alpha)
+    else:
+        raise InputError(f"lines are {' or '.join(get_args(Lines))}, not {lines!r}")
+    if sketch.min() == sketch.max():
+        sketch = np.zeros_like(sketch)
+    return torch.from_numpy(np.ascontiguousarray(sketch, np.float32)).clamp_(0, 1)[None]
+
+
+def _from_transparency(color: Array, alpha: Array) -> Array:
+    """color (H W 3), alpha (H W) -> (H W)."""
+    solid = color[alpha > 0.5]
+    if not len(solid):
+        return alpha
+    if (solid.max(0) - solid.min(0)).max() < 0.1:
+        return alpha
+    darkness = alpha * (1 - _luminance(color))  # one minus the picture over white
+    return darkness if darkness.max() > 0.5 else alpha * _luminance(color)
+
+
+def _rgba(image: Array) -> tuple[Array, Array]:
+    """uint8 (H W), (H W 3) or (H W 4) -> color (H W 3) and alpha (H W), float32 in [0, 1]."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise InputError(f"a drawing is an array of uint8, this is {kind}: convert it to 8 bit first")
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)) or image.size == 0:
+        raise InputError(f"a drawing is (H W), (H W 3) or (H W 4) and not empty, this is {image.shape}")
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, 2)
+    value = image.astype(np.float32) / np.float32(255)
+    alpha = value[..., 3] if image.shape[2] == 4 else np.ones(image.shape[:2], np.float32)
+    return value[..., :3], alpha
+
+
+def _luminance(color: Array) -> Array:
+    """(... 3) in [0, 1] -> (...), weights of Rec. 601; exactly the value where the three are equal."""
+    r, g, b = color[..., 0], color[..., 1], color[..., 2]
+    grey = (r == g) & (g == b)
+    return np.where(grey, r, np.float32(0.299) * r + np.float32(0.587) * g + np.float32(0.114) * b)

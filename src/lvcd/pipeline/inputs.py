@@ -1,0 +1,103 @@
+"""Images as people have them, to tensors at the size that is painted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lvcd.errors import InputError
+from lvcd.io.reader import FrameReader
+from lvcd.lineart.sketch import detect_lines, to_sketch
+
+Image = PIL.Image.Image | np.ndarray | Tensor
+"""PIL, uint8 array (H W), (H W 3) or (H W 4), or tensor (c H W) in [0, 1]; a sketch as tensor (1 H W) has line = 1."""
+
+ASPECT_TOLERANCE = 0.02
+"""A reference may differ from the sketches' aspect ratio by this share: rounding of a resize, not another shape."""
+
+
+def array(image: Image) -> np.ndarray:
+    """=> uint8 (H W 3) or (H W 4); palettes and grey become RGB, transparency is kept."""
+    if isinstance(image, PIL.Image.Image):
+        if image.mode.startswith("I;16"):  # which PIL would clip
+            return array((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535)
+        clear = "A" in image.getbands() or "transparency" in image.info
+        return np.asarray(image.convert("RGBA" if clear else "RGB"))
+    if isinstance(image, Tensor):
+        return array((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    if image.ndim == 2:
+        image = image[..., None]
+    return np.repeat(image, 3, axis=-1).astype(np.uint8) if image.shape[-1] == 1 else image
+
+
+def size_of(image: Image) -> tuple[int, int]:
+    """=> height, width in pixels."""
+    if isinstance(image, PIL.Image.Image):
+        return image.height, image.width
+    return tuple(image.shape[-2:]) if isinstance(image, Tensor) else tuple(image.shape[:2])  # type: ignore[return-value]
+
+
+def color(image: Image, size: tuple[int, int], name: str = "the reference") -> Tensor:
+    """A colored image => (3 H W) in [-1, 1] at `size`; what is transparent becomes white.
+
+    Raises InputError, which calls it `name`, if its aspect ratio is not that of `size`.
+    """
+    if isinstance(image, Tensor):
+        pixels = image.float().expand(3, -1, -1) if image.shape[0] == 1 else image.float()
+    else:
+        pixels = torch.from_numpy(array(image).copy()).float().movedim(-1, 0) / 255
+    if pixels.shape[0] == 4:
+        pixels = pixels[:3] * pixels[3:] + (1 - pixels[3:])
+    (h, w), (height, width) = pixels.shape[-2:], size
+    if not same_shape((h, w), size):
+        raise InputError(
+            f"{name} is {w}x{h} and the sketches are {width}x{height}: crop one to the aspect ratio of the other"
+        )
+    return resize(pixels, size) * 2 - 1
+
+
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether (height, width) are of one aspect ratio, but for the rounding of a resize."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= ASPECT_TOLERANCE
+
+
+def line_mode(clip: Sequence[Image] | FrameReader, lines: str) -> str:
+    """How the images of a clip show their lines: `lines`, or if that is "auto", what a few of them look like."""
+    if lines != "auto" or isinstance(clip[0], Tensor):
+        return lines
+    some = sorted({round(i * (len(clip) - 1) / 4) for i in range(5)})
+    return detect_lines([array(clip[i]) for i in some])
+
+
+def sketch(image: Image, lines: str, size: tuple[int, int]) -> Tensor:
+    """A line drawing => (1 H W) in [0, 1], line = 1, at `size`. `lines`: dark, light or alpha."""
+    return resize(image.float() if isinstance(image, Tensor) else to_sketch(array(image), lines), size)  # type: ignore[arg-type]
+
+
+def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """(c h w) => (c H W), bicubic with antialiasing, in the range that came in; untouched if it has that size."""
+    if tuple(pixels.shape[-2:]) == tuple(size):
+        return pixels
+    low, high = pixels.min(), pixels.max()
+    return F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0].clamp(low, high)
+
+
+class Padding:
+    """Grows pictures to a multiple of some pixels at the right and bottom, and crops them back."""
+
+    def __init__(self, height: int, width: int, multiple: int):
+        self.height, self.width = height, width
+        self.more = (0, -width % multiple, 0, -height % multiple)
+
+    def grow(self, pixels: Tensor, mode: str) -> Tensor:
+        """(... c H W) => (... c H' W'); mode "constant" adds zeros, "replicate" the last row and column."""
+        grown = F.pad(pixels.flatten(0, -4) if pixels.ndim > 4 else pixels, self.more, mode)
+        return grown.unflatten(0, pixels.shape[:-3]) if pixels.ndim > 4 else grown
+
+    def crop(self, pixels: Tensor) -> Tensor:
+        return pixels[..., : self.height, : self.width]

@@ -1,0 +1,376 @@
+"""The pipeline: a reference and a clip of line art in, the painted clip out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import diffusers
+import numpy as np
+import PIL.Image
+import torch
+import transformers
+from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline
+from diffusers.utils import BaseOutput
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+from lvcd.diffusion.noise import SCHEDULES
+from lvcd.diffusion.precondition import precondition
+from lvcd.diffusion.solver import SOLVERS
+from lvcd.errors import InputError
+from lvcd.frames import FrameLayout
+from lvcd.lineart.sketch import xdog
+from lvcd.nn.condition import Condition, LatentEncoder, clip_token, encode_mode, numbers
+from lvcd.nn.controlnet import SketchControlNet
+from lvcd.nn.network import bind
+from lvcd.nn.unet import ColorUNet
+from lvcd.nn.vae import ColorVAE
+from lvcd.sampling.decode import ChunkDecoder
+from lvcd.sampling.segments import plan
+from lvcd.sampling.sequential import REFERENCE, Carry, Scheme, SlotDenoise, colorize
+
+from .inputs import Image, Padding, color, line_mode, size_of, sketch
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+@dataclass
+class LineartVideoOutput(BaseOutput):
+    """What the pipeline returns."""
+
+    frames: Any
+    """One clip after the other, each N frames: lists of PIL images, (b N H W 3) numpy or (b N 3 H W) tensor in [0, 1],
+    or latents (b N c h w) times the scale factor."""
+
+
+class Painted(NamedTuple):
+    """A piece of the painted clips."""
+
+    frames: Tensor
+    """(b n 3 H W) in [-1, 1], or latents (b n c h w)."""
+    state: dict[str, Tensor] | None
+    """Give it back to `stream` to go on after this piece; None with the last."""
+
+
+def quiet() -> None:
+    """No messages of the libraries below: for programs whose own progress and errors are all a person should see."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    diffusers.logging.set_verbosity_error()
+    diffusers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+class LineartVideoPipeline(DiffusionPipeline):
+    """Reference-based colorization of line-art video (LVCD, arXiv 2409.12960).
+
+    `from_pretrained`, `save_pretrained` and `to` are those of every diffusers pipeline.
+    """
+
+    _optional_components = ["condition_encoder"]
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(
+        self,
+        unet: ColorUNet,
+        controlnet: SketchControlNet,
+        vae: AutoencoderKLTemporalDecoder | ColorVAE,
+        image_encoder: CLIPVisionModelWithProjection,
+        condition_encoder: LatentEncoder | None = None,  # encodes the reference latent; None = the VAE does
+        window: int = 14,  # frames of the video path that the networks were trained with
+        schedule: str = "karras",
+        solver: str = "euler",
+        steps: int = 25,  # when a call does not say
+        sigma_min: float = 0.002,
+        sigma_max: float = 700.0,
+        reference_attention: bool = True,  # False: the networks were trained without
+        isolation: bool = True,  # False: their temporal layers were trained to see the reference
+    ):
+        super().__init__()
+        self.register_modules(
+            unet=unet,
+            controlnet=controlnet,
+            vae=vae,
+            image_encoder=image_encoder,
+            condition_encoder=condition_encoder,
+        )
+        self.register_to_config(
+            window=window,
+            schedule=schedule,
+            solver=solver,
+            steps=steps,
+            sigma_min=sigma_min,
+            sigma_max=sigma_max,
+            reference_attention=reference_attention,
+            isolation=isolation,
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """Frames are padded to a multiple of this many pixels: the VAE's factor times the U-Net's."""
+        return self._vae_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def _vae_factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def scheme(self, num_inference_steps: int | None = None, overlap: int = 4, **changes) -> Scheme:
+        """How this model samples by default, with the changes given (fields of Scheme)."""
+        config = self.config
+        steps = config.steps if num_inference_steps is None else num_inference_steps
+        sigmas = SCHEDULES[config.schedule](steps, config.sigma_min, config.sigma_max)
+        defaults = {"sigmas": sigmas, "solver": SOLVERS[config.solver], "window": config.window, "overlap": overlap}
+        defaults |= {"reference_attention": config.reference_attention, "isolation": config.isolation}
+        return Scheme(**{**defaults, **changes})
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        reference: Image | Sequence[Image],  # the colored frame, (3 H W) in [0, 1] if a tensor; one for each clip
+        sketches: Sequence,  # line art of one clip, N images or a tensor (N 1 H W) with line = 1; or a list of clips
+        num_inference_steps: int | None = None,  # None = the model's own
+        overlap: int = 4,  # frames that segments share, 0 .. window - 1
+        generator: Generators = None,  # one for each clip makes a clip's result independent of its batch
+        output_type: str = "pil",  # pil, np, pt or latent
+        reference_sketch: Image | Sequence[Image] | None = None,  # the reference's line art, one for each clip
+        reference_frame: int | None = None,  # the reference is the colored version of this sketch, and its result
+        lines: str = "auto",  # dark, light or alpha: how images show lines
+        height: int | None = None,  # paint at this size, px; None = the sketches'
+        width: int | None = None,
+        guidance_scale: float | tuple[float, float] = 1.0,  # 1 = none; a pair runs from the first slot to the last
+        scheme: Scheme | None = None,  # all of the sampling at once, in place of the steps and overlap
+        callback_on_step_end: Callable[[Any, int, Tensor, dict], dict] | None = None,
+        return_dict: bool = True,
+    ) -> LineartVideoOutput | tuple:
+        """Paint one clip, or a batch of clips of equal length and size.
+
+        With neither reference_sketch nor reference_frame, the reference's lines are extracted from it.
+        `callback_on_step_end(pipeline, step, sigma, {"latents": estimate})` sees each estimate of the clean latents
+        (b slots c h w) and may return another. Raises InputError for input that cannot be used.
+        """
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise InputError(f"output_type {output_type!r} is none of pil, np, pt and latent")
+        if (height is None) != (width is None):
+            raise InputError("give both height and width, or neither")
+
+        # 1. One clip is a batch of one.
+        batched = isinstance(reference, Sequence)
+        references, clips = _listed(reference, batched), _listed(sketches, batched)
+        lengths = {len(clip) for clip in clips}
+        if len(clips) != len(references) or len(lengths) != 1:
+            raise InputError(f"{len(references)} references, clips of {sorted(lengths)} sketches: clips need one "
+                             "reference each and the same number of sketches, at least one")  # fmt: skip
+        if 0 in lengths:
+            raise InputError("there are no sketches to colorize: give at least one")
+
+        # 2. Images to tensors, at one size.
+        modes = [line_mode(clip, lines) for clip in clips]
+        size = (height, width) if height is not None and width is not None else size_of(clips[0][0])
+        own_lines = None
+        if reference_sketch is not None:
+            own = _listed(reference_sketch, batched)
+            if len(own) != len(clips):
+                raise InputError(f"{len(own)} reference sketches for {len(clips)} clips: clips need one each")
+            own_lines = torch.stack([sketch(s, line_mode([s], lines), size) for s in own])
+
+        def sketch_of(frame: int) -> Tensor:
+            return torch.stack([sketch(clip[frame], mode, size) for clip, mode in zip(clips, modes)])
+
+        # 3. Paint, decode, and put the pieces together.
+        pieces = self.stream(
+            torch.stack([color(r, size) for r in references]),
+            sketch_of,
+            lengths.pop(),
+            scheme or self.scheme(num_inference_steps, overlap),
+            generator=generator,
+            reference_sketch=own_lines,
+            reference_frame=reference_frame,
+            guidance_scale=guidance_scale,
+            decode=output_type != "latent",
+            callback_on_step_end=callback_on_step_end,
+        )
+        frames: Any = torch.cat([piece.frames.float().cpu() for piece in pieces], dim=1)
+
+        # 4. In the form asked for.
+        if output_type != "latent":
+            frames = frames / 2 + 0.5
+        if output_type in ("pil", "np"):
+            array = frames.permute(0, 1, 3, 4, 2).numpy()
+            bytes_ = (array * 255).round().astype(np.uint8)
+            frames = array if output_type == "np" else [[PIL.Image.fromarray(f) for f in clip] for clip in bytes_]
+        return LineartVideoOutput(frames=frames) if return_dict else (frames,)
+
+    @torch.no_grad()
+    def stream(
+        self,
+        reference: Tensor,  # (b 3 H W) in [-1, 1]
+        sketch: Callable[[int], Tensor],  # frame number -> (b 1 H W) in [0, 1], line = 1; asked for when needed
+        num_frames: int,
+        scheme: Scheme,
+        generator: Generators = None,
+        reference_sketch: Tensor | None = None,  # (b 1 H W)
+        reference_frame: int | None = None,
+        guidance_scale: float | tuple[float, float] = 1.0,
+        decode: bool = True,  # False = yield latents
+        callback_on_step_end: Callable | None = None,
+        state: dict[str, Tensor] | None = None,  # of the last Painted of an earlier, interrupted stream
+    ) -> Iterator[Painted]:
+        """Paint clips of any length, yielding frames as they are finished; memory does not grow with the length.
+
+        Every frame 0 .. num_frames - 1 comes exactly once, in order. The arguments are those of `__call__`, as
+        tensors. A stream that goes on from a state yields what one that was never interrupted would have.
+        """
+        # 1. Check.
+        if num_frames < 1:
+            raise InputError("there are no sketches to colorize: give at least one")
+        if reference_frame is not None and not 0 <= reference_frame < num_frames:
+            raise InputError(f"reference frame {reference_frame} is none of the sketches 0 to {num_frames - 1}")
+        if reference_frame is not None and reference_sketch is not None:
+            raise InputError("the reference has a sketch of its own or is a frame of the clip, not both")
+
+        # 2. What the reference tells: a token, a latent, and a sketch to compare with.
+        padding = Padding(reference.shape[-2], reference.shape[-1], self.size_multiple)
+        token, latent = self._encode_reference(reference, padding)
+        scale = self.vae.config.scaling_factor
+        if reference_frame is not None:
+            reference_sketch = sketch(reference_frame)
+        elif reference_sketch is None:
+            reference_sketch = xdog(reference.float())
+
+        # 3. Which frames are painted: a run of them, without the reference's own where that is at an end.
+        first = 1 if reference_frame == 0 else 0
+        last = num_frames - 1 if reference_frame == num_frames - 1 > 0 else num_frames
+        segments = plan(last - first, scheme.window, scheme.overlap)
+
+        def prepare(frames: Sequence[int], concat: Tensor) -> SlotDenoise:
+            read = {f: reference_sketch if f == REFERENCE else sketch(first + f) for f in set(frames)}
+            lines = torch.stack([read[f].to(latent) for f in frames], dim=1)
+            return self._denoiser(token, concat, padding.grow(lines, "constant"), guidance_scale)
+
+        # 4. Noise from each clip's own generator; or what the last segment before an interruption left.
+        chunks = ChunkDecoder(self._decode if decode else lambda z: z, latent.float() * scale)
+        if state is None:
+            noise = _noise(generator, reference.shape[0], (scheme.slots, *latent.shape[1:])).to(latent.device)
+            before, done = None, 0
+        else:
+            before, done = _unpack(state, chunks)
+            noise = before.noise
+
+        # 5. Paint segment after segment and decode what is complete.
+        place = _Places(padding.crop, reference if decode else latent.float() * scale, first, reference_frame)
+        with self.progress_bar(total=len(segments) * (len(scheme.sigmas) - 1)) as bar:
+            bar.update(done * (len(scheme.sigmas) - 1))
+            watch = _Watch(self, scheme, bar.update, callback_on_step_end)
+            todo = segments[done:]
+            for _, latents, carry in colorize(prepare, todo, noise, latent, scale, scheme, before, watch=watch):
+                watch.start()
+                done += 1
+                frames = place(chunks.push(latents), chunks.decoded)
+                yield Painted(frames, _pack(carry, chunks, done))
+            frames = place(chunks.flush(), chunks.decoded)
+        yield Painted(torch.cat([frames, place.own[:, None]], dim=1) if last < num_frames else frames, None)
+
+    def _encode_reference(self, reference: Tensor, padding: Padding) -> tuple[Tensor, Tensor]:
+        """(b 3 H W) in [-1, 1] => CLIP token (b 1 d) and latent (b c h w), unscaled."""
+        device, dtype = self._execution_device, self.unet.dtype
+        encoder = self.condition_encoder or self.vae
+        kept = encoder.dtype
+        if kept == torch.float16 and self.vae.config.force_upcast:  # SVD's encoder overflows; its decoder does not
+            encoder.to(torch.float32)
+        latent = encode_mode(encoder, padding.grow(reference.to(device, encoder.dtype), "replicate"))
+        encoder.to(kept)
+        token = clip_token(self.image_encoder, reference.to(device, self.image_encoder.dtype))
+        return token.to(dtype), latent.to(dtype)
+
+    def _denoiser(self, token: Tensor, concat: Tensor, sketches: Tensor, guidance) -> SlotDenoise:
+        """Conditions of a segment, (b t ...) over its slots => its denoiser, with guidance if that is not 1."""
+        condition = Condition(token, concat.to(token.dtype), numbers(token.shape[0], token.device))
+        low, high = guidance if isinstance(guidance, Sequence) else (guidance, guidance)
+        wanted = [condition] if low == high == 1 else [condition, condition.dropped()]
+        nets = [bind(self.unet, self.controlnet, c, sketches, fixed=True) for c in wanted]
+        strength = torch.linspace(low, high, concat.shape[1], device=token.device).view(1, -1, 1, 1, 1)
+
+        def denoise(x: Tensor, sigma: Tensor, layout: FrameLayout) -> Tensor:
+            with_, *without = (precondition(partial(net, layout=layout))(x, sigma) for net in nets)
+            return without[0] + strength * (with_ - without[0]) if without else with_
+
+        return denoise
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """latents (b t c h w) times the scale factor => frames (b t 3 H W), clamped to [-1, 1]."""
+        b, t = latents.shape[:2]
+        z = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).flatten(0, 1)
+        return self.vae.decode(z, num_frames=t).sample.float().clamp(-1, 1).unflatten(0, (b, t))
+
+
+class _Places:
+    """Which frame of the clip a decoded slot is. The reference's own frame is the reference itself."""
+
+    def __init__(self, crop: Callable[[Tensor], Tensor], own: Tensor, first: int, reference_frame: int | None):
+        self.crop, self.own, self.first, self.reference_frame = crop, own, first, reference_frame
+
+    def __call__(self, pieces: list[Tensor], end: int) -> Tensor:
+        """Decoded slots, (b n 3 H W) in pieces, up to slot `end` => (b n' 3 H W), frames of the clip.
+
+        Slot 0 is the reference: the clip's frame 0 if it was painted from frame 1 on, and else not of the clip.
+        """
+        if not pieces:
+            return self.own[:, None][:, :0]
+        slots = torch.cat(pieces, dim=1)
+        frames = []
+        for number, frame in enumerate(slots.unbind(1), end - slots.shape[1] - 1 + self.first):
+            if number >= 0:
+                frames.append(self.own.to(frame) if number == self.reference_frame else self.crop(frame))
+        return torch.stack(frames, dim=1) if frames else self.own[:, None][:, :0]
+
+
+class _Watch:
+    """Moves the progress bar and calls the user's callback, whatever the solver."""
+
+    def __init__(self, pipeline: LineartVideoPipeline, scheme: Scheme, advance: Callable[[int], Any], callback):
+        self.pipeline, self.scheme, self.advance, self.callback = pipeline, scheme, advance, callback
+        self.step = -1
+
+    def start(self) -> None:
+        """A new segment."""
+        self.step = -1
+
+    def __call__(self, step: int, denoised: Tensor) -> Tensor:
+        self.advance(step - self.step)  # a second-order solver asks twice in one step
+        self.step = step
+        if self.callback is None:
+            return denoised
+        answer = self.callback(self.pipeline, step, self.scheme.sigmas[step], {"latents": denoised})
+        return (answer or {}).get("latents", denoised)
+
+
+def _listed(thing: Any, batched: bool) -> list[Any]:
+    return list(thing) if batched else [thing]
+
+
+def _noise(generator: Generators, count: int, shape: tuple[int, ...]) -> Tensor:
+    """Unit normal (count, *shape); a clip's part depends on its own generator alone."""
+    many = list(generator) if isinstance(generator, Sequence) else [generator] * count
+    if len(many) != count:
+        raise InputError(f"{len(many)} generators for {count} clips: give one for each, or one for all")
+    return torch.stack([torch.randn(shape, generator=g, device=g.device if g else None).cpu() for g in many])
+
+
+_STATE = ("noise", "latents", "denoised", "pending")
+
+
+def _pack(carry: Carry, chunks: ChunkDecoder, segments_done: int) -> dict[str, Tensor]:
+    counts = torch.tensor([segments_done, chunks.decoded])
+    tensors = (carry.noise, carry.latents, carry.denoised, chunks.pending)
+    return {**{k: v.contiguous() for k, v in zip(_STATE, tensors)}, "counts": counts}
+
+
+def _unpack(state: dict[str, Tensor], chunks: ChunkDecoder) -> tuple[Carry, int]:
+    noise, latents, denoised, pending = (state[k].to(chunks.pending) for k in _STATE)
+    segments_done, chunks.decoded = (int(n) for n in state["counts"])
+    chunks.pending = pending
+    return Carry(noise, latents, denoised), segments_done

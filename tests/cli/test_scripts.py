@@ -1,0 +1,161 @@
+"""The entry points, run as they are: train a toy for a few steps, evaluate it, color with it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from eval import run  # noqa: E402
+from lvcd.cli import main  # noqa: E402
+from train import train  # noqa: E402
+
+SMALL = [
+    "data.height=32",
+    "data.width=48",
+    "data.workers=0",
+    "trainer.max_steps=3",
+    "trainer.val_check_interval=3",
+    "trainer.limit_val_batches=1",
+]
+QUICK = [*SMALL, "callbacks.scores=null", "callbacks.samples=null"]
+
+
+def composed(config: str, *overrides: str):
+    with initialize_config_dir(str(ROOT / "conf" / config), version_base="1.3"):
+        return compose(config, list(overrides))
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("vae")
+    return train(composed("train", "experiment=mini_vae", f"run_dir={run}", *SMALL)).model
+
+
+@pytest.fixture(scope="module")
+def model(vae, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("mini")
+    return train(composed("train", "experiment=mini_cpu", f"module.networks.vae={vae}", f"run_dir={run}", *QUICK)).model
+
+
+def test_the_autoencoder_is_scaled_to_unit_variance(vae):
+    from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, pack
+    from lvcd.nn.condition import encode_mode
+    from lvcd.nn.vae import ColorVAE
+
+    net = ColorVAE.from_pretrained(vae, torch_dtype=torch.float32)
+    batch = pack(CartoonClips(4, VALIDATION_SEED, 2, 32, 48, ["shapes"], 24), range(4)).to("cpu")
+    with torch.no_grad():
+        z = encode_mode(net, batch.frames.flatten(0, 1)) * net.config.scaling_factor
+    assert 0.9 < z.std() < 1.1
+
+
+def test_a_trained_model_is_evaluated(model, tmp_path):
+    shards = f"protocol.shards={ROOT / 'data' / 'cartoons' / 'test_style'}"
+    row = run(composed("eval", f"model={model}", f"out={tmp_path}", shards, "protocol.clips=1", "protocol.frames=2",
+                       "protocol.height=32", "protocol.width=48"))  # fmt: skip
+    assert row.n == 1 and row.name == "ours" and row.protocol["name"] == "smoke"
+    assert list(tmp_path.glob("sheets/*/*.png"))
+
+
+def test_a_trained_model_serves_the_command_line(model, tmp_path):
+    from lvcd.demo import show, walk
+
+    frames, lines = walk(ROOT / "data" / "walk")
+    assert frames.shape == (24, 144, 256, 3) and lines.shape == (24, 144, 256)
+    show(
+        "walk", frames[:6], lines[:6], tmp_path, "--model", str(model), "--size", "64x36", flat=("--flat", "--gap", "7")
+    )
+    assert (tmp_path / "walk.mp4").exists() and (tmp_path / "walk.png").exists()
+    names = {"--svd": tmp_path / "svd.safetensors", "--lvcd": tmp_path / "lvcd.ckpt", "--out": model}
+    assert main(["convert", *[str(w) for pair in names.items() for w in pair], "--to-original"]) == 0
+    assert names["--svd"].exists() and names["--lvcd"].exists()
+
+
+def test_a_model_is_trained_on_for_a_while(model, tmp_path, capsys):
+    """As `make demo` does with the one in the box: it begins with its weights, and time may end it before its steps."""
+    more = [
+        f"module.networks.folder={model}",
+        f"run_dir={tmp_path}",
+        "trainer.max_steps=100000",
+        "trainer.val_check_interval=50",
+        "+callbacks.progress.every=0",
+    ]
+    late = train(composed("train", "experiment=mini_finetune", *QUICK, *more, "trainer.max_time=00:00:00:02")).model
+    unets = [load_file(folder / "unet" / "diffusion_pytorch_model.safetensors") for folder in (model, late)]
+    moved = [float((a.float() - b.float()).abs().max()) for a, b in zip(*(u.values() for u in unets), strict=True)]
+    assert unets[0].keys() == unets[1].keys() and 0 < max(moved) < 0.02
+    left = re.findall(r"step \d+/100000 .* (\S+) left", capsys.readouterr().out)
+    assert left and set(left) <= {"0:00", "0:01"}
+
+
+def test_the_recipe_of_the_box_goes_on_and_is_exported(vae, tmp_path):
+    """On clips drawn meanwhile, whose settings its checkpoints hold; here on a CPU."""
+    small = ["trainer=cpu", "data.window=2", "data.batch_size=1", "data.val_clips=1", "trainer.log_every_n_steps=1"]
+    more = [f"module.networks.vae={vae}", f"run_dir={tmp_path}", *QUICK, *small]
+    for steps, again in ((1, "null"), (3, "true")):
+        more += [f"trainer.max_steps={steps}", f"trainer.val_check_interval={steps}", f"resume={again}"]
+        config = composed("train", "experiment=mini", *more)
+        assert train(config).score is not None
+        write_config(config, tmp_path)
+    assert main(["export", str(tmp_path), "--out", str(tmp_path / "exported")]) == 0
+    assert (tmp_path / "exported" / "unet" / "config.json").is_file()
+
+
+def write_config(config, run: Path) -> None:
+    """As Hydra does for a run from the command line."""
+    (run / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+
+
+def test_progress_is_shown(vae, tmp_path, capsys):
+    train(composed("train", "experiment=mini_vae", f"run_dir={tmp_path}", *SMALL))
+    out = capsys.readouterr().out
+    assert (
+        "training 765,992 parameters of the VAE" in out
+        and "step 3/3  train/loss " in out
+        and "clips/s" in out
+        and "left" in out
+    )
+
+
+def test_training_lowers_the_loss(vae):
+    """The same few clips over and over: whatever the noise, the loss must fall."""
+    from hydra.utils import instantiate
+
+    from lvcd.data.datamodule import CartoonClips, pack
+
+    torch.manual_seed(0)
+    config = composed("train", "experiment=mini_cpu", f"module.networks.vae={vae}")
+    module = instantiate(config.module, _convert_="all")
+    batch = pack(CartoonClips(2, 0, 3, 32, 48, ["shapes"], 24), range(2)).to("cpu")
+    optimizer = torch.optim.AdamW((p for p in module.parameters() if p.requires_grad), 1e-3)
+    losses = []
+    for step in range(25):
+        loss = module.losses(batch, [2 * (step % 5), 2 * (step % 5) + 1])[0].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_training_clips_and_held_out_clips_never_meet():
+    from lvcd.data.datamodule import TEST_SEED, VALIDATION_SEED
+
+    assert VALIDATION_SEED + 100_000 < TEST_SEED < 10_000_000 - 100_000
+
+
+@pytest.mark.parametrize("experiment", [f.stem for f in (ROOT / "conf" / "train" / "experiment").glob("*.yaml")])
+def test_every_experiment_composes(experiment):
+    config = composed("train", f"experiment={experiment}")
+    assert config.module._target_.startswith("lvcd.training.")
