@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from lvcd.cli.hydra_entry import check_overrides, one_line
-from lvcd.cli.memory import keep_freed_memory
+from lvcd.system import keep_freed_memory
 
 # torch and diffusers take seconds to import: that waits until the words have been checked.
 if TYPE_CHECKING:

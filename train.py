@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lvcd.cli.hydra_entry import check_overrides, one_line
-from lvcd.cli.memory import keep_freed_memory
 from lvcd.cli.sweep import as_job, is_sweep, with_folders
 from lvcd.errors import InputError
+from lvcd.system import keep_freed_memory
 
 # torch, lightning and diffusers take seconds to import: that waits until the words have been checked.
 if TYPE_CHECKING:

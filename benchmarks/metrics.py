@@ -27,13 +27,13 @@ from test_pixels import psnr_of, ssim_of  # noqa: E402
 from test_tc import flows_of  # noqa: E402
 from test_tc import reference as plain_tc  # noqa: E402
 
-from lvcd.cli.memory import keep_freed_memory  # noqa: E402
 from lvcd.data.cartoons import draw  # noqa: E402
 from lvcd.lineart.xdog import xdog  # noqa: E402
 from lvcd.metrics import EDMD, PSNR, SSIM, TC  # noqa: E402
 from lvcd.metrics.edmd import edmd_from_lines  # noqa: E402
 from lvcd.metrics.suite import offline  # noqa: E402
 from lvcd.metrics.tc import CHUNK  # noqa: E402
+from lvcd.system import keep_freed_memory  # noqa: E402
 
 CLIPS, T, SIDE, REPEATS = 2, 14, 256, 5
 

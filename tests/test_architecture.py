@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LVCD = ROOT / "src" / "lvcd"
 
 FLOORS = (
-    ("errors", "frames", "weights"),
+    ("errors", "frames", "system", "weights"),
     ("diffusion", "flats", "io", "lineart", "loggers", "nn", "report"),
     ("checkpoints", "metrics", "sampling", "shards"),
     ("data", "inspection", "leaderboard", "pipeline"),

@@ -13,11 +13,11 @@ from helpers.wandb_file import history, whole
 from lvcd.errors import InputError
 from lvcd.evaluation import evaluate
 from lvcd.evaluation.methods import CopyReference
-from lvcd.evaluation.provenance import forget_peak, memory_gib
 from lvcd.io.reader import open_frames
 from lvcd.leaderboard import read
 from lvcd.metrics import PSNR, TC
 from lvcd.metrics.suite import Suite
+from lvcd.system import peak_memory_gib, reset_peak_memory
 
 CHECKS = {"reference=blank", "reference=recolored", "sketch=grey", "sketch=binarized"}
 
@@ -56,13 +56,13 @@ def test_a_row_has_what_a_page_shows(tmp_path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a peak")
 def test_memory_is_not_what_another_evaluation_took():
-    forget_peak("cpu")  # of the tests before
-    before = memory_gib("cpu")
+    reset_peak_memory("cpu")  # of the tests before
+    before = peak_memory_gib("cpu")
     held = np.ones(2**27)
-    assert memory_gib("cpu") > before + 0.9
+    assert peak_memory_gib("cpu") > before + 0.9
     del held
-    forget_peak("cpu")
-    assert memory_gib("cpu") < before + 0.5
+    reset_peak_memory("cpu")
+    assert peak_memory_gib("cpu") < before + 0.5
 
 
 def test_each_clip_has_its_own_seed_whatever_the_others_are(tmp_path):

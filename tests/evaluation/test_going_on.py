@@ -106,10 +106,10 @@ def test_what_other_code_has_painted_is_not_gone_on_with(what, tmp_path, monkeyp
 
 
 def test_memory_is_also_that_of_the_process_that_was_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "memory_gib", lambda device: 77.0)
+    monkeypatch.setattr(running, "peak_memory_gib", lambda device: 77.0)
     with pytest.raises(KeyboardInterrupt):
         evaluate(Stops(2), cartoons(), suite(), tmp_path)
-    monkeypatch.setattr(running, "memory_gib", lambda device: 1.0)
+    monkeypatch.setattr(running, "peak_memory_gib", lambda device: 1.0)
     assert evaluate(Paints(noisy), cartoons(), suite(), tmp_path).cost["memory_GiB"] == 77.0
 
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lvcd.errors import InputError
+from lvcd.system import keep_freed_memory
 
 from . import cartoons, colorize, compare, convert, encode, export, inspect, leaderboard, plan, prepare
-from .memory import keep_freed_memory
 
 # torch, diffusers and transformers take seconds to import: commands import them when they run.
 COMMANDS = {

@@ -13,6 +13,7 @@ from lvcd.errors import InputError
 from lvcd.io.disk import named
 from lvcd.prepare import Drawing, Settings, prepare
 from lvcd.prepare.shots import ShotRule
+from lvcd.system import available_cores
 
 EXTRACTORS = ("xdog", "informative-drawings", "anime2sketch", "given")
 DETECTORS = ("paper", "content")
@@ -81,7 +82,7 @@ def run(o: Options) -> None:
     drawing = Drawing(o.extractor, o.device, _absolute(o.weights), _absolute(o.sketches))
     assert o.out is not None
     try:
-        manifest = prepare(o.films, o.out, settings, drawing, o.workers or _cores(), cast(Any, o.executor))
+        manifest = prepare(o.films, o.out, settings, drawing, o.workers or available_cores(), cast(Any, o.executor))
     except KeyboardInterrupt:
         print("the same command goes on where this one stopped", file=sys.stderr)
         raise
@@ -97,8 +98,3 @@ def run(o: Options) -> None:
 
 def _absolute(path: Path | None) -> Path | None:
     return None if path is None else Path(os.path.abspath(path))
-
-
-def _cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0))

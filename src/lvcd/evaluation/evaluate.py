@@ -18,6 +18,7 @@ from lvcd.inspection.measure import spread
 from lvcd.io.disk import Lock
 from lvcd.leaderboard import Row, append
 from lvcd.metrics.suite import Suite
+from lvcd.system import peak_memory_gib, reset_peak_memory
 
 from .artifacts import write_painted, write_sheet, write_source
 from .cache import Kept, Painted, job_name
@@ -25,7 +26,7 @@ from .external import GivenFrames
 from .leaks import Look, looks, verdicts
 from .methods import Method
 from .originals import keep_originals
-from .provenance import code, device_name, forget_peak, memory_gib, provenance, versions
+from .provenance import code, device_name, provenance, versions
 from .ranks import Ranks
 from .testset import Clip, TestSet, clip_seed
 
@@ -63,7 +64,7 @@ class Evaluation:
     def run(self) -> Row:
         """The row, appended to the board. InputError: what the method painted cannot be scored."""
         started = time.perf_counter()
-        forget_peak(self.device)
+        reset_peak_memory(self.device)
         own = self.ranks.share(len(self.tests))
         with self.alone():
             seconds = self.clips(own)
@@ -125,7 +126,7 @@ class Evaluation:
                 frames = self.method.paint(clip.reference, clip.reference_sketch, clip.sketches, seed).cpu()
             seconds = time.perf_counter() - started
             self.painting += seconds
-            return Painted(frames, seconds, memory_gib(self.device))
+            return Painted(frames, seconds, peak_memory_gib(self.device))
 
         painted = self.kept.paint(name, tuple(clip.original.shape), now)
         self.memory = max(self.memory, painted.memory)
@@ -160,7 +161,7 @@ class Evaluation:
 
     def row(self, seconds: dict[int, float], scores: dict[int, Any], found: dict[int, dict[str, Look]]) -> Row:
         given = isinstance(self.method, GivenFrames)
-        memory = max(self.ranks.gather({self.ranks.rank: max(self.memory, memory_gib(self.device))}).values())
+        memory = max(self.ranks.gather({self.ranks.rank: max(self.memory, peak_memory_gib(self.device))}).values())
         cost = {
             "seconds_per_frame": sum(seconds.values()) / sum(self.tests.lengths),
             "memory_GiB": memory,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import resource
 import subprocess
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -52,21 +50,6 @@ def commit() -> str | None:
 
 def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
-def forget_peak(device: str) -> None:
-    """What other evaluations of this process took is no part of the next one's memory."""
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):  # there is no such file but on Linux
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def memory_gib(device: str) -> float:
-    """Peak since `forget_peak`: of a GPU what torch has allocated on it, else what this process has held in memory."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _version(package: str) -> str | None:

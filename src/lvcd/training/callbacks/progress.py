@@ -10,7 +10,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Timer
 
-from .speed import memory
+from lvcd.system import peak_memory_gib
 
 
 class ProgressLine(lightning.Callback):
@@ -49,8 +49,9 @@ class ProgressLine(lightning.Callback):
         left = max(0.0, min([left, *(limit for limit in limits if limit is not None)]))
         loss = {k: float(v) for k, v in trainer.progress_bar_metrics.items()}
         shown = "  ".join(f"{name} {value:.4f}" for name, value in loss.items())
+        memory = peak_memory_gib(trainer.strategy.root_device.type)
         return (
-            f"step {step}/{total}  {shown}  {self.clips / max(elapsed, 1e-9):.1f} clips/s  {memory():.1f} GiB  "
+            f"step {step}/{total}  {shown}  {self.clips / max(elapsed, 1e-9):.1f} clips/s  {memory:.1f} GiB  "
             f"{int(left // 60)}:{int(left % 60):02d} left   "
         )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from typing import Any
 
 import lightning
 import torch
+
+from lvcd.system import peak_memory_gib
 
 
 class Speed(lightning.Callback):
@@ -69,15 +70,8 @@ class Speed(lightning.Callback):
             "speed/clips_per_s": self._clips / seconds,
             "speed/frames_per_s": self._frames / seconds,
             "speed/wait": self._waited / seconds,
-            "speed/memory_GiB": memory(),
+            "speed/memory_GiB": peak_memory_gib("cuda" if torch.cuda.is_available() else "cpu"),
         }
         if self.flops_per_clip is not None and self.peak_flops is not None:
             numbers["speed/mfu"] = self.flops_per_clip * self._clips / seconds / (self.peak_flops * ranks)
         return numbers
-
-
-def memory() -> float:
-    """GiB, the most that was in use so far: of the GPU if there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -10,7 +10,7 @@ import pytest
 
 COUNT = """
 import resource, sys, torch
-from lvcd.cli.memory import keep_freed_memory
+from lvcd.system import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def faults():
