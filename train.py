@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lvcd.cli.hydra_entry import check_overrides, one_line
 from lvcd.cli.sweep import as_job, is_sweep, with_folders
-from lvcd.errors import InputError
+from lvcd.errors import InputError, on_out_of_memory
 from lvcd.system import keep_freed_memory
 
 # torch, lightning and diffusers take seconds to import: that waits until the words have been checked.
@@ -65,10 +65,8 @@ def train(config: DictConfig, again: str = "") -> Trained | None:
     told: dict = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     log_config(loggers, told)
     know_peak(trainer, [c for c in callbacks if isinstance(c, Speed)], told)
-    try:
+    with on_out_of_memory(lambda: too_large(plan(told))):
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except torch.OutOfMemoryError as error:
-        raise InputError(too_large(plan(told))) from error
     if any(isinstance(c, StopOnSignal) and c.saved for c in callbacks):
         if trainer.is_global_zero:
             print(f"stopped after step {trainer.global_step}; go on with: {again}")

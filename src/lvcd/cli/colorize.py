@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lvcd.errors import InputError
+from lvcd.errors import InputError, on_out_of_memory
 from lvcd.weights import MINI
 
 from .device import HELP as DEVICES
@@ -83,13 +82,9 @@ def run(a: argparse.Namespace) -> None:
         raise InputError(f"--seed {a.seed} is not a 64-bit number")
     if a.fps is not None and not 0 < a.fps <= 1000:
         raise InputError(f"--fps {a.fps:g}: give more than 0, up to 1000")
-    try:
+    advice = "lower --size, or use --dtype float16 or --device cpu"
+    with on_out_of_memory(f"there is too little memory for frames of this size: {advice}"):
         _colorize(a)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
-            raise
-        raise InputError("there is too little memory for frames of this size: lower --size, or use --dtype float16 or "
-                         "--device cpu") from error  # fmt: skip
 
 
 def _colorize(a: argparse.Namespace) -> None:

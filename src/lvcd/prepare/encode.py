@@ -11,8 +11,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.data.clip import fit
 from lvcd.data.resolutions import Stage
 from lvcd.data.stream.source import ENCODED, Manifest, Patience, Source
-from lvcd.errors import InputError
+from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.disk import Lock, atomic, named, reading, sha256, writing
 from lvcd.nn.condition import clip_token, encode_mode
 from lvcd.nn.unet import ColorUNet
@@ -88,21 +86,16 @@ class Encoders:
 
         InputError: the device has too little memory.
         """
-        with self._memory(), torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+        deterministic = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+        with on_out_of_memory(self._too_little_memory), deterministic:
             x = torch.from_numpy(frames).to(self.device).movedim(-1, 1).float() / 127.5 - 1
             latents, tokens = encode_mode(self.vae, x), clip_token(self.image_encoder, x)[:, 0]
             return _half(latents), _half(tokens)
 
-    @contextmanager
-    def _memory(self) -> Iterator[None]:
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate" not in str(error):
-                raise
-            advice = "lower --batch" if self.batch > 1 else "choose a smaller --stage or another --device"
-            size = f"{self.batch} frames of {self.stage.width}x{self.stage.height}"
-            raise InputError(f"{self.device} has too little memory for {size}: {advice}") from error
+    def _too_little_memory(self) -> str:
+        advice = "lower --batch" if self.batch > 1 else "choose a smaller --stage or another --device"
+        size = f"{self.batch} frames of {self.stage.width}x{self.stage.height}"
+        return f"{self.device} has too little memory for {size}: {advice}"
 
 
 def _half(values: Tensor) -> Array:

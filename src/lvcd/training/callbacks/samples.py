@@ -11,12 +11,11 @@ from typing import Any
 
 import lightning
 import numpy as np
-import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from lvcd.data.batch import Batch
-from lvcd.errors import InputError
+from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
 from lvcd.loggers import log_media
@@ -65,10 +64,11 @@ class Samples(lightning.Callback):
         if not paints or not trainer.is_global_zero:
             return
         try:
-            painted = self.paint(module, trainer.precision_plugin.forward_context)
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            print("there are no samples, the GPU has no memory left for them: lower batch_size, or remove the callback")
+            advice = "lower batch_size, or remove the callback"
+            with on_out_of_memory(f"there are no samples, the GPU has no memory left for them: {advice}"):
+                painted = self.paint(module, trainer.precision_plugin.forward_context)
+        except DeviceMemoryError as error:
+            print(error, flush=True)
             return
         psnr = [float(-10 * (ours - c.frames[1:]).square().mean().log10()) for ours, c in zip(painted, self.clips)]
         module.log("samples/psnr", float(np.mean(psnr)), rank_zero_only=True)

@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
-from lvcd.errors import InputError
+from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
 from lvcd.metrics.suite import Suite, paper
 
 from .. import FineTuneModule
@@ -115,18 +115,18 @@ class Scores(lightning.Callback):
     def _scores(self, trainer: Any, module: FineTuneModule, suite: Suite) -> dict[str, float]:
         """Column => value; none if a GPU lacks the memory, whichever it is."""
         suite.restart()
-        short = 0.0
+        message, short = "there are no scores, a GPU has no memory left for them: set callbacks.scores=null", 0.0
         try:
-            for number, preds, clip in self._painted(trainer, module):
-                told = (preds, clip.frames[1:], clip.sketches[1:])
-                preds, target, sketches = (x[None].to(module.device) for x in told)  # (n c H W) => (1 n c H W)
-                suite.update(preds, target, sketches, torch.tensor([number]))
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
+            with on_out_of_memory(message):
+                for number, preds, clip in self._painted(trainer, module):
+                    told = (preds, clip.frames[1:], clip.sketches[1:])
+                    preds, target, sketches = (x[None].to(module.device) for x in told)  # (n c H W) => (1 n c H W)
+                    suite.update(preds, target, sketches, torch.tensor([number]))
+        except DeviceMemoryError:
             short = 1.0
         if float(trainer.strategy.reduce(torch.tensor(short, device=module.device), reduce_op="sum")):
             if trainer.is_global_zero:
-                print("there are no scores, a GPU has no memory left for them: set callbacks.scores=null", flush=True)
+                print(message, flush=True)
             return {}
         reports = suite.reports()
         if trainer.is_global_zero and not self._noted:
