@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.models.attention import TemporalBasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
@@ -32,6 +33,20 @@ class Constants(NamedTuple):
     """(b 1 c) output of every cross-attention; None when the context has more than one token."""
 
 
+class CheckpointedTemporalBlock(TemporalBasicTransformerBlock):
+    """A transformer block in time that obeys `enable_gradient_checkpointing`, which diffusers' own does not."""
+
+    gradient_checkpointing = False
+    _gradient_checkpointing_func: Any = None  # set, as the flag is, by diffusers' enable_gradient_checkpointing
+
+    def forward(self, hidden_states: Tensor, num_frames: int, encoder_hidden_states: Tensor | None = None) -> Tensor:
+        """hidden_states: (b t) n c => the same shape"""
+        forward = super().forward
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func(forward, hidden_states, num_frames, encoder_hidden_states)
+        return forward(hidden_states, num_frames, encoder_hidden_states)
+
+
 def obey_layout(module: nn.Module, shared: Shared, first_layer: int = 0) -> int:
     """Make the layers of `module` read `shared.layout`; => the number of spatial self-attentions counted so far."""
     for block in [m for m in module.modules() if isinstance(m, TemporalResnetBlock)]:
@@ -43,6 +58,7 @@ def obey_layout(module: nn.Module, shared: Shared, first_layer: int = 0) -> int:
             block.attn2.set_processor(ConstantCrossAttnProcessor(shared))
             first_layer += 1
         for block in transformer.temporal_transformer_blocks:
+            block.__class__ = CheckpointedTemporalBlock  # a new one would draw other first weights from the generator
             block.attn1.set_processor(IsolatedTemporalAttnProcessor(shared))
             block.attn2.set_processor(ConstantCrossAttnProcessor(shared))
     # The original has 1e-5 in all residual blocks; diffusers 0.42 takes 1e-6 in some (method, section 4).

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from diffusers import AutoencoderKLTemporalDecoder, ModelMixin  # from_pretrained looks here for ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.resnet import TemporalResnetBlock
@@ -10,7 +13,10 @@ from torch import nn
 from .conv import TemporalConv3d
 from .encoder import zero_branches
 
-__all__ = ["ColorVAE", "ModelMixin"]
+__all__ = ["ColorVAE", "ModelMixin", "VideoVAE", "vae_class"]
+
+VideoVAE = AutoencoderKLTemporalDecoder
+"""The class of SVD's autoencoder: an image encoder, and a decoder with temporal layers."""
 
 
 class ColorVAE(AutoencoderKLTemporalDecoder):
@@ -51,3 +57,8 @@ class ColorVAE(AutoencoderKLTemporalDecoder):
             if isinstance(module, nn.GroupNorm):
                 module.num_groups = norm_groups
         nn.init.constant_(self.quant_conv.bias[latent_channels:], -6.0)  # little noise on the latents at first
+
+
+def vae_class(config: Mapping[str, Any]) -> type[VideoVAE]:
+    """Return the class that an autoencoder's config.json names: ColorVAE, or else SVD's own."""
+    return ColorVAE if config.get("_class_name") == ColorVAE.__name__ else VideoVAE

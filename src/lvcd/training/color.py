@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
-from diffusers.models.attention import TemporalBasicTransformerBlock
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from lvcd.data.batch import Batch
 from lvcd.diffusion.loss import denoising_loss
@@ -83,8 +80,6 @@ class FineTuneModule(lightning.LightningModule):
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
             self.controlnet.enable_gradient_checkpointing()
-            for network in (self.unet, self.controlnet):
-                checkpoint_in_time(network)
 
     @property
     def networks(self) -> Networks:
@@ -226,14 +221,6 @@ class ControlNetModule(FineTuneModule):
 
     def __init__(self, networks: Networks, **settings: Any):
         super().__init__(networks, "none", **settings)
-
-
-def checkpoint_in_time(network: nn.Module) -> None:
-    """diffusers checkpoints blocks in space and residual blocks, and keeps the activations of the transformer's blocks
-    in time; these too are now computed again in backward."""
-    for block in network.modules():
-        if isinstance(block, TemporalBasicTransformerBlock):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[method-assign]
 
 
 HALF = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}

@@ -5,20 +5,20 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
-from diffusers.models.resnet import SpatioTemporalResBlock
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-BLOCKS = (BasicTransformerBlock, TemporalBasicTransformerBlock, SpatioTemporalResBlock)
-"""What is gathered at once; every layer outside of them is by itself, for networks have entries besides `forward`."""
+from lvcd.nn.blocks import sharded_blocks
 
 
 def shard(network: nn.Module, mesh: Any) -> None:
-    """In place; names and shapes of the weights stay. mesh: a DeviceMesh of one dimension."""
+    """In place; names and shapes of the weights stay. mesh: a DeviceMesh of one dimension.
+
+    Every layer outside of a block is by itself, for networks have entries besides `forward`.
+    """
     warnings.filterwarnings("ignore", message=".*returned a view tensor")  # of in-place changes, and there are none
     inside: set[nn.Module] = set()
-    for block in [m for m in network.modules() if isinstance(m, BLOCKS)]:
+    for block in sharded_blocks(network):
         fully_shard(block, mesh=mesh)
         inside.update(block.modules())
     for layer in [m for m in network.modules() if m not in inside]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -21,7 +20,7 @@ from lvcd.nn.condition import LatentEncoder
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.encoder import zero_branches
 from lvcd.nn.unet import ColorUNet
-from lvcd.nn.vae import ColorVAE
+from lvcd.nn.vae import ColorVAE, VideoVAE, vae_class
 from lvcd.pipeline import LineartVideoPipeline
 
 
@@ -31,7 +30,7 @@ class Networks:
 
     unet: ColorUNet
     controlnet: SketchControlNet
-    vae: AutoencoderKLTemporalDecoder
+    vae: VideoVAE
     image_encoder: CLIPVisionModelWithProjection
     condition_encoder: LatentEncoder | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -102,13 +101,12 @@ def load(folder: str | Path, controlnet: dict | None = None) -> Networks:
             branch = own.changed(**controlnet) if controlnet else own
     except TypeError as error:
         raise InputError(f"controlnet: {error}: give settings that SketchControlNet has") from error
-    small = json.loads((folder / "vae" / "config.json").read_text()).get("_class_name") == "ColorVAE"
     index = folder / "model_index.json"
     settings = json.loads(index.read_text()) if index.is_file() else {}
     return Networks(
         unet,
         branch,
-        part((ColorVAE if small else AutoencoderKLTemporalDecoder).from_pretrained, "vae"),
+        part(vae_class(json.loads((folder / "vae" / "config.json").read_text())).from_pretrained, "vae"),
         part(CLIPVisionModelWithProjection.from_pretrained, "image_encoder"),
         part(LatentEncoder.from_pretrained, "condition_encoder") if has("condition_encoder") else None,
         {k: v for k, v in settings.items() if not k.startswith("_") and not isinstance(v, list) and k in SETTINGS},

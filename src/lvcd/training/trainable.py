@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from diffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
-from diffusers.models.resnet import AlphaBlender, TemporalResnetBlock
-from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import nn
 
 from lvcd.errors import InputError
+from lvcd.nn.blocks import temporal_layers, transformer_blocks
 from lvcd.nn.controlnet import SketchControlNet
 
 UNet = Literal["none", "self_attention", "all"]
@@ -27,21 +25,14 @@ def choose(unet: nn.Module, controlnet: SketchControlNet, which: UNet) -> dict[s
         raise InputError(f"unet={which}: choose {', '.join(get_args(UNet))}")
     unet.requires_grad_(which == "all")
     controlnet.requires_grad_(True)
-    for block in _transformer_blocks(unet):
+    for block in transformer_blocks(unet):
         if which == "self_attention":
             block.attn1.requires_grad_(True)
-    for block in (*_transformer_blocks(unet), *_transformer_blocks(controlnet)):
+    for block in (*transformer_blocks(unet), *transformer_blocks(controlnet)):
         for part in (block.norm2, block.attn2.to_q, block.attn2.to_k):
             part.requires_grad_(False)
     if not controlnet.config.temporal:
-        for m in controlnet.modules():
-            if isinstance(m, (TemporalResnetBlock, TemporalBasicTransformerBlock, AlphaBlender)):
-                m.requires_grad_(False)
-            elif isinstance(m, TransformerSpatioTemporalModel):
-                m.time_pos_embed.requires_grad_(False)
+        for layer in temporal_layers(controlnet):
+            layer.requires_grad_(False)
     networks: dict[str, nn.Module] = {"controlnet": controlnet, "unet": unet}
     return {g: [f"{g}.{name}" for name, p in net.named_parameters() if p.requires_grad] for g, net in networks.items()}
-
-
-def _transformer_blocks(network: nn.Module) -> list[Any]:
-    return [m for m in network.modules() if isinstance(m, (BasicTransformerBlock, TemporalBasicTransformerBlock))]
