@@ -9,7 +9,7 @@ import torch
 from test_color import clips, toy
 
 from lvcd.errors import InputError
-from lvcd.nn.attention_maps import layers
+from lvcd.nn.attention_maps import spatial_self_attentions
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization
 from lvcd.training.color import halve_frozen
 from lvcd.training.correspondence import attending, gaze_loss, same_color
@@ -87,7 +87,7 @@ def test_who_has_seen_the_sketches_is_heard_and_the_hooks_go():
     module = FineTuneModule(toy(), "all")
     with attending(module.unet, module.controlnet) as seen:
         _, _, x0 = module.losses(clips(2), [1, 2])
-    branch, unet = layers(module.controlnet), layers(module.unet)
+    branch, unet = spatial_self_attentions(module.controlnet), spatial_self_attentions(module.unet)
     output = [attn for name, attn in unet.items() if name.startswith("up")]
     assert [attn for attn, _ in seen] == [*branch.values(), *output] and 0 < len(output) < len(unet)
     loss = gaze_loss(seen, x0, [1, 2])
@@ -105,7 +105,9 @@ def test_frozen_weights_in_half_can_be_heard():
     with torch.autocast("cpu", torch.bfloat16):
         loss = module.training_step(batch, 0)["loss"]
     loss.backward()
-    assert loss.isfinite() and all(a.to_q.weight.grad is not None for a in layers(module.controlnet).values())
+    assert loss.isfinite() and all(
+        a.to_q.weight.grad is not None for a in spatial_self_attentions(module.controlnet).values()
+    )
 
 
 def test_a_taught_network_looks_better():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from diffusers import AutoencoderKLTemporalDecoder, ModelMixin  # from_pretrained looks here for ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -15,7 +15,7 @@ from .encoder import zero_branches
 
 __all__ = ["ColorVAE", "ModelMixin", "VideoVAE", "vae_class"]
 
-VideoVAE = AutoencoderKLTemporalDecoder
+VideoVAE: TypeAlias = AutoencoderKLTemporalDecoder
 """The class of SVD's autoencoder: an image encoder, and a decoder with temporal layers."""
 
 

@@ -11,16 +11,14 @@ letters: b clips, t frames (the reference at 0), n places of a frame, m of them,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention
-from einops import rearrange
 from torch import Tensor
 
-from lvcd.nn.attention_maps import layers
+from lvcd.nn.attention_maps import queries_and_keys, record_inputs, spatial_self_attentions
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.unet import ColorUNet
 
@@ -32,21 +30,14 @@ PLACES = 128
 """Asked of a video frame at each step, drawn anew: of a layer of 2,304, all would keep as many weights each."""
 
 
-@contextmanager
-def attending(unet: ColorUNet, controlnet: SketchControlNet) -> Iterator[list[tuple[Attention, Tensor]]]:
+def attending(unet: ColorUNet, controlnet: SketchControlNet) -> AbstractContextManager[list[tuple[Any, Tensor]]]:
     """While it is open, the spatial self-attentions add themselves and what they were given, (b t) n c, at each call:
     all but those of the U-Net's input half and middle, which have not seen the sketches."""
-    seen: list[tuple[Attention, Tensor]] = []
-    taught = [*layers(controlnet).values(), *(a for name, a in layers(unet).items() if name.startswith("up_blocks"))]
-    hooks = [a.register_forward_pre_hook(lambda attn, given: seen.append((attn, given[0]))) for a in taught]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
+    output_half = [a for name, a in spatial_self_attentions(unet).items() if name.startswith("up_blocks")]
+    return record_inputs([*spatial_self_attentions(controlnet).values(), *output_half])
 
 
-def gaze_loss(seen: list[tuple[Attention, Tensor]], x0: Tensor, seeds: list[int]) -> Tensor:
+def gaze_loss(seen: list[tuple[Any, Tensor]], x0: Tensor, seeds: list[int]) -> Tensor:
     """-ln of the share of attention, of all that goes to the reference, that falls on the place's own color; a mean
     over places, video frames and layers => (b). Where a frame has more than PLACES, some of them speak for all.
 
@@ -63,10 +54,7 @@ def gaze_loss(seen: list[tuple[Attention, Tensor]], x0: Tensor, seeds: list[int]
             right[n] = asked.to(x.device), same_color(x0, asked.to(x.device), n)
         asked, same = right[n]
         x = x.unflatten(0, x0.shape[:2])
-        q, k = (
-            rearrange(to(part).float(), "b t n (heads c) -> b t heads n c", heads=attn.heads)
-            for to, part in ((attn.to_q, at(x[:, 1:], asked)), (attn.to_k, x[:, :1]))
-        )
+        q, k = queries_and_keys(attn, at(x[:, 1:], asked), x[:, :1])
         with torch.autocast(x.device.type, enabled=False):  # the logarithm of a share wants all digits
             weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(-1).mean(2)  # (b t m n)
         total = total - (weights * same).sum(-1).clamp(min=1e-6).log().mean((1, 2))
