@@ -46,7 +46,7 @@ lint: setup
 	.venv/bin/mypy src train.py eval.py
 
 bench: setup
-	$(PY) benchmarks/painting.py
+	$(PY) -m benchmarks.painting
 
 notebooks: setup
 	$(PY) tools/notebooks.py

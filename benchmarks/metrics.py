@@ -1,7 +1,7 @@
 """All metrics on drawn clips: frames a second, each one's share, and how much faster than the plain references that
 the tests hold against them: scipy's distance maps and warps, numpy's sums, a Python loop over frames.
 
-    python benchmarks/metrics.py [THREADS]        default: as many as torch takes
+    python -m benchmarks.metrics [THREADS]        default: as many as torch takes
 
 The plain references run on one thread, but for OpenCV's flow.
 """
@@ -14,26 +14,21 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads wait by spinning, for a while beside what is timed next
-sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "metrics")]
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from test_edmd import reference as plain_edmd  # noqa: E402
-from test_pixels import psnr_of, ssim_of  # noqa: E402
-from test_tc import flows_of  # noqa: E402
-from test_tc import reference as plain_tc  # noqa: E402
+import cv2
+import numpy as np
+import torch
 
-from lvcd.data.cartoons import draw  # noqa: E402
-from lvcd.lineart.xdog import xdog  # noqa: E402
-from lvcd.metrics import EDMD, PSNR, SSIM, TC  # noqa: E402
-from lvcd.metrics.edmd import edmd_from_lines  # noqa: E402
-from lvcd.metrics.suite import offline  # noqa: E402
-from lvcd.metrics.tc import CHUNK  # noqa: E402
-from lvcd.system import keep_freed_memory  # noqa: E402
+from lvcd.data.cartoons import draw
+from lvcd.lineart.xdog import xdog
+from lvcd.metrics import EDMD, PSNR, SSIM, TC
+from lvcd.metrics.edmd import edmd_from_lines
+from lvcd.metrics.suite import offline
+from lvcd.metrics.tc import CHUNK
+from lvcd.system import keep_freed_memory
+from tests.helpers.plain_metrics import flows_of, plain_changes, plain_edmd, psnr_of, ssim_of
 
 CLIPS, T, SIDE, REPEATS = 2, 14, 256, 5
 
@@ -48,14 +43,14 @@ def clip(seed: int) -> tuple[torch.Tensor, ...]:
 
 
 def edmd_in_a_loop(preds: torch.Tensor, sketches: torch.Tensor) -> float:
-    """Each frame drawn by the formula itself, in torch, and the masks compared as in tests/metrics/test_edmd.py."""
+    """Each frame drawn by the formula itself, in torch, and the masks compared as in tests/helpers/plain_metrics.py."""
     frames = (preds[0] * 255).round() / 127.5 - 1
     masks = [(xdog(frame[None])[0, 0] > 0.5, own[0] > 0.5) for frame, own in zip(frames, sketches[0])]
     return float(np.mean([plain_edmd(*pair) for pair in masks]))
 
 
 def tc_in_a_loop(preds: torch.Tensor, target: torch.Tensor, flows: list[np.ndarray] | None = None) -> float:
-    return float(np.mean([ours / own for ours, own in plain_tc(preds[0], target[0], flows) if own > 0]))
+    return float(np.mean([ours / own for ours, own in plain_changes(preds[0], target[0], flows) if own > 0]))
 
 
 def seconds(clock: Callable[[], float], *work: Callable[[], object]) -> list[float]:

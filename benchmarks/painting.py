@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 REPEATS = 5
+ROOT = Path(__file__).parents[1]
 
 
 def resident(what: str) -> float:
@@ -33,13 +34,13 @@ def step(which: str) -> dict[str, dict[str, float]]:
     """A denoising step of 19 frames at 24x40 latents (model_channels 64, 1 2 4 4), the two modes in turn: seconds, and
     MB above what was there before."""
     import torch
-    from helpers import oracles
 
     from lvcd.frames import FrameLayout
     from lvcd.nn.condition import Condition, numbers
     from lvcd.nn.controlnet import SketchControlNet
     from lvcd.nn.network import bind
     from lvcd.nn.unet import ColorUNet
+    from tests.helpers import oracles
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -77,11 +78,11 @@ def clip(frames: str) -> dict[str, float]:
     """`lvcd colorize` on so many sketches: peak MB of the process, and above what loading the libraries took."""
     import numpy as np
     import torch
-    from conftest import toy_pipeline
 
     from lvcd.cli import main
     from lvcd.data.cartoons import draw
     from lvcd.io.images import write_png
+    from tests.helpers.toys import toy_pipeline
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -102,9 +103,11 @@ def clip(frames: str) -> dict[str, float]:
 
 def measure(*what: str) -> dict:
     """Run one of the above in a fresh process."""
-    command = [sys.executable, __file__, *what]
+    command = [sys.executable, "-m", "benchmarks.painting", *what]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, env=environment)
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, env=environment, cwd=ROOT
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -130,9 +133,9 @@ def report() -> None:
 
 def others() -> None:
     """The benchmarks of data, metrics and training, each a program of its own."""
-    for name in ("prepare.py", "stream.py", "metrics.py", "training.py"):
+    for name in ("prepare", "stream", "metrics", "training"):
         print(flush=True)
-        subprocess.run([sys.executable, str(Path(__file__).with_name(name))], check=True)
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True, cwd=ROOT)
 
 
 if __name__ == "__main__":

@@ -12,24 +12,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+import lightning
+import torch
+from hydra.utils import instantiate
 
-import lightning  # noqa: E402
-import torch  # noqa: E402
-from hydra import compose, initialize_config_dir  # noqa: E402
-from hydra.utils import instantiate  # noqa: E402
-
-from benchmarks.painting import forget_peak, resident  # noqa: E402
-from lvcd.data.batch import Batch  # noqa: E402
+from benchmarks.painting import forget_peak, resident
+from lvcd.data.batch import Batch
+from tests.helpers.configs import composed
+from tests.helpers.paths import ROOT
 
 STEPS, REPEATS = 4, 3
 SIZE, FRAMES, CLIPS = (24, 40), 5, 1  # of latents
 
 
 def config(*words: str) -> Any:
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        return compose("train", ["experiment=mini_cpu", *words])
+    return composed("train", "experiment=mini_cpu", *words)
 
 
 def middle(checkpointing: bool = False) -> Any:
@@ -137,7 +134,9 @@ def report() -> None:
 
 
 def measure(*what: str) -> Any:
-    done = subprocess.run([sys.executable, __file__, *what], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training", *what], stdout=subprocess.PIPE, check=True, cwd=ROOT
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -10,29 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.frames import FrameLayout
-
-GAINS = (1.0, 10.0, 0.25, 3.0)
-
-
-@st.composite
-def layouts(draw, most: int = 7) -> FrameLayout:
-    """Any table of up to `most` frames, sensible or not."""
-    t = draw(st.integers(1, most))
-    rows = draw(st.integers(1, 3))
-
-    def table(cell):
-        return tuple(draw(st.lists(st.tuples(*[cell] * t), min_size=rows, max_size=rows)))
-
-    sources = table(st.integers(0, t - 1))
-    gain = table(st.sampled_from(GAINS)) if draw(st.booleans()) else None
-    return FrameLayout(draw(st.integers(0, t - 1)), sources, gain, draw(st.sampled_from((None, 0, 2))))
-
-
-@st.composite
-def windows(draw) -> tuple[int, int]:
-    """window, overlap"""
-    window = draw(st.integers(1, 20))
-    return window, draw(st.integers(0, window - 1))
+from tests.helpers.layouts import layouts, windows
 
 
 def weights(layout: FrameLayout, frame: int, biased: bool) -> dict[int, float]:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import toy_pipeline
 from scipy.ndimage import distance_transform_edt
 
 from lvcd.data.batch import Batch
@@ -24,12 +23,14 @@ from lvcd.metrics.distance import distance_map
 from lvcd.metrics.edmd import edmd_from_lines
 from lvcd.metrics.suite import Suite
 from lvcd.training.muon import MuonAdamW
+from tests.helpers.configs import composed
+from tests.helpers.paths import ROOT
+from tests.helpers.toys import toy_pipeline
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-ROOT = Path(__file__).parents[1]
 
 
 def paint(pipeline):
@@ -192,13 +193,10 @@ def batch(height: int = 32, width: int = 48, window: int = 3) -> Batch:
 
 def module(words: list[str]):
     """FineTuneModule of conf/module/mini.yaml, all of whose branches say something."""
-    from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        config = compose(
-            "train", ["experiment=mini_cpu", f"module.networks.vae={ROOT}/src/lvcd/weights/mini_vae", *words]
-        )
+    vae = f"module.networks.vae={ROOT}/src/lvcd/weights/mini_vae"
+    config = composed("train", "experiment=mini_cpu", vae, *words)
     torch.manual_seed(0)
     made = instantiate(config.module, _convert_="all")
     rng = torch.Generator().manual_seed(0)
@@ -311,7 +309,7 @@ def train(run: Path, *words: str) -> str:
     ]  # fmt: skip
     command = [sys.executable, "train.py", "experiment=mini_cpu", "trainer=gpu", f"run_dir={run}", *small, *words]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

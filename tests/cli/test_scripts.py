@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from eval import run  # noqa: E402
-from lvcd.cli import main  # noqa: E402
-from train import train  # noqa: E402
+from eval import run
+from lvcd.cli import main
+from tests.helpers.configs import composed
+from tests.helpers.paths import CONF, ROOT
+from train import train
 
 SMALL = [
     "data.height=32",
@@ -28,11 +25,6 @@ SMALL = [
     "trainer.limit_val_batches=1",
 ]
 QUICK = [*SMALL, "callbacks.scores=null", "callbacks.samples=null"]
-
-
-def composed(config: str, *overrides: str):
-    with initialize_config_dir(str(ROOT / "conf" / config), version_base="1.3"):
-        return compose(config, list(overrides))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +60,7 @@ def test_a_trained_model_is_evaluated(model, tmp_path):
 
 
 def test_a_trained_model_serves_the_command_line(model, tmp_path):
-    from lvcd.demo import show, walk
+    from tools.demo import show, walk
 
     frames, lines = walk(ROOT / "data" / "walk")
     assert frames.shape == (24, 144, 256, 3) and lines.shape == (24, 144, 256)
@@ -155,7 +147,7 @@ def test_training_clips_and_held_out_clips_never_meet():
     assert VALIDATION_SEED + 100_000 < TEST_SEED < 10_000_000 - 100_000
 
 
-@pytest.mark.parametrize("experiment", [f.stem for f in (ROOT / "conf" / "train" / "experiment").glob("*.yaml")])
+@pytest.mark.parametrize("experiment", [f.stem for f in (CONF / "train" / "experiment").glob("*.yaml")])
 def test_every_experiment_composes(experiment):
     config = composed("train", f"experiment={experiment}")
     assert config.module._target_.startswith("lvcd.training.")

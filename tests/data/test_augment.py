@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,10 +18,10 @@ from lvcd.data.augment import line_style as lines
 from lvcd.data.augment.palette import INK, LUMA, random_palette
 from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
+from tests.helpers.configs import composed
 
 cv2.setNumThreads(1)
 NAMES = [field.name for field in fields(Augment)]
-CONF = Path(__file__).parents[2] / "conf" / "train" / "augment"
 
 
 def clip_of(seed: int, t: int = 3, style: str = "shapes") -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,11 +115,7 @@ def test_wrong_use_is_named():
 
 
 def test_the_configurations():
-    with initialize_config_dir(str(CONF.parent), version_base=None):
-        made = {
-            name: instantiate(compose(overrides=[f"+augment={name}"]).data.augment)
-            for name in ("none", "full", "lines")
-        }
+    made = {name: instantiate(composed("train", f"augment={name}").data.augment) for name in ("none", "full", "lines")}
     assert made["none"] == Augment()
     assert made["full"].pixels_only and all(getattr(made["full"], name) > 0 for name in NAMES)
     assert made["lines"] == replace(made["full"], crop=0.0, flip=0.0, recolor=0.0)

@@ -15,42 +15,18 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
-from helpers.shards import ENCODERS, SIZE, key_of, write_encoded, write_shards
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from lvcd.data.augment import Augment
-from lvcd.data.clip import Sampling
 from lvcd.data.datamodule import CartoonDataModule, ShardDataModule
 from lvcd.errors import InputError
+from tests.helpers.paths import ROOT
+from tests.helpers.recording import Recorder, data
+from tests.helpers.shards import ENCODERS, SIZE, key_of, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)
 ALL = {key_of(number) for number in range(sum(CLIPS))}
-
-
-class Recorder(lightning.LightningModule):
-    """Learns nothing; knows what it was shown."""
-
-    def __init__(self, stop=None):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.register_buffer("state", torch.zeros(1))  # DDP keeps buffers in step, in validation too
-        self.stop, self.seen, self.checked, self.batches = stop, [], [], []
-
-    def training_step(self, batch, index):
-        if len(self.seen) == self.stop:
-            raise KeyboardInterrupt
-        self.seen.append(batch.keys)
-        self.batches.append(batch)
-        return self.weight.sum() + batch.sketches.mean()
-
-    def validation_step(self, batch, index):
-        self.checked.append(batch.keys)
-
-    test_step = validation_step
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +42,6 @@ def quiet():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="(lightning|torch).*")
         yield
-
-
-def data(shards, **settings):
-    given = {"batch_size": 2, "sampling": Sampling(window=2), "workers": 0, "buffer": 3, "retries": 0, "pause": 0.0}
-    return ShardDataModule(str(shards), *SIZE, **{**given, **settings})
 
 
 def trainer(folder, **settings):
@@ -221,26 +192,10 @@ def test_validation_and_test_show_every_clip_once(shards, tmp_path):
         assert sorted(key for batch in module.checked for key in batch) == sorted(ALL)
 
 
-TWO = """
-import sys, json, lightning, warnings
-warnings.filterwarnings("ignore")
-sys.path[:0] = [sys.argv[4], sys.argv[4] + "/.."]
-from test_datamodule import Recorder, data
-module, trainer = Recorder(), lightning.Trainer(
-    accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False, enable_progress_bar=False,
-    enable_model_summary=False, enable_checkpointing=False, default_root_dir=sys.argv[1], num_sanity_val_steps=0)
-trainer.fit(module, data(sys.argv[2], val_shards=sys.argv[2], workers=int(sys.argv[3])))
-with open(f"{sys.argv[1]}/rank{trainer.global_rank}.json", "w") as file:
-    json.dump([module.seen, module.checked], file)
-"""
-
-
 def test_two_processes_share_the_clips(shards, tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, script, tmp_path, shards, "1", Path(__file__).parent]
-    subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
+    command = [sys.executable, "-m", "tests.helpers.recording", str(tmp_path), str(shards)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=1200, capture_output=True)
     seen, checked = zip(*(json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)))
     assert len(seen[0]) == len(seen[1]) == 6
     for epoch in range(2):
@@ -374,9 +329,12 @@ def test_readers_do_not_answer_slurm(number, shards, tmp_path):
 
 def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):
     """Python ends and waits for its processes, and these are deaf to the signal that it sends them."""
-    code = "import sys; sys.path[:0] = [sys.argv[2], sys.argv[2] + '/..']; from test_datamodule import data; d = data(sys.argv[1], workers=1); d.setup('fit'); print(len(next(iter(d.train_dataloader())).keys))"  # noqa: E501
-    words = [sys.executable, "-c", code, str(shards), str(Path(__file__).parent)]
-    assert subprocess.run(words, capture_output=True, text=True, timeout=120).stdout.endswith("2\n")
+    code = (
+        "import sys; from tests.helpers.recording import data; d = data(sys.argv[1], workers=1); d.setup('fit'); "
+        "print(len(next(iter(d.train_dataloader())).keys))"
+    )
+    words = [sys.executable, "-c", code, str(shards)]
+    assert subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=1200).stdout.endswith("2\n")
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"height": 0}])

@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.shards import SIZE, key_of, write_encoded, write_shards
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -19,6 +18,7 @@ from lvcd.data.clip import Sampling
 from lvcd.data.stream.clip_stream import Clip, ClipStream, augmented, batched, fill, skipped, through
 from lvcd.data.stream.epoch_plan import Plan, Slot
 from lvcd.data.stream.source import ENCODED, Patience, Source
+from tests.helpers.shards import SIZE, key_of, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)
 PATIENCE = Patience(timeout=5, retries=0, pause=0)

@@ -13,7 +13,6 @@ import time
 
 import numpy as np
 import pytest
-from helpers.shards import SIZE, key_of, npy, write_encoded, write_shards
 
 from lvcd.data.clip import Sampling
 from lvcd.data.stream.clip_stream import ClipStream
@@ -21,6 +20,7 @@ from lvcd.data.stream.epoch_plan import Plan
 from lvcd.data.stream.source import ENCODED, Manifest, Patience, Pipe, Source
 from lvcd.errors import InputError
 from lvcd.shards.format import ShardWriter
+from tests.helpers.shards import SIZE, key_of, npy, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)
 ONCE = Patience(timeout=1, retries=0, pause=0)

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
-from helpers import oracles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.diffusion.noise import SCHEDULES, align_your_steps, karras, log_normal_sigma
+from tests.helpers import oracles
+from tests.helpers.paths import GOLDEN
 
 # Sabour et al. 2024, for Stable Video Diffusion, as its authors print it.
 PUBLISHED = [700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002]

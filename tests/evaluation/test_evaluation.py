@@ -7,8 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers.evaluation import Paints, cartoons, held, suite
-from helpers.wandb_file import history, whole
 
 from lvcd.errors import InputError
 from lvcd.evaluation import evaluate
@@ -18,6 +16,8 @@ from lvcd.leaderboard import read
 from lvcd.metrics import PSNR, TC
 from lvcd.metrics.suite import Suite
 from lvcd.system import peak_memory_gib, reset_peak_memory
+from tests.helpers.evaluation import Paints, cartoons, held, suite
+from tests.helpers.wandb_file import history, whole
 
 CHECKS = {"reference=blank", "reference=recolored", "sketch=grey", "sketch=binarized"}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.evaluation import CARTOONS, cartoons
-from helpers.wandb_file import history, whole
 
 from lvcd.cli import main
 from lvcd.evaluation import evaluate
@@ -16,8 +14,11 @@ from lvcd.leaderboard import read
 from lvcd.metrics import PSNR
 from lvcd.metrics.suite import Suite
 from lvcd.pipeline.inputs import array
+from tests.helpers.evaluation import cartoons
+from tests.helpers.paths import TEST_STYLE
+from tests.helpers.wandb_file import history, whole
 
-WORDS = ["protocol.frames=2", f"protocol.shards={CARTOONS}"]
+WORDS = ["protocol.frames=2", f"protocol.shards={TEST_STYLE}"]
 TESTS = cartoons(frames=2)
 
 

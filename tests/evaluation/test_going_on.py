@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -12,18 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.evaluation import Paints, cartoons, suite
-from helpers.ranks import on_ranks
 
 from lvcd.errors import InputError
 from lvcd.evaluation import Ranks, evaluate
-from lvcd.evaluation import evaluate as running
 from lvcd.leaderboard import Row, read
+from tests.helpers.evaluation import Paints, cartoons, noisy, suite
+from tests.helpers.paths import ROOT
+from tests.helpers.ranks import on_ranks
 
-
-def noisy(reference, sketches):
-    """Depends on the reference and the sketches, and is never the original."""
-    return (0.7 * reference + 0.3 * sketches).clamp(0, 1)
+running = importlib.import_module("lvcd.evaluation.evaluate")  # the package gives its function that name
 
 
 class Stops(Paints):
@@ -66,21 +64,9 @@ def test_stopped_by_hand(every, after, whole, tmp_path, monkeypatch):
     assert list((tmp_path / "unfinished").iterdir()) == []
 
 
-SLOW = """
-import sys, time
-sys.path[:0] = [{tests!r}, {tests!r} + "/.."]
-from test_going_on import Paints, cartoons, evaluate, noisy, running, suite
-running.EVERY = 0.0
-def slow(*given):
-    time.sleep(0.3)
-    return noisy(*given)
-evaluate(Paints(slow), cartoons(leaks=2), suite(), __import__("pathlib").Path({out!r}))
-"""
-
-
 def test_killed(whole, tmp_path):
-    code = SLOW.format(tests=str(Path(__file__).parent), out=str(tmp_path))
-    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tests.helpers.slow_evaluation", str(tmp_path)]
+    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 240
         while len(list(tmp_path.glob("unfinished/*/*.npz"))) < 2:

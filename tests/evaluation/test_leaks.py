@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.evaluation import Paints, cartoons, held
 
 from lvcd.evaluation.leaks import GREY, look, looks, told, variants, verdicts
 from lvcd.evaluation.methods import CopyReference, FlowWarp, SegmentMatch
+from tests.helpers.evaluation import Paints, cartoons, held
 
 TESTS = cartoons(frames=4, leaks=4)
 

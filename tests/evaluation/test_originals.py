@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.evaluation import Paints, cartoons, held
 from safetensors.torch import load_file, save_file
 
 from lvcd.evaluation import evaluate, originals
 from lvcd.metrics import FrechetDistance
 from lvcd.metrics.suite import Suite
+from tests.helpers.evaluation import Paints, cartoons, held
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
 

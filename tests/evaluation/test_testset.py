@@ -16,22 +16,21 @@ from PIL import Image
 from lvcd.errors import InputError
 from lvcd.evaluation import Protocol, TestSet
 from lvcd.evaluation.testset import clip_seed
-
-CARTOONS = Path(__file__).parents[2] / "data" / "cartoons" / "test_style"
+from tests.helpers.paths import TEST_STYLE
 
 
 def opened(**settings) -> TestSet:
-    return TestSet(Protocol(**{"name": "test", "shards": CARTOONS, **settings}))
+    return TestSet(Protocol(**{"name": "test", "shards": TEST_STYLE, **settings}))
 
 
 def in_the_tar(name: str) -> np.ndarray:
-    with tarfile.open(CARTOONS / "shard-00000.tar") as tar:
+    with tarfile.open(TEST_STYLE / "shard-00000.tar") as tar:
         return np.array(Image.open(io.BytesIO(tar.extractfile(name).read())))
 
 
 @pytest.fixture
 def copied(tmp_path) -> Path:
-    return Path(shutil.copytree(CARTOONS, tmp_path / "set"))
+    return Path(shutil.copytree(TEST_STYLE, tmp_path / "set"))
 
 
 def refused(path: Path, **settings) -> str:
@@ -75,7 +74,7 @@ def test_another_size():
 
 def in_order() -> list[tuple[str, str, np.ndarray]]:
     """(key, rest of the name, pixels) of all pictures of the set, frames of a clip before its sketches."""
-    with tarfile.open(CARTOONS / "shard-00000.tar") as tar:
+    with tarfile.open(TEST_STYLE / "shard-00000.tar") as tar:
         names = [name for name in tar.getnames() if name.endswith(".png")]
         found = [
             (*name.split(".", 1), np.array(Image.open(io.BytesIO(tar.extractfile(name).read())))) for name in names

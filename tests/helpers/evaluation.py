@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lvcd.evaluation import Protocol, TestSet
 from lvcd.metrics import PSNR, SegmentAccuracy
 from lvcd.metrics.suite import Suite
-
-ROOT = Path(__file__).parents[2]
-CARTOONS = ROOT / "data" / "cartoons" / "test_style"
+from tests.helpers.paths import TEST_STYLE
 
 
 def cartoons(**settings) -> TestSet:
-    return TestSet(Protocol(**{"name": "test", "shards": CARTOONS, "frames": 3, "leaks": 0, **settings}))
+    return TestSet(Protocol(**{"name": "test", "shards": TEST_STYLE, "frames": 3, "leaks": 0, **settings}))
 
 
 def suite() -> Suite:
@@ -33,3 +29,8 @@ class Paints:
 
 def held(reference, sketches):
     return reference.expand(len(sketches), -1, -1, -1)
+
+
+def noisy(reference, sketches):
+    """Depends on the reference and the sketches, and is never the original."""
+    return (0.7 * reference + 0.3 * sketches).clamp(0, 1)

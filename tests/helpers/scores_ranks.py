@@ -1,23 +1,16 @@
-"""Score a toy's validation on so many ranks: python scores_ranks.py RANKS OUT. Saves what was logged."""
+"""Score a toy's validation on so many ranks: python -m tests.helpers.scores_ranks RANKS OUT. Saves what was logged."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).parents[2]),
-    str(Path(__file__).parents[1]),
-    str(Path(__file__).parents[1] / "training"),
-]
+import lightning
+import torch
 
-import lightning  # noqa: E402
-import torch  # noqa: E402
-from test_color import toy  # noqa: E402
-
-from lvcd.data.datamodule import CartoonDataModule  # noqa: E402
-from lvcd.training import FineTuneModule  # noqa: E402
-from lvcd.training.callbacks import Scores  # noqa: E402
+from lvcd.data.datamodule import CartoonDataModule
+from lvcd.training import FineTuneModule
+from lvcd.training.callbacks import Scores
+from tests.helpers.toys import toy
 
 
 def scored(ranks: int) -> tuple[FineTuneModule, dict[str, float]]:

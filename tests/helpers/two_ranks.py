@@ -1,24 +1,21 @@
-"""Train a toy: python two_ranks.py RANKS BATCH OUT ddp|fsdp. Saves the first gradients and the last weights."""
+"""Train a toy and save the first gradients and the last weights.
+
+python -m tests.helpers.two_ranks RANKS BATCH OUT ddp|fsdp
+"""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).parents[2]),
-    str(Path(__file__).parents[1]),
-    str(Path(__file__).parents[1] / "training"),
-]
+import lightning
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch.distributed.tensor import DTensor
 
-import lightning  # noqa: E402
-import torch  # noqa: E402
-from lightning.pytorch.strategies import ModelParallelStrategy  # noqa: E402
-from test_color import clips, toy  # noqa: E402
-from torch.distributed.tensor import DTensor  # noqa: E402
-
-from lvcd.data.batch import Batch  # noqa: E402
-from lvcd.training import FineTuneModule, Optimization, WholeFiles  # noqa: E402
+from lvcd.data.batch import Batch
+from lvcd.training import FineTuneModule, Optimization, WholeFiles
+from tests.helpers.fitting import clips
+from tests.helpers.toys import toy
 
 
 class Keep(lightning.Callback):

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from helpers.browser import BROWSER, needs_browser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from lvcd.inspection.summary import lengths
 from lvcd.lineart.color_leak import LEAKS, Leak
 from lvcd.lineart.sketch import xdog
 from lvcd.shards.format import ShardWriter
+from tests.helpers.browser import BROWSER, needs_browser
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 6
 STYLES = ("shapes", "characters", "heldout_characters")

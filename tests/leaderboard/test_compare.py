@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.rows import protocol, row
 from scipy import stats
 
 from lvcd.cli import main
@@ -12,6 +11,7 @@ from lvcd.errors import InputError
 from lvcd.leaderboard import append, cited
 from lvcd.leaderboard.compare import compare
 from lvcd.leaderboard.find import find_two
+from tests.helpers.rows import protocol, row
 
 
 def pair(difference, spread=0.5, clips=60, seed=0):

@@ -9,8 +9,6 @@ from html import escape
 
 import numpy as np
 import pytest
-from helpers.browser import Browser, needs_browser
-from helpers.rows import protocol, row
 from PIL import Image
 
 from lvcd.cli import main
@@ -19,6 +17,8 @@ from lvcd.leaderboard import append
 from lvcd.leaderboard.clips import choose
 from lvcd.leaderboard.clips import keys as keys_of
 from lvcd.leaderboard.table import boards
+from tests.helpers.browser import Browser, needs_browser
+from tests.helpers.rows import protocol, row
 
 CLIPS, FRAMES, HEIGHT, WIDTH, FPS = 14, 6, 32, 48, 6
 STEP = 40

@@ -14,12 +14,12 @@ from dataclasses import replace
 from multiprocessing import get_context
 
 import pytest
-from helpers.rows import protocol, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.errors import InputError
 from lvcd.leaderboard import Row, append, read
+from tests.helpers.rows import protocol, row
 
 FORK = get_context("fork")
 

@@ -6,13 +6,13 @@ import re
 
 import numpy as np
 import pytest
-from helpers.rows import protocol, row
 from PIL import Image
 
 from lvcd.cli import main
 from lvcd.io.movies import write_movie
 from lvcd.leaderboard import append
 from lvcd.report.sheets import GAP, LABEL
+from tests.helpers.rows import protocol, row
 
 HEIGHT, WIDTH, FRAMES = 32, 160, 7
 PSNR = (20.0, 50.0, 40.0, 10.0, 30.0)

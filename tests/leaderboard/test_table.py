@@ -6,13 +6,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from helpers.rows import protocol, report, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.cli import main
 from lvcd.leaderboard import append, cited
 from lvcd.leaderboard.table import boards, text
+from tests.helpers.rows import protocol, report, row
 
 
 def scored(name, value, low=None, high=None, better=True, column="PSNR"):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.rows import row
-from helpers.wandb_file import history, whole
 from PIL import Image
 
 from lvcd.cli import main
 from lvcd.io.movies import write_movie
 from lvcd.leaderboard import append, cited
+from tests.helpers.rows import row
+from tests.helpers.wandb_file import history, whole
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from lvcd.lineart.sketch import xdog
 from lvcd.metrics import EDMD
 from lvcd.metrics.distance import by_parabolas, distance_map
 from lvcd.metrics.edmd import edmd_from_lines
+from tests.helpers.plain_metrics import plain_edmd
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 
@@ -35,15 +36,6 @@ def drawings(seed: int, b: int, t: int = 2, size: int = 24) -> torch.Tensor:
 
 def metric(**kwargs) -> EDMD:
     return EDMD(darkness, "darkness", **{"size": None} | kwargs)
-
-
-def reference(pred: torch.Tensor, own: torch.Tensor) -> float:
-    """Of masks (H W), by scipy, one frame at a time."""
-    maps = [
-        scipy.ndimage.distance_transform_edt(~x.numpy()) if x.any() else np.full(x.shape, math.hypot(*x.shape))
-        for x in (pred, own)
-    ]
-    return float(np.sqrt(((maps[0] - maps[1]) ** 2).mean()))
 
 
 @settings(max_examples=40, deadline=None)
@@ -110,7 +102,7 @@ def test_the_mean_is_that_of_a_loop_per_batch_and_together():
     for seed in (0, 1):
         preds, sketches = drawings(seed, 2), 1 - drawings(seed + 9, 2)[:, :, :1]
         pairs = zip((darkness(preds.flatten(0, 1)) > 0.5)[:, 0], (sketches > 0.5).flatten(0, 2))
-        want = [reference(*pair) for pair in pairs]
+        want = [plain_edmd(*pair) for pair in pairs]
         assert m(preds, sketches).item() == pytest.approx(np.mean(want), rel=1e-12)
         every += want
     assert m.compute().item() == pytest.approx(np.mean(every), rel=1e-12)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from lvcd.errors import InputError
 from lvcd.metrics import PSNR, SSIM
 from lvcd.metrics.pixels import moving_pixels
+from tests.helpers.plain_metrics import psnr_of, ssim_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 
@@ -20,16 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def pairs(seed: int, b: int = 2, t: int = 2, H: int = 16, W: int = 20) -> torch.Tensor:
     """(2 b t 3 H W)"""
     return torch.rand(2, b, t, 3, H, W, generator=torch.Generator().manual_seed(seed))
-
-
-def psnr_of(preds, target) -> list[float]:
-    frames = zip(preds.flatten(0, 1).double(), target.flatten(0, 1).double())
-    return [peak_signal_noise_ratio(p, t, data_range=1.0).item() for p, t in frames]
-
-
-def ssim_of(preds, target) -> list[float]:
-    frames = (x.flatten(0, 1).double() for x in (preds, target))
-    return structural_similarity_index_measure(*frames, data_range=1.0, reduction="none").tolist()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from helpers.ranks import on_ranks
 from torch import nn
 
 from lvcd.metrics import EDMD, PSNR, SSIM, TC, FrechetDistance, SegmentAccuracy
 from lvcd.metrics.base import ClipMean
 from lvcd.metrics.suite import Suite
+from tests.helpers.ranks import on_ranks
 
 N = 9
 

@@ -4,16 +4,15 @@ import hashlib
 import json
 import pickle
 
-import cv2
 import numpy as np
 import pytest
-import scipy.ndimage
 import torch
 import torch.nn.functional as F
 
 from lvcd.errors import InputError
 from lvcd.metrics import RAFT, TC, flow
 from lvcd.metrics.flow import DIS, warp
+from tests.helpers.plain_metrics import plain_changes
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 
@@ -30,30 +29,6 @@ def noisy(frames, amount: float):
     return (frames + amount * torch.randn(frames.shape, generator=torch.Generator().manual_seed(5))).clamp(0, 1)
 
 
-def flows_of(target) -> list[np.ndarray]:
-    """From each frame (t 3 H W) but the first to the one before: (H W 2), by OpenCV."""
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grey = [
-        cv2.cvtColor((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), cv2.COLOR_RGB2GRAY) for x in target
-    ]
-    return [search.calc(later, earlier, None) for earlier, later in zip(grey, grey[1:])]
-
-
-def reference(pred, target, flows: list[np.ndarray] | None = None) -> list[tuple[float, float]]:
-    """Change of the generated and of the original frames (t 3 H W), one pair at a time, in numpy float64."""
-    changes = []
-    for i, found in enumerate(flows or flows_of(target)):
-        y, x = np.mgrid[: found.shape[0], : found.shape[1]]
-        at = [y + found[..., 1], x + found[..., 0]]
-        pair = []
-        for video in (pred, target):
-            old, new = video[i].double().numpy(), video[i + 1].double().numpy()
-            moved = np.stack([scipy.ndimage.map_coordinates(c, at, order=1, mode="nearest") for c in old])
-            pair.append(np.linalg.norm(moved - new) / np.linalg.norm(new))
-        changes.append(tuple(pair))
-    return changes
-
-
 def test_original_against_itself_is_exactly_1():
     for over in ("mean_of_ratios", "ratio_of_sums"):
         m = TC(over=over)
@@ -68,7 +43,7 @@ def test_both_means_are_those_of_a_loop_per_batch_and_together():
     for seed in (0, 1):
         target = videos(seed)
         preds = noisy(target, 0.03 * (1 + seed))
-        pairs = np.array(reference(preds[0], target[0]))
+        pairs = np.array(plain_changes(preds[0], target[0]))
         every.append(pairs)
         assert ratios(preds, target).item() == pytest.approx((pairs[:, 0] / pairs[:, 1]).mean(), rel=1e-4)
         assert sums(preds, target).item() == pytest.approx(pairs[:, 0].sum() / pairs[:, 1].sum(), rel=1e-4)
@@ -92,7 +67,7 @@ def test_still_and_black_pairs_are_skipped_and_counted():
     preds = noisy(target, 0.05)
     m = TC(size=None)
     m.update(preds, target)
-    pairs = [pair for i, pair in enumerate(reference(preds[0], target[0])) if i != 1]
+    pairs = [pair for i, pair in enumerate(plain_changes(preds[0], target[0])) if i != 1]
     assert m.compute().item() == pytest.approx(np.mean([a / b for a, b in pairs]), rel=1e-4)
     preds[:, 3] = 0
     m.update(preds, target)
@@ -119,7 +94,7 @@ def test_a_still_clip_has_no_value_and_does_not_spoil_others():
 
 def test_nearly_still_pairs_on_demand():
     target = videos(0)
-    changes = [own for _, own in reference(target[0], target[0])]
+    changes = [own for _, own in plain_changes(target[0], target[0])]
     m = TC(size=None, still=sorted(changes)[1] * 1.001)
     m.update(noisy(target, 0.05), target)
     assert m.skipped.tolist() == [2, 0] and m.report()["frames"] == 1

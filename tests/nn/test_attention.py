@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
-from helpers import oracles
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_frames import layouts
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -21,6 +19,8 @@ from lvcd.nn.attention import (
     Shared,
 )
 from lvcd.nn.conv import IsolatedConv3d
+from tests.helpers import oracles
+from tests.helpers.layouts import layouts
 
 WIDTH = 16
 

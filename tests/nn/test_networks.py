@@ -10,7 +10,6 @@ import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
-from helpers import oracles
 from torch import nn
 
 from lvcd.frames import FrameLayout
@@ -18,6 +17,7 @@ from lvcd.nn.condition import Condition
 from lvcd.nn.controlnet import SketchControlNet, sketch_stem
 from lvcd.nn.network import bind
 from lvcd.nn.unet import ColorUNet
+from tests.helpers import oracles
 
 CONTEXT, SIDE = 16, 8
 

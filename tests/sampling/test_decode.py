@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import oracles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.sampling.decode import ChunkDecoder
+from tests.helpers import oracles
 
 
 def number(total: int) -> torch.Tensor:

@@ -7,9 +7,9 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_frames import windows
 
 from lvcd.sampling.segments import plan
+from tests.helpers.layouts import windows
 
 
 @settings(deadline=None)

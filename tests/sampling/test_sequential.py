@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import oracles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from lvcd.diffusion.solver import SOLVERS, heun
 from lvcd.frames import FrameLayout
 from lvcd.sampling.segments import plan
 from lvcd.sampling.sequential import REFERENCE, Scheme, colorize, shift_noise
+from tests.helpers import oracles
 
 SCALE = 0.5
 SHAPE = (4, 2, 3)  # c h w

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from conftest import toy_pipeline
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from test_color import clips, toy
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lvcd.data.batch import Batch
@@ -19,8 +14,10 @@ from lvcd.frames import FrameLayout
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.training import FineTuneModule, load
 from lvcd.training.plan.build import networks
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers.configs import composed
+from tests.helpers.fitting import clips
+from tests.helpers.paths import ROOT
+from tests.helpers.toys import toy, toy_pipeline
 
 
 def test_what_reaches_a_frame():
@@ -87,8 +84,7 @@ def test_layers_whose_shapes_change_are_new_and_no_others(model_folder):
 def test_the_model_in_the_box_is_ablated_and_planned_alike(monkeypatch):
     """As typed: its stem is another than SVD's, for latents at a quarter of the size."""
     monkeypatch.chdir(ROOT)
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        told = compose("train", ["experiment=mini_finetune", "ablation=no_controlnet_temporal"]).module.networks
+    told = composed("train", "experiment=mini_finetune", "ablation=no_controlnet_temporal").module.networks
     own, ablated = load(told.folder).controlnet, instantiate(told, _convert_="all").controlnet
     with FakeTensorMode():
         planned = networks(OmegaConf.to_container(told, resolve=True)).controlnet

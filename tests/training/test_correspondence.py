@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
-from test_color import clips, toy
 
 from lvcd.errors import InputError
 from lvcd.nn.attention_maps import spatial_self_attentions
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization
 from lvcd.training.color import halve_frozen
 from lvcd.training.correspondence import attending, gaze_loss, same_color
+from tests.helpers.fitting import clips
+from tests.helpers.toys import toy
 
 
 class Attention(torch.nn.Module):

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lvcd.training import WholeFiles
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tests" / "helpers" / "two_ranks.py"
+from tests.helpers.configs import composed
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +21,9 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for ranks, batch, kind in ((1, 2, "ddp"), (2, 1, "ddp"), (2, 1, "fsdp")):
-        words = [sys.executable, str(SCRIPT), str(ranks), str(batch), str(folder / f"{ranks}{kind}.pt"), kind]
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+        words = [str(ranks), str(batch), str(folder / f"{ranks}{kind}.pt"), kind]
+        command = [sys.executable, "-m", "tests.helpers.two_ranks", *words]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
         assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -56,10 +54,9 @@ def test_the_weights_are_the_same(pair):
 
 def test_a_checkpoint_of_shards_is_that_of_any_run(runs):
     """Whole weights under their names, so that one process goes on with it, begins from it and exports it."""
-    from test_color import toy
-
     from lvcd.training import FineTuneModule
     from lvcd.training.run_folder import restore
+    from tests.helpers.toys import toy
 
     module = FineTuneModule(toy(), "all")
     restore(module, runs / "2fsdp.pt.ckpt")
@@ -75,8 +72,7 @@ def test_a_checkpoint_of_shards_that_is_torn_lies_beside(runs):
 
 
 def test_the_configured_trainer_of_shards_writes_so():
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        told = compose("train", ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1"]).trainer
+    told = composed("train", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1").trainer
     strategy = instantiate(told, logger=False).strategy
     assert isinstance(strategy, ModelParallelStrategy) and isinstance(strategy.checkpoint_io, WholeFiles)
     assert not told.strategy.save_distributed_checkpoint

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_color import fit, toy
 
 from lvcd.errors import InputError
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization, VaeModule
 from lvcd.training.run_folder import CHECKPOINTS, begin_from, best
+from tests.helpers.fitting import fit
+from tests.helpers.toys import toy
 
 
 @pytest.fixture(scope="module")

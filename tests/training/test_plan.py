@@ -6,7 +6,6 @@ import json
 import re
 import weakref
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,8 +22,8 @@ from lvcd.training.plan import Plan, Setting, measure, plan, state_bytes
 from lvcd.training.plan.build import build
 from lvcd.training.plan.fit_report import CARDS, card, lower, peak, text
 from lvcd.training.plan.tally import Tally, autocast
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 GIB = 2**30
 GAZE = 0.3
 SHARDS = {"_target_": "lightning.pytorch.strategies.ModelParallelStrategy"}

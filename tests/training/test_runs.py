@@ -6,40 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from lvcd.training.run_folder import newest
-
-ROOT = Path(__file__).parents[2]
-TINY = [
-    "experiment=mini_cpu",
-    "data.height=32",
-    "data.width=48",
-    "data.workers=0",
-    "trainer.limit_val_batches=1",
-    "callbacks.scores=null",
-    "callbacks.samples=null",
-]
-
-
-def start(*words: str, **more) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
-    command = [sys.executable, "train.py", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **more)
-
-
-def saved(run: Path) -> int:
-    """The step of a run's newest checkpoint, as soon as it has one."""
-    deadline = time.monotonic() + 400
-    while not (run / "checkpoints" / "last.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return torch.load(newest(run), weights_only=True)["global_step"]
+from tests.helpers.paths import ROOT
+from tests.helpers.train_program import TINY, saved, start
 
 
 def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
@@ -48,7 +21,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     process = start(*words)
     saved(run)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=3000)
     at = saved(run)
     assert typed("train.py", *words) == 2
     assert "holds another run: go on with it by resume=true" in capfd.readouterr().err
@@ -115,7 +88,7 @@ def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
 def test_a_wrong_word_is_told_at_once(program, word, told):
     """Before torch, which takes seconds to import."""
     command = [sys.executable, "-X", "importtime", program, word]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3000)
     imports, lines = [], []
     for line in done.stderr.splitlines():
         (imports if line.startswith("import time:") else lines).append(line)

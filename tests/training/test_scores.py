@@ -6,16 +6,11 @@ import csv
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import lightning
 import pytest
 import torch
-from helpers.scores_ranks import scored
-from helpers.wandb_file import history, whole
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from test_color import toy
 
 from lvcd.data.datamodule import VALIDATION_SEED, CartoonClips, CartoonDataModule, pack
 from lvcd.errors import InputError
@@ -23,9 +18,12 @@ from lvcd.metrics import EDMD, PSNR, SSIM
 from lvcd.training import FineTuneModule
 from lvcd.training.callbacks import Scores
 from lvcd.training.plan import plan
+from tests.helpers.configs import composed
+from tests.helpers.paths import ROOT
+from tests.helpers.scores_ranks import scored
+from tests.helpers.toys import toy
+from tests.helpers.wandb_file import history, whole
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
 COLUMNS = {
     f"val/{name}"
     for name in (
@@ -62,10 +60,9 @@ def test_the_numbers_are_those_of_the_clips_that_the_networks_paint(one):
 
 def test_two_ranks_log_what_one_logs(one, tmp_path):
     """Two clips on one rank, one on the other."""
-    script = ROOT / "tests" / "helpers" / "scores_ranks.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, str(script), "2", str(tmp_path / "2.pt")]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", "tests.helpers.scores_ranks", "2", str(tmp_path / "2.pt")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr[-2000:]
     two = torch.load(tmp_path / "2.pt", weights_only=True)
     for name in COLUMNS - {"val/FVD"}:
@@ -85,8 +82,7 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
         "module.networks.settings.steps=1", "trainer.log_every_n_steps=1",
         "callbacks.speed.peak_flops=1e12",
     ]  # fmt: skip
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        config = compose("train", words)
+    config = composed("train", *words)
     train(config)
     with (tmp_path / "csv" / "version_0" / "metrics.csv").open() as file:
         rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]

@@ -6,14 +6,11 @@ import os
 import shlex
 import signal
 import sys
-from pathlib import Path
 
 import lightning
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_color import fit, toy
-from test_runs import TINY, start
 
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
@@ -22,9 +19,11 @@ from lvcd.training.callbacks import StopOnSignal
 from lvcd.training.plan import plan
 from lvcd.training.plan.fit_report import lower
 from lvcd.training.run_folder import CHECKPOINTS, checkpoints, newest
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+from tests.helpers.configs import composed
+from tests.helpers.fitting import fit
+from tests.helpers.paths import ROOT
+from tests.helpers.toys import toy
+from tests.helpers.train_program import TINY, start
 
 
 def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
@@ -42,8 +41,6 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
 
 
 def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
-    from hydra import compose, initialize_config_dir
-
     from train import train
 
     def step(*_):
@@ -51,18 +48,16 @@ def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FineTuneModule, "training_step", step)
     monkeypatch.chdir(ROOT)
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        config = compose("train", [*TINY, f"run_dir={tmp_path}", "data.sampling.window=3"])
+    config = composed("train", *TINY, f"run_dir={tmp_path}", "data.sampling.window=3")
     with pytest.raises(InputError) as told:
         train(config)
     text = str(told.value)
     assert "\n" not in text and "too little memory for a step" in text and "GiB" in text
     assert "data.batch_size=1 trainer.accumulate_grad_batches=4 (saves about" in text
     assert "module.gradient_checkpointing=true" in text
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        for words, _ in lower(plan(OmegaConf.to_container(config, resolve=True))):
-            for experiment in ("mini", "lvcd_320p"):
-                compose("train", [f"experiment={experiment}", *shlex.split(words)])
+    for words, _ in lower(plan(OmegaConf.to_container(config, resolve=True))):
+        for experiment in ("mini", "lvcd_320p"):
+            composed("train", f"experiment={experiment}", *shlex.split(words))
 
 
 def test_a_checkpoint_that_is_torn_while_written_is_not_there(tmp_path):

@@ -11,13 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from lvcd.cli.sweep import jobs, with_folders
+from tests.helpers.configs import composed
+from tests.helpers.paths import CONF, ROOT
 
-ROOT = Path(__file__).parents[2]
 APP = ROOT / "tests" / "helpers" / "sweep_app.py"
 TINY = ["experiment=mini_cpu", "data.height=32", "data.width=48", "data.workers=0", "data.sampling.window=2",
         "callbacks.samples=null", "callbacks.scores=null", "trainer.precision=32-true", "trainer.max_steps=1",
@@ -75,8 +75,7 @@ def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before
         assert where == tmp_path / folder
         before = folder.replace("576p", "320p")
         assert said["after"] is None if "320p" in folder else Path(ROOT, said["after"]).resolve() == tmp_path / before
-        with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):  # as other ranks are started
-            again = compose("train", said["words"])
+        again = composed("train", *said["words"])  # as other ranks are started
         assert (again.run_dir, again.stage.after) == (said["run_dir"], said["after"])
 
 
@@ -138,15 +137,14 @@ def test_what_is_not_here_is_told_in_one_line(word, there, told, tmp_path, typed
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "train" / "launcher").glob("*.yaml")])
+@pytest.mark.parametrize("name", [f.stem for f in (CONF / "train" / "launcher").glob("*.yaml")])
 def test_every_launcher_is_made(name):
     from hydra.core.plugins import Plugins
     from hydra.types import HydraContext
 
     if name == "ray":
         pytest.importorskip("hydra_plugins.hydra_ray_launcher")
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        config = compose("train", ["experiment=mini_cpu", f"launcher={name}"], return_hydra_config=True)
+    config = composed("train", "experiment=mini_cpu", f"launcher={name}", hydra=True)
     made = Plugins.instance().instantiate_launcher(
         config=config, hydra_context=HydraContext(config_loader=None, callbacks=None), task_function=lambda _: None
     )
@@ -156,15 +154,14 @@ def test_every_launcher_is_made(name):
     }[name]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [f.stem for f in (ROOT / "conf" / "train" / "sweep").glob("*.yaml")])
-def test_what_a_sweep_varies_is_there(name):
-    program, common = ("eval", "protocol=smoke") if name == "overlap" else ("train", "experiment=lvcd_320p")
-    with initialize_config_dir(str(ROOT / "conf" / program), version_base="1.3"):
-        config = compose(program, [common, f"sweep={name}"], return_hydra_config=True)
-        words = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
-        assert words
-        for job in jobs([common, *words]):
-            compose(program, job)
+@pytest.mark.parametrize(("program", "name"), [(f.parts[-3], f.stem) for f in CONF.glob("*/sweep/*.yaml")])
+def test_what_a_sweep_varies_is_there(program, name):
+    common = {"eval": "protocol=smoke", "train": "experiment=lvcd_320p"}[program]
+    config = composed(program, common, f"sweep={name}", hydra=True)
+    words = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
+    assert words
+    for job in jobs([common, *words]):
+        composed(program, *job)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

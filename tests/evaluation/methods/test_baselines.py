@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -11,8 +9,8 @@ from lvcd.errors import InputError
 from lvcd.evaluation import Protocol, TestSet
 from lvcd.evaluation.methods import CopyReference, FlowWarp, SegmentMatch
 from lvcd.metrics import SegmentAccuracy
+from tests.helpers.paths import CARTOONS
 
-CARTOONS = Path(__file__).parents[3] / "data" / "cartoons"
 GROUND, BALL, INK = (0.2, 0.8, 0.4), (0.9, 0.3, 0.1), (0.1, 0.0, 0.2)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from test_scripts import composed
 
 from lvcd.errors import InputError
 from lvcd.evaluation.methods import ImageOnly, Ours, Sampling
 from lvcd.flats import PaintBucket, as_array
+from tests.helpers.configs import composed
 
 SIZE = (32, 48)
 
