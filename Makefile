@@ -1,6 +1,6 @@
 # make setup   the environment, in .venv          make demo   color two clips with the model in the box, and train it on
 # make test    all tests                          make lint   ruff and mypy             make bench   timings
-# make notebooks   run them and keep their outputs
+# make notebooks   run them and keep their outputs                 make docs    the site, in outputs/site
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
 # of 23,000 files most are never imported: Python compiles one where it is, at the end of setup
@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 # images often set it: every start of Python would then compile thousands of files again, 31 s in place of 10
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test lint bench notebooks browser
+.PHONY: setup demo test lint bench notebooks docs browser
 setup: .venv/ready
 
 .venv/ready: setup.cfg constraints.txt
@@ -50,3 +50,7 @@ bench: setup
 
 notebooks: setup
 	$(PY) tools/notebooks.py
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo outputs/site/index.html

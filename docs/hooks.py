@@ -1,0 +1,192 @@
+"""What the site shows and docs/ does not hold: the settings of conf/, the notebooks, and pictures of data/.
+
+Pages are written so that they can be read in the repository too: a picture is `../data/pictures/NAME`, a notebook is
+`../notebooks/NAME.ipynb`, and both are found again in the site. nbconvert and mkdocs-jupyter would do for notebooks
+what 20 lines do here, with a dozen packages, and load scripts from the network.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import griffe
+import yaml
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+CONF, PICTURES, NOTEBOOKS = ROOT / "conf", ROOT / "data" / "pictures", ROOT / "notebooks"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for picture in sorted(PICTURES.glob("*.png")):
+        files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        page, pictures = notebook_page(notebook)
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=page))
+        for name, png in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=png))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
+    markdown = re.sub(r"\]\(\.\./data/pictures/", "](pictures/", markdown)
+    markdown = re.sub(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", r"](notebooks/\1.md)", markdown)
+    return re.sub(r"<!-- settings of (\w+) -->", lambda found: settings(CONF / found[1]), markdown)
+
+
+# --- notebooks --------------------------------------------------------------------------------------------------------
+
+
+def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
+    """Return a notebook as Markdown, and its pictures by name."""
+    parts, pictures = [], {}
+    for number, cell in enumerate(json.loads(path.read_text())["cells"]):
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for place, output in enumerate(cell.get("outputs", ())):
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{path.stem}-{number}-{place}.png"
+                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![output of the code above]({name})")
+            else:
+                text = "".join(output.get("text") or data["text/plain"])
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    return "\n\n".join(parts), pictures
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def settings(tree: Path) -> str:
+    """Return Markdown tables of all groups and options of a tree of conf/: those of its main file, then each group."""
+    main = tree / f"{tree.name}.yaml"
+    chosen = {k: v for entry in read(main)[0]["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
+    groups = {f: sorted(f.glob("*.yaml")) for f in sorted(tree.iterdir()) if f.is_dir()}
+    known: dict[str, str] = {}  # what one file says of an option, for those that only set it
+    for file, prefix in [(main, ""), *((file, f"{g.name}.") for g, files in groups.items() for file in files)]:
+        for name, _, text in options(file, prefix):
+            known[name] = known.get(name) or text
+    parts = [f"### {tree.name}.yaml", table(options(main, ""), known)]
+    for group, files in groups.items():
+        default = chosen.get(group.name)
+        parts.append(f"### {group.name}= {{ #{tree.name}-{group.name} }}")
+        parts.append(f"The default is `{group.name}={default}`." if default else "Not set by default.")
+        for file in files:
+            parts.append(f"#### {group.name}={file.stem} {{ #{tree.name}-{group.name}-{file.stem} }}")
+            parts.append(about(file))
+            parts.append(table(options(file, f"{group.name}."), known))
+    return "\n\n".join(part for part in parts if part)
+
+
+@cache
+def read(file: Path) -> tuple[dict[str, Any], yaml.MappingNode]:
+    """Return what a file says, and its nodes, which know their lines."""
+    text = file.read_text()
+    return yaml.safe_load(text) or {}, yaml.compose(text)
+
+
+def about(file: Path) -> str:
+    """Return the comment at the head of a file. Lines with a command become code."""
+    lines: list[str] = []
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        text = escaped(line.lstrip("# "))
+        if "@package" not in text:
+            lines.append(f"\n\n`{text}`\n\n" if re.match(r"(python|lvcd|srun|torchrun) ", text) else text)
+    return "\n".join(lines)
+
+
+def options(file: Path, prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Yield each option as one would type it, its value there, and what it means."""
+    value, node = read(file)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    if package := re.search(r"@package (\S+)", file.read_text()):
+        prefix = "" if package[1] == "_global_" else f"{package[1]}."
+    yield from under(value, node, prefix, file.read_text().splitlines())
+
+
+def under(
+    value: dict[str, Any], node: yaml.MappingNode, prefix: str, lines: list[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the options of a mapping, and of those in it. A comment belongs to the last option on its line."""
+    target = value.get("_target_", "")
+    entries = [(key.value, key.start_mark.line, item) for key, item in node.value]
+    last = {line: key for key, line, _ in entries}
+    for key, line, item in entries:
+        if key in ("defaults", "_target_"):
+            continue
+        comment = re.search(r"\s#\s*(.+)$", lines[line])
+        beside = escaped(comment[1]) if comment and last[line] == key else ""
+        name, inner = f"{prefix}{key}", value[key]
+        if isinstance(item, yaml.MappingNode) and inner:
+            made = inner.get("_target_", "")
+            if made or beside:
+                yield name, made.rpartition(".")[2], beside or first_sentence(made)
+            on_line = [""] * len(lines) if item.flow_style else lines  # the comment is spent
+            yield from under(inner, item, f"{name}.", on_line)
+            continue
+        shown = yaml.safe_dump(inner, default_flow_style=True, width=10_000, sort_keys=False).split("\n...")[0].strip()
+        yield name, shown, beside or meaning(target, key)
+
+
+def table(rows: Iterable[tuple[str, str, str]], known: dict[str, str]) -> str:
+    lines = [f"| `{name}` | {f'`{v}`' if v else ''} | {text or known.get(name, '')} |" for name, v, text in rows]
+    return "\n".join(["| option | value | meaning |", "|---|---|---|", *lines]) if lines else ""
+
+
+def escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").strip()
+
+
+# --- what the code says of an option ----------------------------------------------------------------------------------
+
+
+@cache
+def package() -> griffe.Object:
+    loaded = griffe.load("lvcd", search_paths=[ROOT / "src"])
+    assert isinstance(loaded, griffe.Object)
+    return loaded
+
+
+@cache
+def made_by(target: str) -> griffe.Object | None:
+    """Return the class or function of this package that a `_target_` names."""
+    library, _, path = target.partition(".")
+    try:
+        found = package()[path] if library == "lvcd" else None
+    except KeyError:
+        return None
+    return found.final_target if isinstance(found, griffe.Alias) else found
+
+
+def first_sentence(target: str) -> str:
+    found = made_by(target)
+    if found is None or not found.docstring:
+        return ""
+    return escaped(re.split(r"(?<=[.:])\s", " ".join(found.docstring.value.split()))[0])
+
+
+def meaning(target: str, key: str) -> str:
+    """Return what the code says of an argument: the text under a field, the comment beside a parameter, or the entry
+    of a docstring."""
+    found = made_by(target)
+    if found is None:
+        return f"see `{target}`" if target and not target.startswith("lvcd.") else ""
+    field = found.members.get(key)
+    if field is not None and field.docstring:
+        return escaped(" ".join(field.docstring.value.split()))
+    if beside := re.search(rf"^\s*{key}\s*:[^#\n]*#\s*(.+)$", found.source, re.MULTILINE):
+        return escaped(beside[1])
+    texts = [part.docstring.value for part in (found, found.members.get("__init__")) if part and part.docstring]
+    entry = re.search(rf"^\s*`?{key}`?(?::\s|\s\s+)(.+)$", "\n".join(texts), re.MULTILINE)
+    return escaped(entry[1]) if entry else ""

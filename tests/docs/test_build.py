@@ -1,0 +1,61 @@
+"""The site: builds without a warning, has a row for every setting, and loads nothing from the network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install lvcd[docs]")
+
+from helpers.browser import Browser, needs_browser
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+def test_every_page_of_docs_and_every_notebook_is_there(site):
+    sources = [*(ROOT / "docs").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    pages = {page.stem for page in site.rglob("*.html")}
+    assert len(sources) > 15 and {source.stem for source in sources} <= pages
+
+
+def test_every_choice_of_conf_has_a_heading(site):
+    page = (site / "config.html").read_text()
+    for tree in ("train", "eval"):
+        for file in (ROOT / "conf" / tree).glob("*/*.yaml"):
+            assert f'id="{tree}-{file.parent.name}-{file.stem}"' in page
+
+
+@needs_browser
+def test_pages_load_nothing_from_the_network_and_complain_of_nothing(site, tmp_path):
+    pages = [page for page in sorted(site.rglob("*.html")) if page.stem != "404"]  # which only a server shows
+    with Browser(tmp_path / "profile") as browser:
+        for page in pages:
+            browser.open(page.as_uri())
+            browser.until("document.querySelector('article') != null")
+            assert [address for address in browser.requests if not address.startswith(("file:", "blob:"))] == [], page
+        assert browser.errors == []
+        browser.open((site / "index.html").as_uri())
+        browser.until("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+
+
+@needs_browser
+def test_search_works_from_files(site, tmp_path):
+    with Browser(tmp_path / "profile") as browser:
+        browser.open((site / "index.html").as_uri())
+        browser.run("document.querySelector('.md-search__input').focus()")
+        browser.call("Input.insertText", text="shards")
+        browser.until("document.querySelectorAll('.md-search-result__link').length > 0")
