@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # in processes that tests start too: threads wait by spinning
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts its background jobs so, and children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -21,6 +22,13 @@ import torch
 from tests.helpers.paths import GOLDEN, ROOT
 
 torch.set_num_threads(1)  # the suite runs on several processes
+
+
+@pytest.fixture(autouse=True)
+def exact_products():
+    """Put back what train.py sets for its process: products of matrices in TF32."""
+    yield
+    torch.set_float32_matmul_precision("highest")
 
 
 @pytest.fixture(scope="session")
