@@ -22,8 +22,8 @@ from PIL import Image
 from lvcd.data.clip import Sampling
 from lvcd.data.stream.clip_stream import ClipStream
 from lvcd.data.stream.epoch_plan import Plan
-from lvcd.data.stream.source import ENCODED, PIXELS, Patience, Source
-from lvcd.shards.format import ShardWriter
+from lvcd.data.stream.source import Patience, Source
+from lvcd.shards.format import ENCODED, PIXELS, ShardWriter
 
 HEIGHT, WIDTH, FRAMES = 320, 576, 24
 SHARDS, CLIPS = 4, 12

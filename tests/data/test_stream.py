@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from lvcd.data.clip import Sampling
 from lvcd.data.stream.clip_stream import Clip, ClipStream, augmented, batched, fill, skipped, through
 from lvcd.data.stream.epoch_plan import Plan, Slot
-from lvcd.data.stream.source import ENCODED, Patience, Source
+from lvcd.data.stream.source import Patience, Source
+from lvcd.shards.format import ENCODED
 from tests.helpers.shards import SIZE, key_of, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)

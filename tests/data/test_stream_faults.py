@@ -17,9 +17,9 @@ import pytest
 from lvcd.data.clip import Sampling
 from lvcd.data.stream.clip_stream import ClipStream
 from lvcd.data.stream.epoch_plan import Plan
-from lvcd.data.stream.source import ENCODED, Manifest, Patience, Pipe, Source
+from lvcd.data.stream.source import Patience, Pipe, Source
 from lvcd.errors import InputError
-from lvcd.shards.format import ShardWriter
+from lvcd.shards.format import ENCODED, Manifest, ShardWriter
 from tests.helpers.shards import SIZE, key_of, npy, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)

@@ -20,10 +20,11 @@ from lvcd.data.cartoons.characters import CAST, HELD_OUT
 from lvcd.data.cartoons.clip_files import clip_files
 from lvcd.data.cartoons.splits import SEEN, recipes
 from lvcd.errors import InputError
+from lvcd.io.disk import sha256
 from lvcd.prepare import cartoons as corpus_module
 from lvcd.prepare.cartoons import Corpus, draw_corpus
-from lvcd.shards.folder import sha256
-from lvcd.shards.format import ShardWriter, read_shard
+from lvcd.shards.format import ShardWriter
+from lvcd.shards.members import read_shard
 from tests.helpers.paths import CARTOONS
 
 cv2.setNumThreads(1)
@@ -37,7 +38,7 @@ def files(folder):
 
 
 def clips(folder):
-    return [clip for shard in sorted(folder.glob("shard-*.tar")) for clip in read_shard(shard, lost=pytest.fail)]
+    return [clip for shard in sorted(folder.glob("shard-*.tar")) for clip in read_shard(shard, report=pytest.fail)]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ from lvcd.data.resolutions import STAGES, Stage, stage_size
 from lvcd.errors import InputError
 from lvcd.nn.condition import clip_token
 from lvcd.prepare.encode import Encoders, encode
-from lvcd.shards.format import ShardWriter, read_shard
+from lvcd.shards.format import ShardWriter
+from lvcd.shards.members import read_shard
 from tests.helpers.paths import CONF
 
 STAGE = Stage("48x32", 32, 48)
@@ -316,7 +317,7 @@ def test_prepared_anew(shards, whole, encoders, monkeypatch):
     out = shutil.copytree(whole, shards / "48x32")
     text = (shards / "manifest.json").read_text()
     (shards / "manifest.json").write_text(text + "\n")
-    with pytest.raises(InputError, match="other shards: delete it"):
+    with pytest.raises(InputError, match="other source shards"):
         encode(shards, encoders)
     assert files(out) == files(whole)
 
@@ -329,7 +330,7 @@ def test_another_model(shards, whole, encoders):
 
     shutil.copytree(whole, shards / "48x32")
     other = toy_pipeline(seed=1)
-    with pytest.raises(InputError, match="another model"):
+    with pytest.raises(InputError, match="other model"):
         encode(shards, Encoders(other.vae, other.image_encoder, STAGE, "cpu", 2))
     assert files(shards / "48x32") == files(whole)
 
@@ -339,7 +340,7 @@ def test_another_model_that_came_to_nothing_is_not_in_the_way(shards, whole, enc
 
     other = toy_pipeline(seed=1)
     with monkeypatch.context() as patch:
-        patch.setattr("lvcd.prepare.encode.ShardWriter", None)
+        patch.setattr("lvcd.shards.folder.ShardWriter", None)
         with pytest.raises(TypeError):
             encode(shards, Encoders(other.vae, other.image_encoder, STAGE, "cpu", 2))
     assert sorted(files(shards / "48x32")) == [".encode.json"]
@@ -372,7 +373,7 @@ def test_two_at_once(shards, encoders):
     (shards / "48x32").mkdir()
     with (shards / "48x32" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another run is encoding"):
+        with pytest.raises(InputError, match="another run is writing"):
             encode(shards, encoders)
     assert encode(shards, encoders).clips == 6
 

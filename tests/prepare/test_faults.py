@@ -17,7 +17,7 @@ from lvcd.cli import main
 from lvcd.io.film import Walk
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
-from lvcd.shards.format import read_shard
+from lvcd.shards.members import read_shard
 
 GROUND = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
 

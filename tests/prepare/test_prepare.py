@@ -19,7 +19,7 @@ import webdataset as wds
 from lvcd.cli import main
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
-from lvcd.shards.format import read_shard
+from lvcd.shards.members import read_shard
 
 GROUNDS = (64, 115, 166, 218)
 
@@ -198,7 +198,7 @@ def test_two_at_once(films, tmp_path, capsys):
     out.mkdir()
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another run is preparing" in refused(capsys, films, "--out", out)
+        assert "another run is writing" in refused(capsys, films, "--out", out)
     assert run(films / "two.mp4", "--out", out) == 0
 
 
@@ -263,4 +263,4 @@ def test_a_folder_that_cannot_be_written(films, tmp_path, capsys):
 
 def test_a_folder_of_others(films, tmp_path, capsys):
     (tmp_path / "shard-00000.tar").touch()
-    assert "without a manifest" in refused(capsys, films, "--out", tmp_path)
+    assert "no manifest" in refused(capsys, films, "--out", tmp_path)

@@ -12,7 +12,8 @@ import webdataset as wds
 from lvcd.errors import InputError
 from lvcd.lineart.extract import given, make_extractor
 from lvcd.lineart.sketch import to_sketch
-from lvcd.shards.format import ShardWriter, clip_key, read_shard
+from lvcd.shards.format import ShardWriter, clip_key
+from lvcd.shards.members import read_shard
 
 KEYS = ["a-00000000-000000", "a-00000000-000003", "b-00000000-000000"]
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from lvcd.errors import InputError
+from lvcd.shards.format import ENCODED, Manifest
 
 from .augment import Augment
 from .batch import Batch
@@ -24,7 +25,7 @@ from .stream.clip_stream import ClipStream
 from .stream.epoch_plan import Plan
 from .stream.loader import StreamLoader, deaf
 from .stream.packed import Packed
-from .stream.source import ENCODED, Manifest, Patience, Source
+from .stream.source import Patience, Source
 
 
 class CartoonDataModule(Positioned):

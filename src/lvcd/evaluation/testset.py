@@ -20,7 +20,7 @@ from lvcd.data.clip import fit
 from lvcd.errors import InputError
 from lvcd.inspection.measure import spread
 from lvcd.io.disk import named
-from lvcd.shards.index import Entry, Folder
+from lvcd.shards.index import ClipEntry, ShardIndex
 
 from .content import pictures, verified
 
@@ -92,7 +92,7 @@ class TestSet:
     def __init__(self, protocol: Protocol):
         self.protocol = protocol
         path = Path(str(protocol.shards))
-        folder = Folder(path)
+        folder = ShardIndex(path)
         if folder.encoded:
             raise InputError(f"{named(path)} holds latents: give the folder above it, with the frames")
         if folder.manifest is None or folder.notes:
@@ -144,10 +144,10 @@ class TestSet:
         frames, drawings = (self._pictures(entry, kind, numbers) for kind in ("frame", "sketch"))
         colors = torch.from_numpy(frames).movedim(-1, 1).float() / 255
         lines = 1 - torch.from_numpy(drawings)[:, None].float() / 255
-        fps = float(entry.about.get("fps") or 12)
+        fps = float(entry.metadata.get("fps") or 12)
         return Clip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
 
-    def _pictures(self, entry: Entry, kind: str, numbers: range) -> np.ndarray:
+    def _pictures(self, entry: ClipEntry, kind: str, numbers: range) -> np.ndarray:
         p, seen = self.protocol, []
         for picture in pictures(entry, kind, numbers):
             if p.height and p.width:

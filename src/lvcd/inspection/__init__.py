@@ -20,8 +20,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lvcd.io.disk import atomic, writing
-from lvcd.shards.format import pixels
-from lvcd.shards.index import LICENSES, Counts, Entry, Folder, read
+from lvcd.shards.format import decode_png
+from lvcd.shards.index import LICENSES, ClipCounts, ClipEntry, ShardIndex
 
 from .clips_page import Page, sheet
 from .measure import FLAGS, Numbers, measure, spread
@@ -36,8 +36,8 @@ SHOWN = 6
 class Report:
     """All but the pictures."""
 
-    folder: Folder
-    counts: Counts
+    folder: ShardIndex
+    counts: ClipCounts
     notes: list[str]
     """What is wrong with the folder or was lost, a line each."""
     clips: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +59,7 @@ def inspect(path: Path, out: Path | None, most: int) -> Report:
     if out is not None:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
-    folder = Folder(path)
+    folder = ShardIndex(path)
     lost: list[str] = []
     size = sum(shard.stat().st_size for shard in folder.shards)
     with tqdm(total=size, desc="counting clips", unit="B", unit_scale=True, file=sys.stderr) as bar:
@@ -68,7 +68,7 @@ def inspect(path: Path, out: Path | None, most: int) -> Report:
     chosen = spread(sum(counts.clips), most)
     with Page() as page:
         with tqdm(total=len(chosen), desc="looking at clips", unit="clip", file=sys.stderr) as bar:
-            for entry in folder.some(counts, chosen):
+            for entry in folder.select(counts, chosen):
                 numbers, shown = look(entry)
                 if numbers.error:
                     report.notes.append(f"clip {entry.key} of {entry.shard.name} is lost: {numbers.error}")
@@ -85,7 +85,7 @@ def inspect(path: Path, out: Path | None, most: int) -> Report:
     return report
 
 
-def look(entry: Entry) -> tuple[Numbers, list[tuple[Array | None, Array]]]:
+def look(entry: ClipEntry) -> tuple[Numbers, list[tuple[Array | None, Array]]]:
     """=> its numbers, and small pictures of some frames (none if encoded) and drawings"""
     shown: list[tuple[Array | None, Array]] = []
     wanted = set(spread(entry.frames, SHOWN))
@@ -102,10 +102,10 @@ def look(entry: Entry) -> tuple[Numbers, list[tuple[Array | None, Array]]]:
         return Numbers(flags=("undecodable",), error=" ".join(str(error).split()) or type(error).__name__), shown
 
 
-def _pictures(entry: Entry) -> Iterator[tuple[Array | None, Array]]:
+def _pictures(entry: ClipEntry) -> Iterator[tuple[Array | None, Array]]:
     with entry.shard.open("rb") as file:
-        if "sketches.npy" in entry.places:
-            file.seek(entry.places["sketches.npy"][0])
+        if "sketches.npy" in entry.members:
+            file.seek(entry.members["sketches.npy"].offset)
             drawings = np.lib.format.read_array(file, allow_pickle=False)
             if len(drawings) != entry.frames or drawings.dtype != np.uint8:
                 raise ValueError(f"its sketches are {drawings.dtype} {drawings.shape} for {entry.frames} frames")
@@ -113,8 +113,8 @@ def _pictures(entry: Entry) -> Iterator[tuple[Array | None, Array]]:
                 yield None, drawing
             return
         for index in range(entry.frames):
-            frame = pixels(read(file, entry.places[f"frame{index:03d}.png"]), "RGB")
-            drawing = pixels(read(file, entry.places[f"sketch{index:03d}.png"]), "L")
+            frame = decode_png(entry.members[f"frame{index:03d}.png"].read(file), "RGB")
+            drawing = decode_png(entry.members[f"sketch{index:03d}.png"].read(file), "L")
             if frame.shape[:2] != drawing.shape:
                 raise ValueError(f"frame {index} is {frame.shape[:2]} and its sketch {drawing.shape}")
             yield frame, drawing
@@ -126,11 +126,11 @@ def _thumbnail(picture: Array, width: int = 183) -> Array:
     return cv2.resize(picture, (width, max(1, round(picture.shape[0] * width / picture.shape[1]))), interpolation=how)
 
 
-def _record(entry: Entry, numbers: Numbers) -> dict[str, Any]:
+def _record(entry: ClipEntry, numbers: Numbers) -> dict[str, Any]:
     """A clip as clips.json has it."""
     height, width = entry.size
     about = {name: entry.text(name) for name in ("film", "fps", "sketches")}
-    where = {"key": entry.key, "shard": entry.shard.name, "start": entry.about.get("start")}
+    where = {"key": entry.key, "shard": entry.shard.name, "start": entry.metadata.get("start")}
     credits = {"credits": entry.credits(), "licenses": entry.credits(LICENSES)}
     return {**where, **about, **credits, "frames": entry.frames, "height": height, "width": width, **asdict(numbers)}
 

@@ -6,7 +6,6 @@ it. The way: `films` -> `engines`, each film in one `work` -> `part` -> the shar
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,14 @@ from typing import Any, cast
 from tqdm import tqdm
 
 from lvcd.errors import InputError
-from lvcd.io.disk import atomic, named, sha256
+from lvcd.io.disk import named
 from lvcd.lineart.extract import Name, make_extractor
 from lvcd.shards.folder import ShardFolder
-from lvcd.shards.format import ShardWriter, clip_key
+from lvcd.shards.format import PIXELS, ShardWriter, clip_key, metadata_json
 
 from .engines import TICK, Executor, Wait, engine
 from .films import Film, collect
-from .part import Kept, pairs
+from .part import Kept, Part, pairs
 from .shots import ShotRule
 from .work import Work
 
@@ -87,7 +86,7 @@ def prepare(
     """
     drawing = drawing or Drawing()
     films = collect(inputs, drawing.drawings)
-    with ShardFolder(out, _job(films, settings, drawing.settings())) as folder:
+    with ShardFolder(out, PIXELS, _job(films, settings, drawing.settings())) as folder:
         if not folder.finished:
             _Assembly(films, settings, drawing, folder).run(executor, workers)
         return folder.record
@@ -152,7 +151,8 @@ class _Assembly:
         self._before = sum(len(film.get("clips", ())) for film in found[: self._todo.start])
         del found[self._todo.start :]
         self._done, self._ticked = 0, 0.0  # bytes; when the bar was last moved
-        self._parts = {index: folder.part(index) for index in self._todo}
+        folder.scratch.mkdir(exist_ok=True)
+        self._parts = {index: Part(folder.scratch / f"{index:05d}") for index in self._todo}
 
     def run(self, executor: Executor, workers: int) -> None:
         """InputError: not one clip."""
@@ -180,7 +180,8 @@ class _Assembly:
         if time.monotonic() < self._ticked + TICK:
             return
         self._ticked = time.monotonic()
-        working = sum(self._films[film].bytes * share for film, share in self._folder.shares().items())
+        started = [int(file.stem) for file in self._folder.scratch.glob("*.share")]
+        working = sum(self._films[film].bytes * self._parts[film].share() for film in started)
         self._bar.update(max(0, min(self._bar.total, int(self._done + working)) - self._bar.n))
 
     def _clips(self, wait: Wait) -> Iterator[tuple[int, Kept]]:
@@ -215,20 +216,15 @@ class _Assembly:
 
     def _write(self, clips: Iterator[tuple[int, Kept]]) -> None:
         """The shards that are not finished yet."""
-        shards, spent = self._folder.record["shards"], self._todo.start
+        spent = self._todo.start
         clip = next(clips, None)
         while clip is not None:
-            file = self._folder.path / f"shard-{len(shards):05d}.tar"
-            count, full = 0, False
-            with atomic(file, "run again: what is finished stays") as temp:
-                with temp.open("wb") as stream, ShardWriter(stream) as shard:
-                    while clip is not None and not full:
-                        self._add(shard, *clip)
-                        count, full = count + 1, shard.size >= self._settings.shard_bytes
-                        clip = None if full else next(clips, None)
-                record = {"name": file.name, "sha256": sha256(temp), "bytes": temp.stat().st_size, "clips": count}
-            shards.append(record)
-            self._folder.save()
+            full = False
+            with self._folder.write_shard() as shard:
+                while clip is not None and not full:
+                    self._add(shard, *clip)
+                    full = shard.size >= self._settings.shard_bytes
+                    clip = None if full else next(clips, None)
             if full:
                 clip = next(clips, None)
             for index in range(spent, clip[0] if clip else self._todo.stop):
@@ -246,7 +242,7 @@ class _Assembly:
             "sketches": self._drawing.extractor,
         }
         key = clip_key(film.name, film.digest, clip.start)
-        shard.add_files(key, {"json": json.dumps(metadata, indent=1, sort_keys=True).encode()})
+        shard.add_files(key, {"json": metadata_json(metadata)})
         for number, (frame, drawing) in enumerate(pairs(self._parts[index], clip)):
             shard.add_files(key, {f"frame{number:03d}.png": frame, f"sketch{number:03d}.png": drawing})
 

@@ -21,9 +21,8 @@ from lvcd.data.cartoons.clip_files import FPS, clip_files, start_process
 from lvcd.data.cartoons.props import library
 from lvcd.data.cartoons.splits import SEEN, SPLITS, TRAINING_SEED, Recipe, recipes
 from lvcd.errors import InputError
-from lvcd.io.disk import atomic
-from lvcd.shards.folder import ShardFolder, sha256
-from lvcd.shards.format import ShardWriter
+from lvcd.shards.folder import ShardFolder
+from lvcd.shards.format import PIXELS
 
 _SOFTWARE = ("lvcd", "numpy", "pillow", "opencv-python-headless", "dicebear-core", "dicebear-styles", "resvg-py")
 
@@ -89,7 +88,7 @@ def draw_corpus(corpus: Corpus, out: Path, workers: int = 1) -> dict[str, dict[s
 
 
 def _draw_split(split: str, clips: Sequence[Recipe], corpus: Corpus, out: Path, workers: int) -> dict[str, Any]:
-    with ShardFolder(out, _job(split, clips, corpus)) as folder:
+    with ShardFolder(out, PIXELS, _job(split, clips, corpus)) as folder:
         if not folder.finished:
             folder.record["counts"] = {
                 "kept": {"clips": len(clips), "frames": sum(clip.frames for clip in clips)},
@@ -117,25 +116,17 @@ def _job(split: str, clips: Sequence[Recipe], corpus: Corpus) -> dict[str, Any]:
 
 def _write(split: str, clips: Sequence[Recipe], corpus: Corpus, folder: ShardFolder, workers: int) -> None:
     """The shards that are not finished yet."""
-    shards = folder.record["shards"]
-    clips = clips[sum(shard["clips"] for shard in shards) :]
+    clips = clips[sum(shard["clips"] for shard in folder.record["shards"]) :]
     with tqdm(total=sum(clip.frames for clip in clips), desc=f"drawing {split}", unit="frame", file=sys.stderr) as bar:
         drawn = zip(clips, _drawn(clips, corpus.height, corpus.width, workers))
         item = next(drawn, None)
         while item:
-            file = folder.path / f"shard-{len(shards):05d}.tar"
-            written = 0
-            with atomic(file, "run again: what is finished stays") as temp:
-                with temp.open("wb") as stream, ShardWriter(stream) as shard:
-                    while item and shard.size < corpus.shard_bytes:
-                        recipe, (key, files) = item
-                        shard.add_files(key, files)
-                        written += 1
-                        bar.update(recipe.frames)
-                        item = next(drawn, None)
-                record = {"name": file.name, "sha256": sha256(temp), "bytes": temp.stat().st_size, "clips": written}
-            shards.append(record)
-            folder.save()
+            with folder.write_shard() as shard:
+                while item and shard.size < corpus.shard_bytes:
+                    recipe, (key, files) = item
+                    shard.add_files(key, files)
+                    bar.update(recipe.frames)
+                    item = next(drawn, None)
 
 
 def _drawn(clips: Sequence[Recipe], height: int, width: int, workers: int) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -21,6 +21,7 @@ from lvcd.io.disk import named
 from lvcd.io.film import Walk
 from lvcd.io.reader import open_frames
 from lvcd.lineart.extract import Extractor, Name, given, make_extractor
+from lvcd.shards.format import encode_png_fast
 
 from .films import Film
 from .part import Part, PartWriter
@@ -28,11 +29,6 @@ from .shots import Clip, ShotFinder, ShotRule
 
 BATCH = 8
 """Frames given to an extractor at once."""
-_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
-        cv2.IMWRITE_PNG_FILTER)  # fmt: skip
-# Run lengths and Huffman codes search for nothing, so that their bytes do not depend on the processor; on cartoons they
-# are smaller than Pillow's level 3 (67 kB for 88, 569 x 320) in less than half of its time.
-_FRAME_PNG, _DRAWING_PNG = (*_PNG, cv2.IMWRITE_PNG_FILTER_SUB), (*_PNG, cv2.IMWRITE_PNG_FILTER_NONE)
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ class _Pass:
         if self._batch:
             drawings = self._extract(self._count - len(self._batch), self._batch)
             for frame, drawing in zip(self._batch, drawings, strict=True):
-                self._writer.add(_png(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), _FRAME_PNG), _png(drawing, _DRAWING_PNG))
+                self._writer.add(encode_png_fast(frame), encode_png_fast(drawing))
             self._batch = []
 
     def _close(self, clips: list[Clip]) -> None:
@@ -187,10 +183,3 @@ def shrink(frame: np.ndarray, short_side: int | None) -> np.ndarray:
         return frame
     scale = short_side / min(height, width)
     return cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-
-
-def _png(pixels: np.ndarray, how: tuple[int, ...]) -> bytes:
-    """uint8 (H W 3) BGR or (H W) => a PNG file"""
-    done, data = cv2.imencode(".png", pixels, how)
-    assert done
-    return data.tobytes()

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import signal
 from typing import Any
 
 import cv2
-import numpy as np
-from PIL import Image
+
+from lvcd.shards.format import encode_png, metadata_json
 
 from . import draw
-from .art import Array
 from .splits import Recipe
 
 FPS = 12
 """Of a film on twos; the motion is made for it."""
+
+PNG_LEVEL = 6
+"""Of compression: the corpus is drawn once and read often."""
 
 
 def start_process() -> None:
@@ -27,7 +28,7 @@ def start_process() -> None:
 
 
 def clip_files(recipe: Recipe, height: int, width: int) -> tuple[str, dict[str, bytes]]:
-    """=> key, files of the clip by field, as `data.shards.ShardWriter.add_files` takes them."""
+    """=> key, files of the clip by field, as `ShardWriter.add_files` takes them."""
     clip = draw(recipe.seed, recipe.frames, height, width, recipe.style)
     source: dict[str, Any] = {"style": recipe.style, "seed": recipe.seed, "height": height, "width": width}
     about = source | {
@@ -40,13 +41,8 @@ def clip_files(recipe: Recipe, height: int, width: int) -> tuple[str, dict[str, 
         "credit": clip.credit,
         "license": clip.license,
     }
-    files = {"json": json.dumps(about, indent=1, sort_keys=True).encode()}
+    files = {"json": metadata_json(about)}
     for t, (frame, lines) in enumerate(zip(clip.frames, clip.lines)):
-        files |= {f"frame{t:03d}.png": _png(frame), f"sketch{t:03d}.png": _png(255 - lines)}
+        files[f"frame{t:03d}.png"] = encode_png(frame, PNG_LEVEL)
+        files[f"sketch{t:03d}.png"] = encode_png(255 - lines, PNG_LEVEL)
     return f"{recipe.style}-{recipe.seed:08d}-000000", files
-
-
-def _png(pixels: Array) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(data, format="PNG", compress_level=6)
-    return data.getvalue()

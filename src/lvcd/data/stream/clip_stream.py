@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lvcd.shards.format import pixels
+from lvcd.shards.format import Manifest, decode_png
 
 from ..augment import Augment
 from ..clip import Sampling, fit
 from .epoch_plan import Plan, Slot
 from .packed import Packed, to_frames, to_sketches
 from .read import Sample, read
-from .source import Manifest, Patience, Source, reason
+from .source import Patience, Source, reason
 
 KINDS = {"pixels": ("frame", "sketch"), "latents": ("latents", "sketches", "tokens")}
 
@@ -174,7 +174,7 @@ def _decoded(sample: Sample, height: int, width: int) -> Clip:
         if not (latents.sum() + tokens.sum()).isfinite():
             raise ValueError("its latents are not finite")
         return Clip(sample.slot, sample.key, torch.from_numpy(drawings)[:, None], None, latents, tokens)
-    drawings = np.stack([fit(pixels(data, "L"), height, width) for data in parts["sketch"]])
-    frames = np.stack([fit(pixels(data, "RGB"), height, width) for data in parts["frame"]])
+    drawings = np.stack([fit(decode_png(data, "L"), height, width) for data in parts["sketch"]])
+    frames = np.stack([fit(decode_png(data, "RGB"), height, width) for data in parts["frame"]])
     # (t H W), (t H W 3) => (t 1 H W), (t 3 H W)
     return Clip(sample.slot, sample.key, torch.from_numpy(drawings)[:, None], torch.from_numpy(frames).movedim(-1, 1))

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lvcd.errors import InputError
-from lvcd.shards.format import MEMBER
+from lvcd.shards.format import Shard
+from lvcd.shards.members import Member, RefusedMemberError, read_members
 
 from .epoch_plan import Slot
-from .source import Patience, Shard, Source, reason
+from .source import Patience, Source, reason
 
 Array = np.ndarray[Any, Any]
 
@@ -59,7 +60,7 @@ class _Clip:
     found: dict[tuple[str, int], Any] = field(default_factory=dict)
     fault: str = ""
 
-    def take(self, kind: str, index: int, file: _Member) -> None:
+    def take(self, kind: str, index: int, file: _Content) -> None:
         """The next file of the clip."""
         if kind == "json":
             self.frames = int(json.loads(file.read())["frames"])
@@ -135,8 +136,8 @@ def _clips(
                     if not todo:
                         return
                 fault = f"damaged or cut short at byte {tar.offset}"
-        except _RefusedError as error:
-            fault = str(error)
+        except RefusedMemberError as error:
+            fault = f"{error}, do not trust it"
             break
         except (OSError, tarfile.TarError) as error:
             fault = reason(error)
@@ -149,38 +150,32 @@ def _grouped(
 ) -> Iterator[tuple[int, _Clip]]:
     """(number, clip) of those wanted, when the next one begins or the tar ends."""
     number, key, clip = -1, "", None
-    while (entry := tar.next()) is not None:
-        tar.members = []  # type: ignore[attr-defined]  # it would remember them all
-        name = MEMBER.fullmatch(entry.name)
-        if not entry.isreg() or not name:
-            raise _RefusedError(f"{entry.name!r} is no file of a shard, do not trust it")
-        if entry.offset_data + entry.size > shard.bytes:
-            raise tarfile.ReadError(f"{entry.name} is larger than the shard")
-        if name["key"] != key:
+    for member in read_members(tar, shard.bytes):
+        if member.key != key:
             if clip is not None:
                 yield number, clip
-            number, key = number + 1, name["key"]
+            number, key = number + 1, member.key
             clip = _Clip(key, wanted[number], draw) if number in wanted else None
         if clip is not None and not clip.fault:
-            _take(clip, name, entry, file)
+            _take(clip, member, file)
     if clip is not None:
         yield number, clip
 
 
-def _take(clip: _Clip, name: Any, entry: tarfile.TarInfo, file: IO[bytes]) -> None:
+def _take(clip: _Clip, member: Member, file: IO[bytes]) -> None:
     """A file that makes no sense is the clip's fault; one that ends early is the shard's."""
-    file.seek(entry.offset_data)
+    file.seek(member.offset)
     try:
-        clip.take(name["kind"] or name["field"].split(".")[0], int(name["index"] or 0), _Member(file, entry.size))
+        clip.take(member.kind, member.index, _Content(file, member.size))
     except (OSError, tarfile.TarError):
         raise
     except InputError as error:  # it is too short to sample from
         clip.fault = str(error)
     except Exception as error:  # of json, numpy ...
-        clip.fault = f"{name['field']}: {reason(error)}"
+        clip.fault = f"{member.field}: {reason(error)}"
 
 
-class _Member:
+class _Content:
     """A file in a tar that stands at its beginning."""
 
     def __init__(self, file: IO[bytes], size: int):
@@ -214,7 +209,3 @@ class _Member:
             self._file.seek(self._start + self._at)
             found[index] = np.frombuffer(self.read(size), dtype).reshape(shape[1:])
         return found
-
-
-class _RefusedError(Exception):
-    """A shard that none of ours has written."""

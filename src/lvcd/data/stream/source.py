@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import select
@@ -11,17 +9,13 @@ import signal
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from webdataset.gopen import Pipe as Command
 from webdataset.gopen import gopen
 
 from lvcd.errors import InputError
-
-PIXELS, ENCODED = "lvcd shards 1", "lvcd encoded 1"
-
-_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-"""File names that may become part of an address: a manifest from elsewhere gets no command through."""
+from lvcd.shards.format import ENCODED, PIXELS, Manifest
 
 
 @dataclass(frozen=True)
@@ -33,23 +27,6 @@ class Patience:
     retries: int = 2
     pause: float = 1.0
     """s before each retry."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    name: str
-    clips: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What `manifest.json` says."""
-
-    shards: tuple[Shard, ...]
-    sha256: str
-    """Of the file: what a checkpoint and an encoded copy refer to."""
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -81,19 +58,13 @@ class Source:
         """InputError: there is none, or it is of another kind."""
         data = self._content("manifest.json", patience)
         try:
-            record = json.loads(data)
-            found = record["format"]
-            shards = tuple(Shard(s["name"], int(s["clips"]), int(s["bytes"])) for s in record["shards"])
-        except (ValueError, KeyError, TypeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise InputError(f"manifest.json in {self} cannot be read ({reason}): prepare it again") from error
-        if found != kind:
-            advice = "give the folder above it" if found == ENCODED else "prepare it with this version of lvcd"
-            raise InputError(f"{self} holds {found!r} and not {kind!r}: {advice}")
-        for shard in shards:
-            if not _PLAIN.fullmatch(shard.name) or min(shard.clips, shard.bytes) < 0:
-                raise InputError(f"manifest.json in {self} names the shard {shard.name!r}: do not trust it")
-        return Manifest(shards, hashlib.sha256(data).hexdigest(), record)
+            manifest = Manifest.parse(data)
+        except ValueError as error:
+            raise InputError(f"manifest.json in {self} cannot be read ({error}): prepare the shards again") from error
+        if manifest.format != kind:
+            advice = "give the folder above it" if manifest.format == ENCODED else "prepare it with this version"
+            raise InputError(f"{self} holds {manifest.format!r} and not {kind!r}: {advice}")
+        return manifest
 
     def stages(self) -> list[Source]:
         """Subfolders that may hold encoded shards; only a folder can be looked into."""
