@@ -156,6 +156,7 @@ def test_styles_take_turns():
 
     clips = CartoonClips(4, 7, 1, 32, 48, ["shapes", "characters"], 3)
     batch = pack(clips, range(4)).to("cpu")
+    assert batch.fps.tolist() == [12.0] * 4, "movies of samples play at the rate the motion is made for"
     alone = [pack(CartoonClips(4, 7, 1, 32, 48, [style], 3), range(4)).to("cpu") for style in clips.styles]
     for number in range(4):
         assert (batch.frames[number] == alone[number % 2].frames[number]).all()

@@ -52,6 +52,7 @@ def in_turn(stream):
                 consumers.remove(consumer)
             else:
                 batches.append(batch)
+    assert not any(batch.lost for batch in batches)
     return [batch.to("cpu") for batch in batches]
 
 
@@ -70,7 +71,6 @@ def test_every_clip_once(shards, ranks, workers, batch_size, windows, train, epo
         batches = in_turn(replace(whole, rank=rank))
         assert len(batches) == whole.plan.batches(rank)
         seen.update(key for batch in batches for key in batch.keys)
-        assert not any(batch.lost for batch in batches)
     assert set(seen) == {key_of(number) for number in range(sum(CLIPS))}
     assert seen.total() - windows * sum(CLIPS) == whole.plan.padded
     assert train or set(seen.values()) == {windows}
@@ -114,7 +114,7 @@ def test_pixels_are_those_of_the_frames_that_were_drawn(shards):
     for batch in in_turn(whole):
         assert batch.frames.shape == (3, 3, 3, *SIZE)
         assert batch.sketches.shape == (3, 3, 1, *SIZE)
-        assert batch.fps.tolist() == [6.0] * 3
+        assert batch.fps.tolist() == [24.0] * 3
         for key, frames, sketches in zip(batch.keys, batch.frames, batch.sketches):
             number = int(key[-6:])
             assert torch.all(((frames[:, 0] + 1) * 127.5).round() == number)
@@ -180,7 +180,9 @@ def test_epochs_and_seeds_show_other_frames(shards):
 def clip(number, lost=""):
     slot = Slot(0, number)
     return (
-        Clip(slot, lost=lost) if lost else Clip(slot, f"k{number}", torch.full((2, 1, 1, 1), number, dtype=torch.uint8))
+        Clip(slot, lost=lost)
+        if lost
+        else Clip(slot, f"k{number}", drawings=torch.full((2, 1, 1, 1), number, dtype=torch.uint8))
     )
 
 

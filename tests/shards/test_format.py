@@ -12,7 +12,7 @@ import webdataset as wds
 from lvcd.errors import InputError
 from lvcd.lineart.extract import given, make_extractor
 from lvcd.lineart.sketch import to_sketch
-from lvcd.shards.format import ShardWriter, clip_key
+from lvcd.shards.format import DEFAULT_FPS, ShardWriter, clip_key, playback_fps
 from lvcd.shards.members import read_shard
 
 KEYS = ["a-00000000-000000", "a-00000000-000003", "b-00000000-000000"]
@@ -142,6 +142,12 @@ def test_keys_are_plain():
     assert clip_key("Ein Film.v2 (ü).mp4", "0123456789abcdef", 42) == "Ein_Film_v2_-01234567-000042"
     assert clip_key("../..", "0123456789", 0) == "_-01234567-000000"
     assert len(clip_key("x" * 500 + ".mkv", "0" * 64, 10**6)) < 60
+
+
+@pytest.mark.parametrize("fps", [None, "", "fast", 0, -5, float("nan"), float("inf"), 1e300, [24]])
+def test_a_rate_that_cannot_be_true_is_the_default(fps):
+    assert playback_fps({"fps": fps}) == playback_fps({}) == DEFAULT_FPS
+    assert playback_fps({"fps": 23.976}) == 23.976
 
 
 def test_drawings_are_read_as_they_were_written():

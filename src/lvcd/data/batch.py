@@ -18,7 +18,7 @@ class Batch:
     sketches: Tensor
     """(b t 1 H W) in [0, 1], 1.0 on a line and 0.0 on blank paper."""
     fps: Tensor
-    """(b) frames per second, as given to the network (the paper trains with 6 throughout)."""
+    """(b) playback rate of the clips, frames per second. Networks are conditioned on one rate, see nn/condition.py."""
     frames: Tensor | None = None
     """(b t 3 H W) RGB in [-1, 1]; None where latents stand for them."""
     latents: Tensor | None = None
@@ -27,8 +27,6 @@ class Batch:
     """(b 1 d) the image encoder's embedding of the reference."""
     keys: tuple[str, ...] = ()
     """The clips' names, for messages."""
-    lost: tuple[str, ...] = ()
-    """What the stream has left out since its last batch, a line each."""
 
     def to(self, device, non_blocking: bool = False) -> Batch:
         values = {f.name: getattr(self, f.name) for f in fields(self)}

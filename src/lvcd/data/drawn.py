@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from .augment import Augment
-from .cartoons import Cartoon, draw
+from .cartoons import FPS, Cartoon, draw
 from .stream.epoch_plan import Plan
 from .stream.packed import Packed, to_frames
 
@@ -61,6 +61,7 @@ def pack(clips: CartoonClips, numbers: Sequence[int]) -> Packed:
     lines, frames = np.stack([c.lines for c in drawn]), np.stack([c.frames for c in drawn])
     return Packed(
         torch.from_numpy(255 - lines[:, :, None]),
+        torch.full((len(drawn),), float(FPS)),
         torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 2))),
         keys=tuple(f"drawn-{n}" for n in numbers),
     )

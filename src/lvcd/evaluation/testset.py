@@ -20,6 +20,7 @@ from lvcd.data.clip import fit
 from lvcd.errors import InputError
 from lvcd.inspection.measure import spread
 from lvcd.io.disk import named
+from lvcd.shards.format import playback_fps
 from lvcd.shards.index import ClipEntry, ShardIndex
 
 from .content import pictures, verified
@@ -144,7 +145,7 @@ class TestSet:
         frames, drawings = (self._pictures(entry, kind, numbers) for kind in ("frame", "sketch"))
         colors = torch.from_numpy(frames).movedim(-1, 1).float() / 255
         lines = 1 - torch.from_numpy(drawings)[:, None].float() / 255
-        fps = float(entry.metadata.get("fps") or 12)
+        fps = playback_fps(entry.metadata)
         return Clip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
 
     def _pictures(self, entry: ClipEntry, kind: str, numbers: range) -> np.ndarray:

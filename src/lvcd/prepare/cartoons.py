@@ -17,7 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lvcd.data.cartoons.clip_files import FPS, clip_files, start_process
+from lvcd.data.cartoons import FPS
+from lvcd.data.cartoons.clip_files import clip_files, start_process
 from lvcd.data.cartoons.props import library
 from lvcd.data.cartoons.splits import SEEN, SPLITS, TRAINING_SEED, Recipe, recipes
 from lvcd.errors import InputError

@@ -34,6 +34,10 @@ MEMBER = re.compile(
 """The name of a file in a shard."""
 SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 """The name of a shard. It may become part of an address: a manifest from elsewhere gets no command through."""
+DEFAULT_FPS = 12.0
+"""Playback rate of a clip whose JSON has none, frames per second."""
+FPS_RANGE = (1.0, 240.0)
+"""Playback rates that can be true; others are broken time stamps."""
 
 
 # ------------------------------------------------------------------------------------------------------------ manifests
@@ -129,6 +133,15 @@ class ShardWriter:
             entry = tarfile.TarInfo(f"{key}.{field}")  # its owner is 0, its time is 0
             entry.size = len(data)
             self._tar.addfile(entry, io.BytesIO(data))
+
+
+def playback_fps(metadata: dict[str, Any]) -> float:
+    """Return the playback rate of a clip in frames per second, DEFAULT_FPS if its JSON has none that can be true."""
+    try:
+        fps = float(metadata["fps"])
+    except (KeyError, TypeError, ValueError):
+        return DEFAULT_FPS
+    return fps if FPS_RANGE[0] <= fps <= FPS_RANGE[1] else DEFAULT_FPS
 
 
 def metadata_json(metadata: dict[str, Any]) -> bytes:

@@ -161,9 +161,8 @@ class FineTuneModule(lightning.LightningModule):
                     else encode_mode(parts.condition_encoder, batch.frames[:, 0].float())
                 )
                 token = clip_token(parts.image_encoder, batch.frames[:, 0].float())
-        told = numbers(len(batch.fps), self.device)
-        told[:, 0] = batch.fps
-        return latents, Condition(token, reference[:, None].expand(-1, latents.shape[1], -1, -1, -1), told)
+        reference = reference[:, None].expand(-1, latents.shape[1], -1, -1, -1)
+        return latents, Condition(token, reference, numbers(len(batch.fps), self.device))
 
     # --- around the steps ---------------------------------------------------------------------------------------------
 

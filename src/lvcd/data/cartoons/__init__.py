@@ -31,6 +31,9 @@ from .figures import FIGURES, Figures
 from .props import HELD_OUT_KIT, KIT
 from .scene import compose
 
+FPS = 12
+"""Playback rate of a cartoon, frames per second: that of a film on twos. The motion is made for it."""
+
 
 class Style(NamedTuple):
     """What a style draws."""

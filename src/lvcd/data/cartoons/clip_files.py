@@ -11,11 +11,8 @@ import cv2
 
 from lvcd.shards.format import encode_png, metadata_json
 
-from . import draw
+from . import FPS, draw
 from .splits import Recipe
-
-FPS = 12
-"""Of a film on twos; the motion is made for it."""
 
 PNG_LEVEL = 6
 """Of compression: the corpus is drawn once and read often."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lvcd.shards.format import Manifest, decode_png
+from lvcd.shards.format import DEFAULT_FPS, Manifest, decode_png
 
 from ..augment import Augment
 from ..clip import Sampling, fit
@@ -36,6 +36,7 @@ class Clip:
 
     slot: Slot
     key: str = ""
+    fps: float = DEFAULT_FPS
     drawings: Tensor | None = None  # (t 1 H W) as in Packed
     pixels: Tensor | None = None  # (t 3 H W) as in Packed
     latents: Tensor | None = None  # (t c h w)
@@ -158,10 +159,11 @@ def collate(clips: list[Clip]) -> Packed:
     lost = tuple(clip.lost for clip in clips if clip.lost)
     good = [clip for clip in clips if clip.drawings is not None]
     if not good:
-        return Packed(torch.empty(0), keys=(), lost=lost)
+        return Packed(torch.empty(0), torch.empty(0), lost=lost)
     parts = {name: [getattr(clip, name) for clip in good] for name in ("drawings", "pixels", "latents", "tokens")}
     stacked = {name: torch.stack(part) for name, part in parts.items() if part[0] is not None}
-    return Packed(**stacked, keys=tuple(clip.key for clip in good), lost=lost)
+    fps = torch.tensor([clip.fps for clip in good])
+    return Packed(**stacked, fps=fps, keys=tuple(clip.key for clip in good), lost=lost)
 
 
 def _decoded(sample: Sample, height: int, width: int) -> Clip:
@@ -173,8 +175,9 @@ def _decoded(sample: Sample, height: int, width: int) -> Clip:
             raise ValueError(f"its sketches are {drawings.dtype} {drawings.shape[1:]}, not {height} x {width}")
         if not (latents.sum() + tokens.sum()).isfinite():
             raise ValueError("its latents are not finite")
-        return Clip(sample.slot, sample.key, torch.from_numpy(drawings)[:, None], None, latents, tokens)
+        return Clip(sample.slot, sample.key, sample.fps, torch.from_numpy(drawings)[:, None], None, latents, tokens)
     drawings = np.stack([fit(decode_png(data, "L"), height, width) for data in parts["sketch"]])
     frames = np.stack([fit(decode_png(data, "RGB"), height, width) for data in parts["frame"]])
     # (t H W), (t H W 3) => (t 1 H W), (t 3 H W)
-    return Clip(sample.slot, sample.key, torch.from_numpy(drawings)[:, None], torch.from_numpy(frames).movedim(-1, 1))
+    sketches, pixels = torch.from_numpy(drawings)[:, None], torch.from_numpy(frames).movedim(-1, 1)
+    return Clip(sample.slot, sample.key, sample.fps, sketches, pixels)

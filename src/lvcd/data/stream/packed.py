@@ -14,9 +14,6 @@ from torch import Tensor
 
 from ..batch import Batch
 
-FPS = 6.0
-"""What the network is told (paper, section 4), whatever the film's own rate."""
-
 
 @dataclass
 class Packed:
@@ -24,6 +21,8 @@ class Packed:
 
     drawings: Tensor
     """(b t 1 H W) uint8, 0 on a line and 255 on paper; or, once augmented, sketches as in Batch."""
+    fps: Tensor
+    """(b) playback rate of the clips, frames per second."""
     pixels: Tensor | None = None
     """(b t 3 H W) uint8; or, once augmented, frames as in Batch. None where latents stand for them."""
     latents: Tensor | None = None
@@ -37,12 +36,11 @@ class Packed:
         there = self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
         return Batch(
             sketches=to_sketches(there.drawings),
-            fps=torch.full((len(self.keys),), FPS, device=device),
+            fps=there.fps,
             frames=to_frames(there.pixels),
             latents=there.latents,
             tokens=there.tokens,
             keys=self.keys,
-            lost=self.lost,
         )
 
     def pin_memory(self) -> Packed:

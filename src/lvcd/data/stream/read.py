@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lvcd.errors import InputError
-from lvcd.shards.format import Shard
+from lvcd.shards.format import DEFAULT_FPS, Shard, playback_fps
 from lvcd.shards.members import Member, RefusedMemberError, read_members
 
 from .epoch_plan import Slot
@@ -41,6 +41,8 @@ class Sample:
     name: str = ""
     """Of the clip, for messages."""
     key: str = ""
+    fps: float = DEFAULT_FPS
+    """Playback rate of the clip, frames per second."""
     parts: dict[str, list[Any]] = field(default_factory=dict)
     """"frame" and "sketch": PNG. Of encoded shards "latents" (c h w), "sketches" (H W) and "tokens" (d): arrays."""
     lost: str = ""
@@ -55,6 +57,7 @@ class _Clip:
     slots: list[Slot]
     draw: Draw
     frames: int = 0
+    fps: float = DEFAULT_FPS
     chosen: dict[Slot, list[int]] = field(default_factory=dict)
     needed: set[int] = field(default_factory=set)
     found: dict[tuple[str, int], Any] = field(default_factory=dict)
@@ -63,7 +66,8 @@ class _Clip:
     def take(self, kind: str, index: int, file: _Content) -> None:
         """The next file of the clip."""
         if kind == "json":
-            self.frames = int(json.loads(file.read())["frames"])
+            metadata = json.loads(file.read())
+            self.frames, self.fps = int(metadata["frames"]), playback_fps(metadata)
             lists = {again: self.draw(self.key, again, self.frames) for again in {slot.again for slot in self.slots}}
             self.chosen = {slot: lists[slot.again][slot.window] for slot in self.slots}
             self.needed = {index for chosen in self.chosen.values() for index in chosen}
@@ -88,7 +92,7 @@ class _Clip:
             return Sample(slot, lost=f"{name} is left out: it has no {file}")
         except ValueError as error:
             return Sample(slot, lost=f"{name} is left out: {error}")
-        return Sample(slot, name, self.key, parts)
+        return Sample(slot, name, self.key, self.fps, parts)
 
 
 def read(
