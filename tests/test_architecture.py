@@ -12,7 +12,7 @@ from tests.helpers.paths import ROOT
 LVCD = ROOT / "src" / "lvcd"
 
 FLOORS = (
-    ("errors", "frames", "system", "weights"),
+    ("errors", "frames", "spacing", "system", "weights"),
     ("diffusion", "flats", "io", "lineart", "loggers", "nn", "report"),
     ("checkpoints", "metrics", "sampling", "shards"),
     ("data", "inspection", "leaderboard", "pipeline"),

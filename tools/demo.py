@@ -21,7 +21,8 @@ from lvcd.io.images import read_image, write_png
 from lvcd.io.reader import open_frames
 from lvcd.lineart.sketch import xdog
 from lvcd.pipeline.inputs import color
-from lvcd.report.sheets import contact_sheet, pick
+from lvcd.report.sheets import contact_sheet
+from lvcd.spacing import evenly_spaced
 
 HEIGHT, WIDTH, FRAMES = 144, 256, 24
 CARTOON, STYLE = STYLE_TEST_SEED + 204, "heldout_characters"
@@ -59,7 +60,7 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str
     for i, drawing in enumerate(lines):
         write_png(work / "sketches" / f"{i:03d}.png", np.repeat(drawing[..., None], 3, axis=-1))
     write_png(work / "reference.png", frames[0])
-    columns = [1 + n for n in pick(len(frames) - 1, COLUMNS)]
+    columns = [1 + n for n in evenly_spaced(len(frames) - 1, COLUMNS)]
     rows = {"reference": [read_image(work / "reference.png")], "line art": [lines[n] for n in columns]}
     for row, words in (("ours", ()), ("ours, flat", flat)):
         movie = out / f"{name}{'_flat' if words else ''}.mp4"

@@ -23,7 +23,8 @@ from lvcd.data.cartoons.splits import TEST_SEED
 from lvcd.flats import between_lines
 from lvcd.metrics.segments import medians
 from lvcd.metrics.suite import Suite, offline
-from lvcd.report.sheets import contact_sheet, pick
+from lvcd.report.sheets import contact_sheet
+from lvcd.spacing import evenly_spaced
 
 Array = np.ndarray[Any, Any]
 
@@ -204,7 +205,7 @@ def main() -> None:
     shown = {"original": originals[0].frames} | {name: fault(originals[0]) for name, fault in FAULTS.items()}
     shown["harmless"] = noisy(originals[0]).frames
     (out / "pictures").mkdir(parents=True, exist_ok=True)
-    sheet = contact_sheet({name: [frames[i] for i in pick(FRAMES, 4)] for name, frames in shown.items()})
+    sheet = contact_sheet({name: [frames[i] for i in evenly_spaced(FRAMES, 4)] for name, frames in shown.items()})
     sheet.quantize(256).save(out / "pictures" / "metric_faults.png", optimize=True)
     table = {}
     for name, fault in FAULTS.items():

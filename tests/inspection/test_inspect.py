@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lvcd.cli import main
 from lvcd.data.cartoons import draw
-from lvcd.inspection.measure import measure, spread
+from lvcd.inspection.measure import measure
 from lvcd.inspection.summary import lengths
 from lvcd.lineart.color_leak import LEAKS, Leak
 from lvcd.lineart.sketch import xdog
@@ -178,16 +178,6 @@ def test_the_palette_is_the_flat_colors():
     palette = measure([(frame, np.full((50, 100), 255, np.uint8))], 1).palette
     assert [color for color, _ in palette] == ["#ff0000", "#0080ff", "#101010"]
     assert [share for _, share in palette] == pytest.approx([0.6, 0.3, 0.1], abs=0.02)
-
-
-@settings(max_examples=50, deadline=None)
-@given(count=st.integers(1, 500), most=st.integers(1, 500))
-def test_spread(count, most):
-    chosen = spread(count, most)
-    assert len(chosen) == len(set(chosen)) == min(count, most)
-    assert chosen == sorted(chosen) and chosen[0] >= 0 and chosen[-1] < count
-    gaps = np.diff(chosen)
-    assert not len(gaps) or gaps.max() - gaps.min() <= 1
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from lvcd.report.sheets import GLOW, heat, mark, pick
+from lvcd.report.sheets import GLOW, heat, mark
 
 
 def test_heat_glows_where_the_weight_is():
@@ -31,15 +30,3 @@ def test_mark_rings_the_point():
     rows, columns = np.nonzero((ringed != frame).any(-1))
     assert (rows.min() + rows.max()) / 2 == 20 and (columns.min() + columns.max()) / 2 == 60
     assert (ringed[20, 60] == 120).all() and (frame == 120).all()
-
-
-@pytest.mark.parametrize("most", [1, 2, 3, 6])
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 24])
-def test_pick_takes_as_many_as_there_are_and_both_ends(count, most):
-    picked = pick(count, most)
-    assert len(picked) == len(set(picked)) == min(count, most)
-    assert picked == sorted(picked) and set(picked) <= set(range(count))
-    if min(count, most) > 1:
-        assert (picked[0], picked[-1]) == (0, count - 1)
-        steps = np.diff(picked)
-        assert steps.max() - steps.min() <= 1

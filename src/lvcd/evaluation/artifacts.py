@@ -15,7 +15,8 @@ from lvcd.io.disk import atomic, writing
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
 from lvcd.pipeline.inputs import array
-from lvcd.report.sheets import contact_sheet, pick
+from lvcd.report.sheets import contact_sheet
+from lvcd.spacing import evenly_spaced
 
 from .testset import Clip
 
@@ -46,7 +47,7 @@ def write_sheet(file: Path, clip: Clip, painted: Tensor) -> None:
     """A few frames side by side, for an image viewer."""
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    columns = pick(len(painted), SHOWN)
+    columns = evenly_spaced(len(painted), SHOWN)
     rows = {
         "reference": [array(clip.reference)],
         "line art": [array(1 - clip.sketches[n].expand(3, -1, -1)) for n in columns],

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lvcd.inspection.measure import spread
 from lvcd.io.disk import Lock
 from lvcd.leaderboard import Row, append
 from lvcd.metrics.suite import Suite
+from lvcd.spacing import evenly_spaced
 from lvcd.system import peak_memory_gib, reset_peak_memory
 
 from .artifacts import write_painted, write_sheet, write_source
@@ -141,7 +141,7 @@ class Evaluation:
         """Of this process's share of the clips that are checked."""
         if isinstance(self.method, GivenFrames):
             return {}
-        chosen = spread(len(self.tests), self.tests.protocol.leaks)
+        chosen = evenly_spaced(len(self.tests), self.tests.protocol.leaks, ends=False)
         own = [chosen[i] for i in self.ranks.share(len(chosen))]
         found = {}
         for index in tqdm(own, desc="leak checks", unit="clip", file=sys.stderr, disable=not self.ranks.first):

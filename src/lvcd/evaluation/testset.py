@@ -18,10 +18,10 @@ from torch import Tensor
 
 from lvcd.data.clip import fit
 from lvcd.errors import InputError
-from lvcd.inspection.measure import spread
 from lvcd.io.disk import named
 from lvcd.shards.format import playback_fps
 from lvcd.shards.index import ClipEntry, ShardIndex
+from lvcd.spacing import evenly_spaced
 
 from .content import pictures, verified
 
@@ -104,7 +104,7 @@ class TestSet:
                 f"{named(path)} is not the test set of {protocol.name}: the SHA-256 of its pictures starts with "
                 f"{self.data[:12]}, not {protocol.data[:12]}: make it as the protocol's file says, or set protocol.data"
             )
-        self._entries = [found[i] for i in spread(len(found), protocol.clips or len(found))]
+        self._entries = [found[i] for i in evenly_spaced(len(found), protocol.clips or len(found), ends=False)]
         if not self._entries:
             raise InputError(f"{named(path)} has no clips: give another test set")
         if short := next((entry.key for entry in self._entries if entry.frames < 2), None):

@@ -22,9 +22,10 @@ from tqdm import tqdm
 from lvcd.io.disk import atomic, writing
 from lvcd.shards.format import decode_png
 from lvcd.shards.index import LICENSES, ClipCounts, ClipEntry, ShardIndex
+from lvcd.spacing import evenly_spaced
 
 from .clips_page import Page, sheet
-from .measure import FLAGS, Numbers, measure, spread
+from .measure import FLAGS, Numbers, measure
 
 Array = np.ndarray[Any, Any]
 
@@ -65,7 +66,7 @@ def inspect(path: Path, out: Path | None, most: int) -> Report:
     with tqdm(total=size, desc="counting clips", unit="B", unit_scale=True, file=sys.stderr) as bar:
         counts = folder.count(lost.append, bar.update)
     report = Report(folder, counts, folder.notes + lost)
-    chosen = spread(sum(counts.clips), most)
+    chosen = evenly_spaced(sum(counts.clips), most, ends=False)
     with Page() as page:
         with tqdm(total=len(chosen), desc="looking at clips", unit="clip", file=sys.stderr) as bar:
             for entry in folder.select(counts, chosen):
@@ -88,7 +89,7 @@ def inspect(path: Path, out: Path | None, most: int) -> Report:
 def look(entry: ClipEntry) -> tuple[Numbers, list[tuple[Array | None, Array]]]:
     """=> its numbers, and small pictures of some frames (none if encoded) and drawings"""
     shown: list[tuple[Array | None, Array]] = []
-    wanted = set(spread(entry.frames, SHOWN))
+    wanted = set(evenly_spaced(entry.frames, SHOWN, ends=False))
 
     def told() -> Iterator[tuple[Array | None, Array]]:
         for index, (frame, drawing) in enumerate(_pictures(entry)):

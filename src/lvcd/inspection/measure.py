@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from lvcd.lineart.color_leak import LEAKS, Leak, contrast
+from lvcd.spacing import evenly_spaced
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +70,7 @@ class Numbers:
 
 def measure(pictures: Iterable[tuple[Array | None, Array]], count: int) -> Numbers:
     """(frame, or None if only sketches are there; drawing) one after the other, `count` of them, at least 1."""
-    looks = set(spread(count, LOOKS))
+    looks = set(evenly_spaced(count, LOOKS, ends=False))
     numbers, leak, flows, pairings, colors = Numbers(), Leak(), Flows(), list[float](), Palette()
     for index, (frame, drawing) in enumerate(pictures):
         drawing = shrink(drawing)
@@ -105,12 +106,6 @@ def _flags(n: Numbers, count: int) -> Iterable[str]:
         yield "full"
     if n.pairing is not None and n.pairing < PAIRED:
         yield "unpaired"
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` numbers spread evenly over 0 .. count - 1, none twice, the middle of each stretch."""
-    most = min(count, most)
-    return [(2 * i + 1) * count // (2 * most) for i in range(most)]
 
 
 def shrink(picture: Array) -> Array:

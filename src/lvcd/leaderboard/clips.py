@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lvcd.errors import InputError
 from lvcd.io.disk import named
-from lvcd.report.sheets import pick
+from lvcd.spacing import evenly_spaced
 
 from .table import Board, loss
 
@@ -40,7 +40,7 @@ def choose(board: Board) -> list[str]:
     every, main = keys(board), main_metric(board)
     columns = [*([main] if main else []), *(column for column in board.columns if column != main)]
     turns = [key for column in columns for key in chain.from_iterable(zip_longest(*_worst(board, column))) if key]
-    return list(dict.fromkeys([*(every[i] for i in pick(len(every), SPREAD)), *turns, *every]))
+    return list(dict.fromkeys([*(every[i] for i in evenly_spaced(len(every), SPREAD)), *turns, *every]))
 
 
 def _worst(board: Board, column: str) -> list[list[str]]:

@@ -9,7 +9,8 @@ from PIL import Image
 from lvcd.errors import InputError
 from lvcd.io.disk import atomic, named, require_file, writing
 from lvcd.io.reader import open_frames
-from lvcd.report.sheets import Array, below, contact_sheet, pick
+from lvcd.report.sheets import Array, below, contact_sheet
+from lvcd.spacing import evenly_spaced
 
 from .clips import KINDS, inside, main_metric
 from .row import Row
@@ -29,7 +30,7 @@ def write(out: Path, row: Row, folder: Path, column: str | None = None) -> str:
     if out.suffix.lower() != ".png":
         raise InputError(f"{named(out)}: end its name in .png")
     column, scores = _ranked(row, column)
-    chosen = [list(scores)[i] for i in pick(len(scores), len(PLACES))]
+    chosen = [list(scores)[i] for i in evenly_spaced(len(scores), len(PLACES))]
     places = PLACES if len(chosen) == len(PLACES) else (PLACES[0], PLACES[-1])
     titles = [f"{place} of {len(scores)} by {column}: {scores[key]:.4g}, {key}" for place, key in zip(places, chosen)]
     sheets = [_clip(row, key, title, folder) for key, title in zip(chosen, titles)]
@@ -73,4 +74,4 @@ def _frames(folder: Path, name: str) -> list[Array]:
     file = inside(folder, name)
     require_file(file)
     with open_frames(file) as reader:
-        return [reader[i] for i in pick(len(reader), COLUMNS)]
+        return [reader[i] for i in evenly_spaced(len(reader), COLUMNS)]

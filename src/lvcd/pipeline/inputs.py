@@ -13,6 +13,7 @@ from torch import Tensor
 from lvcd.errors import InputError
 from lvcd.io.reader import FrameReader
 from lvcd.lineart.sketch import detect_lines, to_sketch
+from lvcd.spacing import evenly_spaced
 
 Image = PIL.Image.Image | np.ndarray | Tensor
 """PIL, uint8 array (H W), (H W 3) or (H W 4), or tensor (c H W) in [0, 1]; a sketch as tensor (1 H W) has line = 1."""
@@ -70,8 +71,7 @@ def line_mode(clip: Sequence[Image] | FrameReader, lines: str) -> str:
     """How the images of a clip show their lines: `lines`, or if that is "auto", what a few of them look like."""
     if lines != "auto" or isinstance(clip[0], Tensor):
         return lines
-    some = sorted({round(i * (len(clip) - 1) / 4) for i in range(5)})
-    return detect_lines([array(clip[i]) for i in some])
+    return detect_lines([array(clip[i]) for i in evenly_spaced(len(clip), 5)])
 
 
 def sketch(image: Image, lines: str, size: tuple[int, int]) -> Tensor:

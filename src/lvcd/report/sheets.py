@@ -64,8 +64,3 @@ def mark(frame: Array, y: float, x: float) -> Array:
     for radius, ink in ((9, (255, 255, 255)), (8, INK), (7, INK), (6, (255, 255, 255))):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=ink)
     return np.asarray(picture)
-
-
-def pick(count: int, most: int) -> list[int]:
-    """At most `most` numbers spread evenly over 0 .. count - 1, both ends included."""
-    return [round(i * (count - 1) / max(1, min(most, count) - 1)) for i in range(min(most, count))]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import cv2
 
 from lvcd.errors import InputError
+from lvcd.spacing import evenly_spaced
 
 from ..sketch import detect_lines, to_sketch
 from .extractor import Array
 
 ASPECT_TOLERANCE = 0.02
 """Drawings may differ from the frames' aspect ratio by this share: rounding of a resize, not another shape."""
+LOOKED_AT = 5
+"""Drawings of a film that are looked at to find out how they show their lines."""
 
 
 class Drawings(Protocol):
@@ -35,7 +37,7 @@ class Given:
                 f"{name} is {w}x{h} and its film {width}x{height}: crop one to the aspect ratio of the other"
             )
         self._drawings = drawings
-        self._lines = detect_lines([drawings[i] for i in _some(frames)])
+        self._lines = detect_lines([drawings[i] for i in evenly_spaced(frames, LOOKED_AT)])
         self.settings: dict[str, Any] = {"name": "given"}
 
     def __call__(self, first: int, frames: list[Array]) -> list[Array]:
@@ -47,7 +49,3 @@ class Given:
         if drawing.shape == frame.shape[:2]:
             return drawing
         return cv2.resize(drawing, (frame.shape[1], frame.shape[0]), interpolation=cv2.INTER_AREA)
-
-
-def _some(count: int) -> Sequence[int]:
-    return sorted({round(i * (count - 1) / 4) for i in range(5)})

@@ -19,7 +19,8 @@ from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
 from lvcd.loggers import log_media
-from lvcd.report.sheets import contact_sheet, pick
+from lvcd.report.sheets import contact_sheet
+from lvcd.spacing import evenly_spaced
 
 from .. import FineTuneModule
 from .paint import Clip, clips_of, live, paint
@@ -101,7 +102,7 @@ def pixels(row: Tensor) -> np.ndarray:
 
 def sheet(images: dict[str, np.ndarray], columns: int) -> np.ndarray:
     """Rows of frames, those of `columns` numbers spread over the clip => uint8 (H W 3); small frames twice as large."""
-    shown = {name: [row[k] for k in pick(len(row), min(len(row), columns))] for name, row in images.items()}
+    shown = {name: [row[k] for k in evenly_spaced(len(row), min(len(row), columns))] for name, row in images.items()}
     return np.asarray(contact_sheet(shown, scale=max(1, 256 // images["ours"].shape[2])))
 
 
