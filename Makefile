@@ -1,4 +1,4 @@
-# make setup   the environment, in .venv          make demo   color two clips with the model in the box, and train it on
+# make setup   the environment, in .venv          make demo   color two clips with the bundled model, and train it on
 # make test    all tests                          make lint   ruff and mypy             make bench   timings
 # make notebooks   run them and keep their outputs                 make docs    the site, in outputs/site
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -25,9 +25,9 @@ setup: .venv/ready
 demo: setup
 	rm -rf outputs/demo
 	$(PY) tools/demo.py outputs/demo --pictures data/pictures
-	$(PY) train.py experiment=mini_finetune run_dir=outputs/demo/train
-	$(PY) eval.py -m method=ours,ours_flat,copy_reference model=src/lvcd/weights/mini out=outputs/demo/eval
-	$(PY) eval.py model=outputs/demo/train/model name=finetuned out=outputs/demo/eval
+	.venv/bin/lvcd train experiment=mini_finetune run_dir=outputs/demo/train
+	.venv/bin/lvcd eval -m method=ours,ours_flat,copy_reference model=mini out=outputs/demo/eval
+	.venv/bin/lvcd eval model=outputs/demo/train/model name=finetuned out=outputs/demo/eval
 	.venv/bin/lvcd leaderboard show --file outputs/demo/eval/leaderboard.jsonl > outputs/demo/table.md
 	cat outputs/demo/table.md
 

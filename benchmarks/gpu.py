@@ -302,16 +302,16 @@ def decoding(bench: Bench, pipeline: Any, width: int, height: int) -> dict[str, 
 
 def config(bench: Bench, unet: str, clips: int) -> dict[str, Any]:
     """The paper's recipe as train.py gets it, on one GPU, in bfloat16, from whatever shards."""
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
+
+    from lvcd.cli.hydra_entry import compose_config
 
     words = ["experiment=lvcd_320p", "trainer.precision=bf16-mixed", f"module.unet={unet}", f"data.batch_size={clips}"]
     words.append("trainer=gpu" if bench.full else "trainer=cpu")
     if not bench.full:
         words += [f"module.networks.folder={bench.folder}", "data.height=32", "data.width=48"]
         words += [f"data.sampling.window={bench.window}", "trainer.accumulate_grad_batches=2"]
-    with initialize_config_dir(str(ROOT / "conf" / "train"), version_base="1.3"):
-        told = OmegaConf.to_container(compose("train", words), resolve=True)
+    told = OmegaConf.to_container(compose_config("train", words), resolve=True)
     assert isinstance(told, dict)
     return {str(name): part for name, part in told.items()}
 

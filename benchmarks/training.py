@@ -108,7 +108,7 @@ def checkpointing(state: str) -> dict[str, float]:
 
 def waiting() -> float:
     """Share of the time that the mini model waits for clips of shards, augmented, read by one process."""
-    from train import train
+    from lvcd.cli.train import train
 
     with tempfile.TemporaryDirectory() as folder:
         alone = ["callbacks.scores=null", "callbacks.samples=null", "callbacks.checkpoint=null"]

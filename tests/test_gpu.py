@@ -195,7 +195,7 @@ def module(words: list[str]):
     """FineTuneModule of conf/module/mini.yaml, all of whose branches say something."""
     from hydra.utils import instantiate
 
-    vae = f"module.networks.vae={ROOT}/src/lvcd/weights/mini_vae"
+    vae = "module.networks.vae=mini_vae"
     config = composed("train", "experiment=mini_cpu", vae, *words)
     torch.manual_seed(0)
     made = instantiate(config.module, _convert_="all")

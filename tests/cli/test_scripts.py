@@ -10,11 +10,11 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from eval import run
 from lvcd.cli import main
+from lvcd.cli.eval import run_evaluation
+from lvcd.cli.train import train
 from tests.helpers.configs import composed
 from tests.helpers.paths import CONF, ROOT
-from train import train
 
 SMALL = [
     "data.height=32",
@@ -52,9 +52,8 @@ def test_the_autoencoder_is_scaled_to_unit_variance(vae):
 
 
 def test_a_trained_model_is_evaluated(model, tmp_path):
-    shards = f"protocol.shards={ROOT / 'data' / 'cartoons' / 'test_style'}"
-    row = run(composed("eval", f"model={model}", f"out={tmp_path}", shards, "protocol.clips=1", "protocol.frames=2",
-                       "protocol.height=32", "protocol.width=48"))  # fmt: skip
+    small = ["protocol.clips=1", "protocol.frames=2", "protocol.height=32", "protocol.width=48"]
+    row = run_evaluation(composed("eval", f"model={model}", f"out={tmp_path}", *small))
     assert row.n == 1 and row.name == "ours" and row.protocol["name"] == "smoke"
     assert list(tmp_path.glob("sheets/*/*.png"))
 

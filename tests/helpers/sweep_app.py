@@ -1,4 +1,4 @@
-"""train.py without training: every job of a sweep tells what it was given. python sweep_app.py -m NAME=VALUE..."""
+"""`lvcd train` without training: every job of a sweep tells what it was given. python sweep_app.py -m NAME=VALUE..."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 import sys
 from pathlib import Path
 
-import hydra
+from lvcd.cli.hydra_entry import Program, prepare_job, start
+from lvcd.cli.sweep import restartable
 
-from lvcd.cli.sweep import as_job, with_folders
 
-
-@hydra.main(config_path="../../conf/train", config_name="train", version_base="1.3")
-def main(config):
-    with as_job(config):
+def job(config):
+    prepare_job("train")
+    with restartable(config, []):
         rate = config.module.optimization.lr
         told = {"run_dir": config.run_dir, "after": config.stage.after, "lr": rate, "words": sys.argv[1:]}
         Path(config.run_dir, "told.json").write_text(json.dumps(told))
@@ -21,5 +20,4 @@ def main(config):
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = with_folders(sys.argv[1:])
-    main()
+    sys.exit(start(Program("train", "sweep_app.py"), job, sys.argv[1:], ""))

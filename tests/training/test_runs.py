@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from lvcd.training.run_folder import newest
-from tests.helpers.paths import ROOT
 from tests.helpers.train_program import TINY, saved, start
 
 
@@ -76,22 +73,3 @@ def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
     lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
     assert code == 2 and len(lines) == 1 and told in lines[0], lines
     assert not run.exists()
-
-
-@pytest.mark.parametrize(
-    ("program", "word", "told"),
-    [
-        ("train.py", "experiment=minni", "did you mean experiment=mini_cpu?"),
-        ("eval.py", "protocol=smokes", "did you mean protocol=smoke?"),
-    ],
-)
-def test_a_wrong_word_is_told_at_once(program, word, told):
-    """Before torch, which takes seconds to import."""
-    command = [sys.executable, "-X", "importtime", program, word]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3000)
-    imports, lines = [], []
-    for line in done.stderr.splitlines():
-        (imports if line.startswith("import time:") else lines).append(line)
-    assert done.returncode == 2 and len(lines) == 1 and told in lines[0], lines
-    modules = {line.rsplit("|", 1)[1].strip() for line in imports}
-    assert "hydra" in modules and not modules & {"torch", "lightning", "diffusers"}

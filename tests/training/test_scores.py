@@ -70,7 +70,7 @@ def test_two_ranks_log_what_one_logs(one, tmp_path):
 
 
 def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
-    from train import train
+    from lvcd.cli.train import train
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(ROOT)

@@ -41,7 +41,7 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
 
 
 def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
-    from train import train
+    from lvcd.cli.train import train
 
     def step(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")

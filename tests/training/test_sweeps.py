@@ -11,10 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from lvcd.cli.sweep import jobs, with_folders
+from lvcd.cli.sweep import override_lists
 from tests.helpers.configs import composed
 from tests.helpers.paths import CONF, ROOT
 
@@ -120,7 +119,7 @@ def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
 @pytest.mark.parametrize(
     ("word", "there", "told"),
     [
-        ("launcher=slurm", shutil.which("srun"), "no srun is here"),
+        ("launcher=slurm", shutil.which("srun"), "launcher=slurm needs srun"),
         (
             "launcher=ray",
             find_spec("hydra_plugins.hydra_ray_launcher"),
@@ -160,25 +159,5 @@ def test_what_a_sweep_varies_is_there(program, name):
     config = composed(program, common, f"sweep={name}", hydra=True)
     words = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
     assert words
-    for job in jobs([common, *words]):
+    for job in override_lists([common, *words]):
         composed(program, *job)
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
-def test_words_of_single_runs():
-    words = ["a=1", "b=x,y,z", "c=range(0,2)", "d=interval(0,1)", "+e=[1,2]"]
-    assert jobs(words) == [["a=1", "+e=[1,2]", f"b={b}", f"c={c}"] for b, c in (("x", 0), ("y", 1), ("z", 1))]
-    assert jobs(["a=1"]) == [["a=1"]]
-    with pytest.raises(HydraException):
-        jobs(["a=[1"])
-
-
-def test_what_jobs_have_in_common_names_no_folder():
-    words = with_folders(["-m", "experiment=mini_cpu", "data.shards='a b'", "seed=1,2"])
-    assert words == [
-        "-m",
-        "hydra.job.config.override_dirname.exclude_keys=[experiment,stage,ablation,data.shards]",
-        *["experiment=mini_cpu", "data.shards='a b'", "seed=1,2"],
-    ]

@@ -1,39 +1,49 @@
 """`lvcd`: what a studio types. One line and exit code 2 for input that cannot be used; 130 when interrupted.
 
-A command is a module here: HELP, `arguments(parser)` and `run(arguments)`.
+A command is a module here: HELP, `arguments(parser)` and `run(arguments)`; or, where Hydra reads the words, HELP and
+`main(words)`.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 from lvcd.errors import InputError
 from lvcd.system import keep_freed_memory
 
-from . import cartoons, colorize, compare, convert, encode, export, inspect, leaderboard, plan, prepare
+from . import cartoons, colorize, compare, convert, encode, eval, export, inspect, leaderboard, plan, prepare, train
 
 # torch, diffusers and transformers take seconds to import: commands import them when they run.
-COMMANDS = {
+COMMANDS: dict[str, ModuleType] = {
     "colorize": colorize,
     "compare": compare,
     "convert": convert,
     "encode": encode,
-    "inspect": inspect,
+    "eval": eval,
     "export": export,
+    "inspect": inspect,
     "leaderboard": leaderboard,
     "plan": plan,
     "prepare": prepare,
     "prepare-cartoons": cartoons,
+    "train": train,
 }
+OF_HYDRA: dict[str, ModuleType] = {"eval": eval, "train": train}
+"""Commands whose words are Hydra's, and not argparse's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; => exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in OF_HYDRA:
+        return OF_HYDRA[words[0]].main(words[1:])
     if words[:2] == ["prepare", "cartoons"]:
         words[:2] = ["prepare-cartoons"]
     arguments = _parser().parse_args(words)
@@ -56,15 +66,56 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; how it is typed, --help tells."""
+    """Says in one line what is wrong, and which command or option is nearest to a mistyped one."""
+
+    commands: Any = None
+    """Of `add_subparsers`."""
+
+    def add_subparsers(self, **settings: Any) -> Any:
+        self.commands = super().add_subparsers(**settings)
+        return self.commands
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+        if self.commands is not None:
+            command = next((word for word in words if not word.startswith("-")), None)
+            if command is not None and command not in self.commands.choices:
+                self.error(f"there is no command {command}{_nearest(command, self.commands.choices)}")
+        else:
+            options = list(self._option_string_actions)
+            for word in words[: words.index("--")] if "--" in words else words:
+                option = word.partition("=")[0]
+                if option.startswith("--") and not any(known.startswith(option) for known in options):
+                    self.error(f"there is no option {option}{_nearest(option, options)}")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells more)\n")
 
 
+def _nearest(word: str, names: Any) -> str:
+    close = difflib.get_close_matches(word, list(names), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+class _Version(argparse.Action):
+    """Prints the version: what looks it up is imported only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str):
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        parser.exit(0, f"lvcd {version('lvcd')}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lvcd", description="Reference-based lineart video colorization.")
+    parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        command.arguments(commands.add_parser(name, help=command.HELP, prog=f"lvcd {name.replace('-', ' ')}"))
+        added = commands.add_parser(name, help=command.HELP, prog=f"lvcd {name.replace('-', ' ')}")
+        if name not in OF_HYDRA:
+            command.arguments(added)
     return parser

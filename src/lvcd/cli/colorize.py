@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvcd.errors import InputError, on_out_of_memory
-from lvcd.weights import MINI
+from lvcd.weights import MINI, model_folder
 
 from .device import HELP as DEVICES
 from .device import usable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HELP = "paint a line-art clip with the colors of a reference frame"
 ABOUT = (
-    "with the model in the box: small, trained on drawn cartoons, for trying things out at about 256x144; "
+    "with the bundled model: small, trained on drawn cartoons, for trying things out at about 256x144; "
     "for film use one of lvcd convert (--model)"
 )
 
@@ -34,9 +34,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--sketches", required=True, type=Path, help="folder of images, or a movie, with the line art")
     c.add_argument("--reference", required=True, type=Path, help="the colored frame")
     c.add_argument("--output", required=True, type=Path, help="folder for PNG frames, or a .mp4, .webm or .gif")
-    c.add_argument("--model", type=Path, default=MINI,
-                   help="folder of lvcd convert or export, or RUN/model of train.py "
-                        "(default: the model in the box)")  # fmt: skip
+    c.add_argument("--model", type=model_folder, default=MINI,
+                   help="folder of lvcd convert, train or export (default: mini, the bundled model)")  # fmt: skip
     own = c.add_mutually_exclusive_group()
     own.add_argument("--reference-sketch", type=Path, help="the reference's line art (default: extracted from it)")
     own.add_argument("--reference-frame", type=int, help="the reference is the colored version of this sketch, from 0")

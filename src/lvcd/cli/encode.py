@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from lvcd.errors import InputError
+from lvcd.weights import model_folder
 
 from . import device
 
@@ -16,7 +17,8 @@ HELP = "add latents and image embeddings to shards, for training at one size"
 
 def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("shards", type=Path, metavar="SHARDS", help="folder that lvcd prepare made")
-    c.add_argument("--model", required=True, type=Path, help="folder of the model whose VAE and image encoder are used")
+    c.add_argument("--model", required=True, type=model_folder,
+                   help="folder of the model whose VAE and image encoder are used, or mini (bundled)")  # fmt: skip
     c.add_argument("--stage", required=True, help="320p (576x320), 576p (1024x576), or WIDTHxHEIGHT")
     c.add_argument("--device", default="auto", help=device.HELP)
     c.add_argument("--batch", type=int, default=8, help="frames encoded at once (default: 8)")

@@ -7,11 +7,13 @@ import shutil
 import sys
 from pathlib import Path
 
+from lvcd.errors import InputError
+
 HELP = "show evaluations, each under its protocol: as a table, or as a page with the clips"
 FILE = Path("outputs/eval/leaderboard.jsonl")
-"""Where eval.py writes it."""
+"""Where lvcd eval writes it."""
 OF_SCORING = ("protocol.", "weights.", "device=", "wandb=")
-"""What conf/eval.yaml says of frames that are painted already."""
+"""Settings of conf/eval that concern frames which are painted already."""
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
@@ -29,11 +31,12 @@ def arguments(c: argparse.ArgumentParser) -> None:
     wandb.add_argument("--project", default="lvcd", help="of W&B (default: lvcd)")
     add = actions.add_parser("add", help="score frames that another program painted, and add the row")
     add.add_argument("--name", required=True, help="of the program, as the board shows it")
-    add.add_argument("--protocol", required=True, help="one of conf/protocol, like cartoons_style")
+    add.add_argument("--protocol", required=True, help="a protocol of lvcd eval, like cartoons_style")
     add.add_argument("--frames", required=True, type=Path, metavar="DIR",
                      help="KEY/000.png ... or KEY.mp4 for each clip, without the reference")  # fmt: skip
     add.add_argument("settings", nargs="*", metavar="NAME=VALUE",
-                     help="of conf/eval.yaml: protocol.shards=DIR and the like, weights, device, wandb")  # fmt: skip
+                     help="as for lvcd eval: protocol.shards=DIR and the like, weights, device, wandb")  # fmt: skip
+    add.add_argument("--config-dir", metavar="DIR", help="folder with a protocol of your own, as for lvcd eval")
     for action in (html, wandb):
         action.add_argument("--megabytes", type=float, default=50,
                             help="clips of so many MB are shown, the worst first (default: 50)")  # fmt: skip
@@ -77,26 +80,23 @@ def _wandb(a: argparse.Namespace) -> None:
 
 
 def _add(a: argparse.Namespace) -> None:
-    from hydra import compose, initialize_config_dir
+    from .hydra_entry import compose_config, one_line
+
+    if wrong := next((word for word in a.settings if not word.startswith(OF_SCORING)), None):
+        names = ", ".join(OF_SCORING)
+        raise InputError(f"{wrong} changes nothing once frames are painted: give settings that begin with {names}")
+    config_dir = ["--config-dir", a.config_dir] if a.config_dir is not None else []
+    config = compose_config("eval", [*config_dir, f"protocol={a.protocol}", *a.settings])
+
     from hydra.utils import instantiate
 
-    from lvcd.errors import InputError
     from lvcd.evaluation import GivenFrames, TestSet, evaluate
     from lvcd.leaderboard.wandb_tables import send_if_wanted
     from lvcd.metrics.suite import paper
 
     from .device import usable
-    from .hydra_entry import check_overrides, one_line
 
-    conf = Path(__file__).parents[3] / "conf" / "eval"
-    words = [f"protocol={a.protocol}", *a.settings]
-    check_overrides("lvcd leaderboard", "eval", conf, words)
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        config = compose("eval", words)
     with one_line("lvcd leaderboard"):
-        if wrong := next((word for word in a.settings if not word.startswith(OF_SCORING)), None):
-            names = ", ".join(OF_SCORING)
-            raise InputError(f"{wrong} changes nothing once frames are painted: give settings that begin with {names}")
         tests = TestSet(instantiate(config.protocol))
         given = GivenFrames(a.name, a.frames, tests)
         suite = paper(**config.weights, frames=min(tests.lengths))

@@ -1,4 +1,4 @@
-"""Sweeps, `python train.py -m NAME=A,B`: every job has a folder and a command line of its own."""
+"""Sweeps, `lvcd train -m NAME=A,B`: every job has a folder and a command line of its own."""
 
 from __future__ import annotations
 
@@ -19,19 +19,24 @@ IN_RUN_DIR = ("experiment", "stage", "ablation")
 
 
 def is_sweep(words: Sequence[str]) -> bool:
+    """Return whether the words ask for several runs."""
     return "-m" in words or "--multirun" in words
 
 
-def overrides_of(words: Sequence[str]) -> list[Override]:
-    """HydraException: a word that Hydra cannot read."""
-    return OverridesParser.create().parse_overrides([w for w in words if not w.startswith("-") and "=" in w])
+def parse_overrides(words: Sequence[str]) -> list[Override]:
+    """Read NAME=VALUE words as Hydra does. HydraException: a word that it cannot read."""
+    return OverridesParser.create().parse_overrides(list(words))
 
 
-def jobs(words: Sequence[str]) -> list[list[str]]:
-    """Words of single runs in which every value of a sweep is there once: not all jobs, but all that can be wrong with
-    one of its words. Ranges without steps, which Optuna draws from, are left out."""
-    fixed, swept = [], []
-    for override in overrides_of(words):
+def override_lists(words: Sequence[str]) -> list[list[str]]:
+    """Return the words of single runs in which every value of a sweep occurs at least once.
+
+    These are not all runs, but all that can be wrong with a single word. Ranges without steps, which Optuna draws from,
+    are left out.
+    """
+    fixed: list[str] = []
+    swept: list[list[str]] = []
+    for override in parse_overrides(words):
         if override.is_interval_sweep():
             continue
         if not override.is_sweep_override():
@@ -43,35 +48,41 @@ def jobs(words: Sequence[str]) -> list[list[str]]:
     return [[*fixed, *(values[min(i, len(values) - 1)] for values in swept)] for i in range(most)]
 
 
-def with_folders(words: Sequence[str]) -> list[str]:
-    """A sweep's words, and one that makes a job's folder tell what is swept and not what all jobs have in common:
-    RUN_DIR/module.optimization.lr=0.001."""
-    common = [o.key_or_group for o in overrides_of(words) if not o.is_sweep_override()]
-    word = f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys([*IN_RUN_DIR, *common]))}]"
-    first = next((i for i, w in enumerate(words) if not w.startswith("-") and "=" in w), len(words))
-    return [*words[:first], word, *words[first:]]  # Hydra wants overrides side by side
-
-
 @contextmanager
-def as_job(config: DictConfig) -> Iterator[None]:
-    """In a sweep: `run_dir` is the job's own folder, and the stage before is looked for in the same place of its run.
-    The words are the job's too, for Lightning starts other ranks with them, and leaves variables that the next job of
-    this process must not find."""
-    told = HydraConfig.get()
-    if told.mode != RunMode.MULTIRUN:
-        yield
-        return
-    folder = os.path.relpath(told.runtime.output_dir)
-    inside = os.path.relpath(folder, config.run_dir)
-    own = {"run_dir": folder}
-    if config.stage.after:
-        own["stage.after"] = os.path.normpath(Path(config.stage.after, inside))
-    config.run_dir, config.stage.after = own["run_dir"], own.get("stage.after")
-    words, environment = sys.argv[1:], dict(os.environ)
-    sys.argv[1:] = [*told.overrides.task, *(f"{name}='{value}'" for name, value in own.items())]
+def restartable(config: DictConfig, argv: Sequence[str], words: Sequence[str] | None = None) -> Iterator[None]:
+    """Let `sys.argv` have what starts this run, and it alone: Lightning starts the other ranks with it.
+
+    A job of a sweep becomes a run of its own. `run_dir` is then the job's folder, and the stage before is looked for in
+    the same place of its run. Variables that Lightning leaves in the environment are taken back, because the next job
+    of this process must not find them.
+
+    argv    what `sys.argv[1:]` begins with, before the settings
+    words   that a single run was started with; None = the settings that Hydra found
+    """
+    hydra_config = HydraConfig.get()
+    task_words = [*_searchpath_words(hydra_config.overrides.hydra), *hydra_config.overrides.task]
+    own = {}
+    if in_sweep():
+        words = None
+        folder = os.path.relpath(hydra_config.runtime.output_dir)
+        own["run_dir"] = folder
+        if config.stage.after:
+            own["stage.after"] = os.path.normpath(Path(config.stage.after, os.path.relpath(folder, config.run_dir)))
+        config.run_dir, config.stage.after = own["run_dir"], own.get("stage.after")
+    before, environment = sys.argv[1:], dict(os.environ)
+    sys.argv[1:] = [*argv, *(task_words if words is None else words), *(f"{k}='{v}'" for k, v in own.items())]
     try:
         yield
     finally:
-        sys.argv[1:] = words
+        sys.argv[1:] = before
         os.environ.clear()
         os.environ.update(environment)
+
+
+def in_sweep() -> bool:
+    """Return whether the running job is one of a sweep."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _searchpath_words(overrides: Sequence[str]) -> list[str]:
+    return [word for word in overrides if word.startswith("hydra.searchpath=")]

@@ -22,6 +22,7 @@ from lvcd.nn.encoder import zero_branches
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import ColorVAE, VideoVAE, vae_class
 from lvcd.pipeline import LineartVideoPipeline
+from lvcd.weights import model_folder
 
 
 @dataclass
@@ -78,7 +79,7 @@ def load(folder: str | Path, controlnet: dict | None = None) -> Networks:
                 outputs not zero. An ablation of a trained model thus begins with what that model knows.
     InputError: no such folder, or a part of it is missing or damaged; or a setting that no ControlNet has.
     """
-    folder = Path(folder)
+    folder = model_folder(folder)
     for name in ("unet", "vae", "image_encoder"):
         if not (folder / name / "config.json").is_file():
             raise InputError(f"{folder} has no {name}: give a folder that lvcd convert or train.py made, or SVD's")
@@ -121,11 +122,12 @@ def fresh(
     unet: dict,
     controlnet: dict,
     image_encoder: dict,
-    vae: str,  # a folder with a trained VAE
+    vae: str,  # a folder with a trained VAE, or a bundled one's name: mini_vae
     settings: dict | None = None,  # of the exported pipeline
 ) -> Networks:
     """New networks around a trained VAE; configurations are keyword arguments of their classes."""
-    if not Path(vae, "config.json").is_file():
+    vae_folder = model_folder(vae)
+    if not (vae_folder / "config.json").is_file():
         raise InputError(
             f"{vae} is no folder of a VAE: train one with experiment=mini_vae, or give module.networks.vae"
         )
@@ -137,7 +139,7 @@ def fresh(
     return Networks(
         net,
         SketchControlNet.from_unet(net, **controlnet),
-        ColorVAE.from_pretrained(vae, torch_dtype=torch.float32),
+        ColorVAE.from_pretrained(vae_folder, torch_dtype=torch.float32),
         encoder,
         settings=settings or {},
         recipe={"unet": unet, "controlnet": controlnet},

@@ -15,6 +15,7 @@ from lvcd.errors import InputError
 from lvcd.flats import PaintBucket, as_array
 from lvcd.pipeline import LineartVideoPipeline, quiet
 from lvcd.sampling.sequential import Scheme
+from lvcd.weights import model_folder
 
 from .sampling import Sampling
 
@@ -34,14 +35,17 @@ class Ours:
         flat: bool = False,  # what is painted tells lvcd.flats.PaintBucket which color goes where
     ):
         if model is None:
-            raise InputError(f"{self.kind} needs a model: give model=DIR, made by train.py, lvcd export or convert")
+            raise InputError(
+                f"{self.kind} needs a model: give model=DIR of lvcd train, export or convert, or model=mini"
+            )
         quiet()
-        verify(Path(model))
+        folder = model_folder(model)
+        verify(folder)
         self.dtype = dtype if dtype != "auto" else "float32" if device == "cpu" else "float16"
         if self.dtype not in ("float32", "float16", "bfloat16"):
             raise InputError(f"dtype={dtype}: choose auto, float32, float16 or bfloat16")
         pipeline = LineartVideoPipeline.from_pretrained(
-            model, torch_dtype=getattr(torch, self.dtype), local_files_only=True
+            folder, torch_dtype=getattr(torch, self.dtype), local_files_only=True
         )
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline, self.sampling = pipeline.to(device), sampling or Sampling()

@@ -16,6 +16,7 @@ from lvcd.nn.condition import LatentEncoder
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import ColorVAE
+from lvcd.weights import model_folder
 
 from ..color import FineTuneModule
 from ..networks import Networks
@@ -64,10 +65,10 @@ def networks(config: Config) -> Networks:
     """conf/module's `networks`: those of lvcd.training.load or lvcd.training.fresh."""
     given = config.get("controlnet") or {}
     if str(config.get("_target_")).endswith(".fresh"):
-        parts, own = dict(config) | {"vae": _of_folder(Path(config["vae"]))}, None
+        parts, own = dict(config) | {"vae": _of_folder(model_folder(config["vae"]))}, None
     else:
         folder = str(config.get("folder", "???"))
-        parts = SVD if folder == "???" else _of_model(Path(folder))
+        parts = SVD if folder == "???" else _of_model(model_folder(folder))
         own = parts.get("controlnet")
     unet = ColorUNet(**_known(ColorUNet, parts["unet"]))
     told = parts.get("condition_encoder")
