@@ -354,9 +354,9 @@ def test_what_was_begun_is_removed(files, converted, tmp_path, monkeypatch):
 
     for module in (checkpoint, convert):
         monkeypatch.setattr(module, "write_safetensors", fail_midway)
-    with pytest.raises(InputError, match="out: cannot be written .No space left"):
+    with pytest.raises(InputError, match="out: .*No space left"):
         convert_quietly(*files, tmp_path / "out")
-    with pytest.raises(InputError, match="svd.safetensors: cannot be written .No space left"):
+    with pytest.raises(InputError, match="svd.safetensors: .*No space left"):
         to_original(converted[0], tmp_path / "svd.safetensors", tmp_path / "lvcd.ckpt", report=print)
     error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -406,7 +406,7 @@ def test_a_full_disk_while_torch_writes(converted, tmp_path, monkeypatch):
         raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 64 vs 0\nframes follow")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(InputError, match="lvcd.ckpt: cannot be written .* vs 0\\)$"):
+    with pytest.raises(InputError, match="lvcd.ckpt: .* vs 0\\)$"):
         to_original(converted[0], tmp_path / "svd.safetensors", tmp_path / "lvcd.ckpt", report=print)
     assert not list(tmp_path.iterdir())
 

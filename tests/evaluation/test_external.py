@@ -47,7 +47,8 @@ def test_frames_are_scored_as_a_method_is(frames, tmp_path):
     assert add(frames, tmp_path) == 0
     (row,) = read(tmp_path / "board" / "b.jsonl")
     assert row.name == "theirs" and row.n == 4 and row.protocol["name"] == "smoke"
-    assert row.warnings == ["not checked for leaks: the frames came from elsewhere"]
+    (warning,) = row.warnings
+    assert "not checked for leaks" in warning
     assert row.cost == {"seconds_per_frame": None, "memory_GiB": None, "device": None}
     copied = evaluate(CopyReference(), TESTS, Suite({"PSNR": PSNR()}), tmp_path / "ours")
     for method, told in list(zip(copied.clips, row.clips))[:3]:

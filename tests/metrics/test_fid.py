@@ -57,7 +57,7 @@ def few_features(self, kept):
 
 def test_another_file_is_refused(inception, tmp_path):
     path, sha256 = inception
-    with pytest.raises(InputError, match=f"starts with {sha256[:8]}, not 6726825d"):
+    with pytest.raises(InputError, match=f"{sha256[:8]}.*6726825d"):
         FID(path)
     with pytest.raises(InputError, match=r"FrechetDistance\(PooledFeatures\(\)\)"):
         FID()

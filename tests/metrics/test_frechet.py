@@ -182,7 +182,7 @@ def test_report_is_json_and_says_all():
 @pytest.mark.filterwarnings("always")
 def test_too_few_samples_are_told():
     m = fed(clips(0, 2), clips(1, 2))  # 6 samples of 6 features
-    with pytest.warns(UserWarning, match="6 samples are too few for 6 features"):
+    with pytest.warns(UserWarning, match="6 samples .*6 features"):
         m.compute()
     assert "biased upward" in m.report()["notes"][0]
 
@@ -234,7 +234,7 @@ def test_other_bad_input():
     m.update(clips(0, 4), real=False)
     with pytest.raises(InputError, match="1 real samples"):
         m.compute()
-    with pytest.raises(InputError, match="2 numbers for 4 clips"):
+    with pytest.raises(InputError, match="2 .*4"):
         m.update(clips(0, 4), real=True, index=torch.arange(2))
     with pytest.raises(InputError, match="one row for each"):
         FrechetDistance(lambda x: x, size=None)

@@ -76,7 +76,7 @@ def test_windows_reach_the_end():
 
 
 def test_short_clips_are_refused():
-    with pytest.raises(InputError, match="9 frames or more, these have 8"):
+    with pytest.raises(InputError, match="9 .*8"):
         prepared(torch.zeros(1, 8, 3, 8, 8), "bilinear")
 
 
@@ -88,7 +88,7 @@ class Evil:
 @pytest.mark.parametrize("payload", [Evil(), {"params": np.array([Evil()], object)}])
 def test_a_pickle_cannot_run_code(tmp_path, monkeypatch, payload):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="asks for builtins.eval"):
+    with pytest.raises(InputError, match="builtins.eval"):
         weights.arrays(pickle.dumps(payload), "the file")
     assert not [*tmp_path.iterdir()]
 
@@ -107,7 +107,7 @@ def test_a_changed_or_missing_file_is_refused(tmp_path):
         I3D(tmp_path / "w")
     with pytest.raises(InputError, match="cannot read"):
         I3D(tmp_path / "none")
-    with pytest.raises(InputError, match="not installed: do this"):
+    with pytest.raises(InputError, match="not installed"):
         weights.in_package("no_such_package_at_all", "w", "do this")
 
 

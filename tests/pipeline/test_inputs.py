@@ -122,7 +122,7 @@ def test_a_reference_of_nearly_that_aspect_is_resized(size):
 
 @pytest.mark.parametrize("size", [(9, 6), (6, 10), (6, 8), (320, 576)])
 def test_a_reference_of_another_aspect(size):
-    with pytest.raises(InputError, match=f"reference is 9x6 and the sketches are {size[1]}x{size[0]}: crop"):
+    with pytest.raises(InputError, match=f"9x6.*{size[1]}x{size[0]}"):
         color(RGB, size)
 
 

@@ -156,7 +156,7 @@ def test_an_interrupted_command_says_so_and_goes_on(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "goes on where this one stopped" in errors and "Traceback" not in errors
+    assert process.returncode == 130 and "goes on" in errors and "Traceback" not in errors
     assert list(tmp_path.glob("train/shard-*.tar")) and not (tmp_path / "train" / "manifest.json").exists()
 
 

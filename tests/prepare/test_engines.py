@@ -1,4 +1,4 @@
-"""Several workers, in processes or on Ray, and Hydra's settings: the same bytes come out, whoever does the work."""
+"""Several workers, in processes or on Ray: the same bytes come out, whoever does the work."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def files(folder):
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
-def start(*words, module="lvcd.cli", **more):
-    return subprocess.Popen([sys.executable, "-m", module, *map(str, words)], stdout=subprocess.PIPE,
+def start(*words, **more):
+    return subprocess.Popen([sys.executable, "-m", "lvcd.cli", *map(str, words)], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, **more)  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_ctrl_c_reaches_the_workers(films, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "the same command goes on" in told and "Traceback" not in told
+    assert "goes on" in told and "Traceback" not in told
 
 
 def test_a_worker_that_dies_is_told_in_one_line(films, tmp_path):
@@ -124,44 +124,7 @@ def test_ray(films, whole, tmp_path, monkeypatch):
     assert files(out) == whole
 
 
-# --- Hydra ------------------------------------------------------------------------------------------------------------
-
-
-def test_hydra_does_the_same(films, whole, tmp_path):
-    words = (f"films=[{films}]", f"out={tmp_path / 'out'}", "workers=1", "longest=20", "shard_mb=0.1")
-    process = start(*words, module="lvcd.prepare", cwd=tmp_path)
-    said, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert "5 clips" not in told and "shards; clips dropped" in said
-    assert files(tmp_path / "out") == whole
-    assert os.listdir(tmp_path) == ["out"]  # Hydra leaves nothing behind
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (["wrong=1"], 1, "Could not override 'wrong'"),
-        (["workers=many"], 1, "could not be converted to Integer"),
-        ([], 2, "lvcd.prepare: films or out are missing"),
-        (["films=[none.mp4]", "out=out"], 2, "lvcd.prepare: none.mp4 does not exist"),
-    ],
-)
-def test_hydra_refuses(tmp_path, monkeypatch, capsys, words, code, message):
-    from lvcd.prepare.__main__ import main as hydra_main
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lvcd.prepare", *words])
-    with pytest.raises(SystemExit) as ended:
-        hydra_main()
-    told = capsys.readouterr().err
-    assert ended.value.code == code
-    assert message in told and "Traceback" not in told
-    if code == 2:
-        assert len(told.splitlines()) == 1
-    assert os.listdir(tmp_path) == []
-
-
-def test_hydra_and_the_command_line_have_the_same_settings():
+def test_the_command_line_has_the_settings_of_a_job():
     from lvcd.cli import _parser
     from lvcd.cli.prepare_options import DETECTORS, EXECUTORS, EXTRACTORS, Options
 

@@ -94,5 +94,5 @@ def test_a_batch_keeps_its_clips_apart():
 
 @pytest.mark.parametrize(("size", "overlap"), [(10, 9), (10, 12), (10, -1), (1, 0), (2, 1)])
 def test_chunks_that_would_not_move_on(size, overlap):
-    with pytest.raises(ValueError, match=f"chunks of {size} frames cannot overlap by {overlap}"):
+    with pytest.raises(ValueError, match=f"{size} .*{overlap}"):
         ChunkDecoder(lambda z: z, torch.zeros(1, 4, 2, 2), size, overlap)

@@ -62,5 +62,5 @@ def test_no_frames_no_segments():
 @pytest.mark.parametrize(("window", "overlap"), [(14, -1), (14, 14), (14, 100), (1, 1)])
 @pytest.mark.parametrize("frames", [0, 1, 50])
 def test_an_overlap_that_is_none(frames, window, overlap):
-    with pytest.raises(ValueError, match=f"overlap must be 0 to {window - 1}.* not {overlap}"):
+    with pytest.raises(ValueError, match=f"0 to {window - 1}.*{overlap}"):
         plan(frames, window, overlap)

@@ -47,7 +47,7 @@ def test_the_best_is_taken_and_a_torn_one_passed_over(run, tmp_path):
     (folder / "best.ckpt").write_bytes(whole[: len(whole) // 2])
     assert best(tmp_path).name == "last.ckpt"
     module = FineTuneModule(toy())
-    with pytest.raises(InputError, match="cannot read .*best.ckpt"):
+    with pytest.raises(InputError, match="best.ckpt"):
         begin_from(module, folder / "best.ckpt")
 
 

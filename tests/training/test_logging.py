@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_is_the_same_run(told):
     run, files, runs, printed, _ = told
     identity = (run / "wandb_id.txt").read_text().strip()
     assert {r.run.run_id for seen in runs for r in seen if r.WhichOneof("record_type") == "run"} == {identity}
-    assert len(files) == 2 and f"going on with run {identity}" in printed
+    assert len(files) == 2 and identity in printed
 
 
 def test_the_configuration_is_there_and_no_secret(told):
@@ -166,7 +166,7 @@ def test_it_is_quiet_and_says_where(told):
     run, printed = told.run, told.printed
     lines = printed.splitlines()
     assert sum("W&B" in line or "wandb" in line for line in lines) == 2, printed
-    assert f"stays in {run / 'wandb'}, no key was found" in printed
+    assert f"{run / 'wandb'}" in printed and "no key" in printed
     assert any("FineTuneModule: steps 0 to 2 of 1 clip, 4 frames of 48x32 px as pixels, on 1 x cpu" in s for s in lines)
     assert f"writes to {run}" in printed and "clips/s" in printed
     assert not any("gradient/" in line or "speed/" in line for line in lines)

