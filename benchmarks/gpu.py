@@ -213,7 +213,7 @@ def sampling(bench: Bench, width: int, height: int) -> None:
 
     def clip(steps: int, decode: bool = True) -> bool:
         """Paint one; => whether all of it is finite."""
-        scheme = pipeline.scheme(steps, OVERLAP)
+        scheme = pipeline.sampling_config(steps, OVERLAP)
         told = {"generator": torch.Generator().manual_seed(1), "reference_sketch": drawing, "decode": decode}
         pieces = pipeline.stream(reference, lambda frame: drawing, frames, scheme, **told)
         finite = [bool(piece.frames.isfinite().all()) for piece in pieces]
@@ -424,9 +424,9 @@ def run_part(name: str, folder: str | None) -> None:
     import lightning  # noqa: F401
 
     import lvcd.training.plan.build  # noqa: F401
-    from lvcd.pipeline import quiet
+    from lvcd.pipeline import silence_libraries
 
-    quiet()
+    silence_libraries()
     sys.stdin.readline()
     bench = Bench(folder, "cpu" if folder or name == "plan" else "cuda")
     try:

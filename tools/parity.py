@@ -27,7 +27,6 @@ from lvcd.checkpoints import names
 from lvcd.checkpoints.component import PREFIXES, Component
 from lvcd.checkpoints.configs import controlnet_config, latent_encoder_config, unet_config, vae_config
 from lvcd.diffusion.loss import denoising_loss
-from lvcd.diffusion.noise import karras
 from lvcd.diffusion.precondition import precondition
 from lvcd.frames import FrameLayout
 from lvcd.nn.attention import IsolatedTemporalAttnProcessor, ReferenceAttnProcessor, Shared
@@ -35,9 +34,10 @@ from lvcd.nn.condition import Condition, encode_mode, numbers
 from lvcd.nn.conv import IsolatedConv3d
 from lvcd.nn.encoder import obey_layout
 from lvcd.nn.network import bind
+from lvcd.sampling.config import SamplingConfig
 from lvcd.sampling.decode import ChunkDecoder
-from lvcd.sampling.segments import plan
-from lvcd.sampling.sequential import Scheme, colorize
+from lvcd.sampling.segments import plan_segments
+from lvcd.sampling.sequential import sample_segments
 
 SCALE = 0.18215
 Line = tuple[str, float, float]
@@ -279,7 +279,14 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
     unet, controlnet = recording.networks("unet", "controlnet")
     hints = (recording.load("sketches")["sketch_u8"].float() / 255)[None]
     overlap, window = run["overlap"], run["num_frames"] - 1 - run["overlap"]
-    sigmas = karras(run["num_steps"])
+    config = SamplingConfig(
+        steps=run["num_steps"],
+        window=window,
+        overlap=overlap,
+        blend_steps=run["blend_steps"],
+        prev_reference_steps=run["prev_attn_steps"],
+    ).complete()
+    sigmas = config.noise_levels
     yield f"{file}.sigmas", ((sigmas - d["sigmas"]).abs() / d["sigmas"].clamp(min=1e-9)).max().item(), 1e-6
     token, ids = d["context"], numbers(1, None, c["fps_id"], c["motion_bucket_id"], c["cond_aug"])
     vector = unet.add_time_proj(ids.flatten()).view(1, -1).expand(run["num_frames"], -1)
@@ -287,13 +294,6 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
     torch.manual_seed(run["seed"])
     yield f"{file}.x_T", off(torch.randn(d["x_T"].shape), d["x_T"]), 0.0
 
-    scheme = Scheme(
-        sigmas,
-        window=window,
-        overlap=overlap,
-        blend_steps=run["blend_steps"],
-        prev_reference_steps=run["prev_attn_steps"],
-    )
     seen: dict[str, list] = {"frames": [], "concat": [], "denoised": [], "xt": []}
 
     def prepare(frames, concat):
@@ -314,11 +314,11 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
 
     mode, sampled = d["cond_latent_mode"], d["cond_latent_sampled"]
     # The original drops the tail that does not fill a window; ours would paint it in one more segment.
-    segments = plan(run["n_frames_out"] - 1, window, overlap)
+    segments = plan_segments(run["n_frames_out"] - 1, window, overlap)
     latents, n = [sampled[:, None] * SCALE], run["num_steps"]
     noise = d["x_T"][None]
     for i, (_, new, carry) in enumerate(
-        colorize(prepare, segments, noise, mode, SCALE, scheme, later_reference=sampled, watch=watch)
+        sample_segments(prepare, segments, noise, mode, SCALE, config, later_reference=sampled, on_denoised=watch)
     ):
         latents.append(new)
         if f"x_T_seg{i}" in d:
@@ -331,18 +331,18 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
                 if want is not None:
                     tolerance = 1e-5 * top(want) if top(want) > 100 else 2e-4
                     yield f"{file}.{name}_seg{i}_step{k}", off(seen[name][i * n + k][0], want), tolerance
-        yield f"{file}.x0_segments[{i}]", off(_last(scheme, carry, seen, i, n), d["x0_segments"][i]), 2e-4
+        yield f"{file}.x0_segments[{i}]", off(_last(config, carry, seen, i, n), d["x0_segments"][i]), 2e-4
     got = torch.tensor(seen["frames"])
     yield f"{file}.frame_indices", off(got, d["frame_indices"]), 0.0
     whole = torch.cat(latents, dim=1)[0]
     yield f"{file}.latents", off(whole, d["latents"]), 2e-4
 
 
-def _last(scheme: Scheme, carry, seen, i: int, n: int) -> Tensor:
+def _last(config: SamplingConfig, carry, seen, i: int, n: int) -> Tensor:
     """A segment's final latents: its last step goes to sigma 0, so they are the blended estimate of that step."""
     final = seen["denoised"][i * n + n - 1][0].clone()
-    o = scheme.overlap
-    if i and (scheme.blend_steps is None or scheme.blend_steps >= n):
+    o = config.overlap
+    if i and (config.blend_steps is None or config.blend_steps >= n):
         final[1 + o : 1 + 2 * o] = seen["last"]
     seen["last"] = carry.latents[0]
     return final

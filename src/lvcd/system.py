@@ -1,13 +1,18 @@
-"""What the operating system gives a process: processor cores and memory, in the same units everywhere."""
+"""What the machine gives a process: cores, memory in the same units everywhere, and the device that computes."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from lvcd.errors import InputError
+
+DEVICES = "cpu, cuda, cuda:1, mps (default: the best there is)"
+"""What a person can give as a device, for help and messages."""
 MALLOC_KEEP_BLOCK_MIB = 256
 """Blocks of up to this size are taken from memory that was freed before; larger ones are fetched from the kernel."""
 MALLOC_KEEP_TOTAL_MIB = 512
@@ -20,6 +25,22 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; containers and batch systems narrow it
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def choose_device(name: str = "auto") -> str:
+    """Return the device of this name, or for `auto` the best one there is. InputError: it cannot be used."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if not re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", name):
+        raise InputError(f"device {name} is not known: give {DEVICES}")
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name} cannot be used ({reason}): leave it out, or give cpu") from error
+    return name
 
 
 def peak_memory_gib(device: str = "cpu") -> float:

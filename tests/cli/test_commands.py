@@ -173,7 +173,7 @@ def test_what_was_drawn_anew_is_not_taken_for_finished(colorize, tmp_path):
     assert colorize(*words)[0] == 0
     os.utime(drawn / "sketches" / "1.png", (time.time() + 60,) * 2)
     code, (line,) = colorize(*words)
-    assert code == 2 and "add --overwrite" in line
+    assert code == 2 and "--overwrite" in line
     assert colorize(*words, "--overwrite")[0] == 0
 
 
@@ -186,7 +186,7 @@ def test_too_little_memory_is_one_line(colorize, monkeypatch, where, fault):
         raise fault
 
     monkeypatch.setattr(
-        "lvcd.pipeline.inputs.color" if where == "color" else "lvcd.checkpoints.convert.open_model", fails
+        "lvcd.pipeline.render.color" if where == "color" else "lvcd.checkpoints.convert.open_model", fails
     )
     code, (line,) = colorize()
     assert code == 2 and "too little memory" in line
@@ -246,7 +246,7 @@ def test_bad_models(colorize, model_folder, tmp_path, fault):
         (["--overlap", "1000000"], "0 to 4"),
         (["--overlap=-1"], "negative"),
         (["--steps", "0"], "steps"),
-        (["--gap", "3"], "--flat"),
+        (["--gap", "3"], "flat"),
         (["--flat", "--gap", "nan"], "gap"),
         (["--model", "nowhere"], "nowhere"),
         (["--output", "{tmp}/torn/0.png/out"], "0.png"),
@@ -255,9 +255,9 @@ def test_bad_models(colorize, model_folder, tmp_path, fault):
         (["--device", "cuda:99"], "cuda:99"),
         (["--size", "64x64"], "64x43"),
         (["--size", "64"], "is not WIDTHxHEIGHT"),
-        (["--fps", "2000"], "--fps 2000"),
-        (["--fps", "0"], "--fps 0"),
-        (["--fps", "nan"], "--fps nan"),
+        (["--fps", "2000"], "fps 2000"),
+        (["--fps", "0"], "fps 0"),
+        (["--fps", "nan"], "fps nan"),
         (["--reference-sketch", "{tmp}/tall.png"], "tall.png"),
         (["--device", "tpu"], "cuda"),
         (["--model", "{tmp}/run"], "{tmp}/run/model"),
@@ -326,10 +326,10 @@ def test_convert_says_what_is_missing(tmp_path, capsys):
     assert "x.ckpt" in capsys.readouterr().err
 
 
-def test_without_a_model_the_one_in_the_box_paints(clip, tmp_path, capfd):
+def test_the_bundled_model_paints_by_default(clip, tmp_path, capfd):
     words = ["--sketches", clip / "sketches", "--reference", clip / "reference.png", "--output", tmp_path / "out"]
     assert main(["colorize", *map(str, words), "--reference-frame", "0", "--device", "cpu"]) == 0
-    assert "with the model in the box" in capfd.readouterr().err
+    assert "bundled model" in capfd.readouterr().err
     painted = [read_image(file) for file in sorted((tmp_path / "out").iterdir())]
     assert len(painted) == 9
     assert all((frame == painted[0]).mean() < 0.9 for frame in painted[2:])  # it follows the sketches

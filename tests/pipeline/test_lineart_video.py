@@ -265,7 +265,7 @@ def stream(pipeline, count=13, own=None, sketch_of=None, overlap=2, generator=No
         torch.rand(1, 3, 18, 22, generator=seeded()) * 2 - 1,
         sketch_of or (lambda f: sketches[f][None]),
         count,
-        pipeline.scheme(2, overlap, **(changes or {})),
+        pipeline.sampling_config(2, overlap, **(changes or {})),
         generator=seeded() if generator is None else generator,
         reference_frame=own,
         state=state,
@@ -282,8 +282,8 @@ STREAMS = {
     "largest overlap": {"overlap": 4},
     "one segment": {"count": 3},
     "never blended": {"changes": {"blend_steps": 0}},
-    "heun": {"changes": {"solver": SOLVERS["heun"]}},
-    "guided": {"guidance_scale": 2.0},
+    "heun": {"changes": {"solver": "heun"}},
+    "guided": {"changes": {"guidance": 2.0}},
     "latents": {"decode": False},
 }
 
@@ -394,7 +394,7 @@ class Counting(LineartVideoPipeline):
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_progress_counts_the_steps_of_all_segments(pipeline, solver, steps):
     counting = remade(pipeline, Counting)
-    paint(counting, sketches=clip(8), scheme=counting.scheme(steps, 2, solver=SOLVERS[solver]))
+    paint(counting, sketches=clip(8), sampling=counting.sampling_config(steps, 2, solver=solver))
     assert counting.bar.total == counting.bar.done == 2 * steps
 
 
@@ -463,11 +463,11 @@ def test_a_condition_encoder_is_used_and_saved(pipeline, tmp_path):
 
 
 def test_the_models_own_settings(pipeline):
-    scheme = pipeline.scheme()
-    assert torch.equal(scheme.sigmas, karras(2, 0.002, 80.0)) and scheme.window == WINDOW and scheme.overlap == 4
-    scheme = pipeline.scheme(7, 1, gain=2.0)
-    assert len(scheme.sigmas) == 8 and scheme.overlap == 1 and scheme.gain == 2.0
-    given = paint(pipeline, scheme=pipeline.scheme(2, 1))
+    scheme = pipeline.sampling_config()
+    assert torch.equal(scheme.noise_levels, karras(2, 0.002, 80.0)) and scheme.window == WINDOW and scheme.overlap == 4
+    scheme = pipeline.sampling_config(7, 1, gain=2.0)
+    assert len(scheme.noise_levels) == 8 and scheme.overlap == 1 and scheme.gain == 2.0
+    given = paint(pipeline, sampling=pipeline.sampling_config(2, 1))
     assert torch.equal(given, paint(pipeline, steps=2, overlap=1))
 
 
@@ -494,7 +494,7 @@ def test_input_that_cannot_be_used(pipeline, arguments, message):
 
 @pytest.mark.parametrize("overlap", [-1, WINDOW, 100])
 def test_overlaps_that_are_none(pipeline, overlap):
-    with pytest.raises(ValueError, match="0 to 4"):
+    with pytest.raises(ValueError, match="overlap"):
         paint(pipeline, overlap=overlap)
 
 

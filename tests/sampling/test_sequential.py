@@ -7,15 +7,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvcd.diffusion.solver import SOLVERS, heun
+from lvcd.diffusion.solver import SOLVERS
 from lvcd.frames import FrameLayout
-from lvcd.sampling.segments import plan
-from lvcd.sampling.sequential import REFERENCE, Scheme, colorize, shift_noise
+from lvcd.sampling.config import SamplingConfig
+from lvcd.sampling.segments import plan_segments
+from lvcd.sampling.sequential import REFERENCE, sample_segments, shift_noise
 from tests.helpers import oracles
 
 SCALE = 0.5
 SHAPE = (4, 2, 3)  # c h w
 SIGMAS = torch.tensor([30.0, 4.0, 0.7, 0.1, 0.0])
+
+
+def sampling(**changes) -> SamplingConfig:
+    """The paper's sampling with few steps and these changes."""
+    return SamplingConfig(**{"sigmas": SIGMAS.tolist(), **changes}).complete()
 
 
 def mix(x, sigma, frames, concat, layout):
@@ -48,15 +54,15 @@ class Fake:
         return [call[1:] for call in self.calls if call[0] == segment]
 
 
-def drawn(scheme: Scheme, clips: int = 1):
+def drawn(config: SamplingConfig, clips: int = 1):
     g = torch.Generator().manual_seed(0)
-    return torch.randn(clips, scheme.slots, *SHAPE, generator=g), torch.randn(clips, *SHAPE, generator=g)
+    return torch.randn(clips, config.slots, *SHAPE, generator=g), torch.randn(clips, *SHAPE, generator=g)
 
 
-def run(scheme: Scheme, frames: int, fake: Fake | None = None, clips: int = 1, **more):
-    noise, reference = drawn(scheme, clips)
-    segments = plan(frames, scheme.window, scheme.overlap)
-    return list(colorize(fake or Fake(), segments, noise, reference, SCALE, scheme, **more))
+def run(config: SamplingConfig, frames: int, fake: Fake | None = None, clips: int = 1, **more):
+    noise, reference = drawn(config, clips)
+    segments = plan_segments(frames, config.window, config.overlap)
+    return list(sample_segments(fake or Fake(), segments, noise, reference, SCALE, config, **more))
 
 
 def painted(results):
@@ -78,11 +84,11 @@ def test_the_originals_loop(window, data):
     blend_steps = data.draw(st.sampled_from((None, 0, 1, 3, 4, 25)), "blend steps")
     prev_steps = data.draw(st.sampled_from((None, 0, 1, 2, 4, 25)), "prev-reference steps")
     keep = data.draw(st.booleans(), "keep gain")
-    scheme = Scheme(
-        SIGMAS, window=window, overlap=overlap, blend_steps=blend_steps, prev_reference_steps=prev_steps, keep_gain=keep
+    config = sampling(
+        window=window, overlap=overlap, blend_steps=blend_steps, prev_reference_steps=prev_steps, keep_gain=keep
     )
-    noise, reference = drawn(scheme)
-    segments = plan(frames, window, overlap)
+    noise, reference = drawn(config)
+    segments = plan_segments(frames, window, overlap)
     normal = FrameLayout.referenced(window, 1 + overlap)
     prev = FrameLayout.prev_referenced(window, overlap)
 
@@ -102,7 +108,7 @@ def test_the_originals_loop(window, data):
         overlap,
         99 if blend_steps is None else blend_steps,
     )
-    results = run(scheme, frames)
+    results = run(config, frames)
     assert len(results) == len(whole)
     for (segment, latents, carry), want in zip(results, whole):
         close(latents[0], want[1 + overlap :][: segment.count])
@@ -121,9 +127,9 @@ def test_noise_moves_on_with_its_frame():
 
 
 def test_noise_moves_on_again_and_again():
-    fake, scheme = Fake(), Scheme(SIGMAS)
+    fake, config = Fake(), sampling()
     slots = torch.arange(19.0).view(1, 19, 1, 1, 1).expand(1, 19, *SHAPE)
-    results = list(colorize(fake, plan(34, 14, 4), slots, torch.zeros(1, *SHAPE), SCALE, scheme))
+    results = list(sample_segments(fake, plan_segments(34, 14, 4), slots, torch.zeros(1, *SHAPE), SCALE, config))
     want = list(range(19))
     assert len(results) == 3
     for i, (_, _, carry) in enumerate(results):
@@ -135,7 +141,7 @@ def test_noise_moves_on_again_and_again():
 
 def test_slots_of_every_segment():
     fake = Fake()
-    run(Scheme(SIGMAS), 24, fake)
+    run(sampling(), 24, fake)
     assert REFERENCE == -1
     assert fake.frames == [
         (-1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13),
@@ -147,9 +153,9 @@ def test_slots_of_every_segment():
 
 
 def test_conditions():
-    fake, scheme = Fake(), Scheme(SIGMAS, window=5, overlap=2)
-    results = run(scheme, 11, fake)
-    reference = drawn(scheme)[1]
+    fake, config = Fake(), sampling(window=5, overlap=2)
+    results = run(config, 11, fake)
+    reference = drawn(config)[1]
     assert torch.equal(fake.concat[0], reference[:, None].expand(-1, 8, -1, -1, -1))
     for i in (1, 2):
         concat = fake.concat[i]
@@ -159,22 +165,22 @@ def test_conditions():
 
 
 def test_another_reference_latent_in_later_segments():
-    fake, scheme = Fake(), Scheme(SIGMAS, window=5, overlap=2)
+    fake, config = Fake(), sampling(window=5, overlap=2)
     later = torch.full((1, *SHAPE), 7.0)
-    run(scheme, 11, fake, later_reference=later)
+    run(config, 11, fake, later_reference=later)
     assert (fake.concat[0] != 7).all()
     for concat in fake.concat[1:]:
         assert (concat[:, [0, 3, 4, 5, 6, 7]] == 7).all() and (concat[:, 1:3] != 7).all()
 
 
 def test_the_clip_of_a_batch_knows_nothing_of_the_others():
-    scheme = Scheme(SIGMAS, window=5, overlap=2)
-    noise, reference = drawn(scheme, 2)
-    segments = plan(9, 5, 2)
-    together = painted(list(colorize(Fake(), segments, noise, reference, SCALE, scheme)))
+    config = sampling(window=5, overlap=2)
+    noise, reference = drawn(config, 2)
+    segments = plan_segments(9, 5, 2)
+    together = painted(list(sample_segments(Fake(), segments, noise, reference, SCALE, config)))
     for clip in range(2):
         one = slice(clip, clip + 1)
-        alone = painted(list(colorize(Fake(), segments, noise[one], reference[one], SCALE, scheme)))
+        alone = painted(list(sample_segments(Fake(), segments, noise[one], reference[one], SCALE, config)))
         close(together[one], alone)
 
 
@@ -183,7 +189,7 @@ def test_the_clip_of_a_batch_knows_nothing_of_the_others():
 
 def test_layouts_step_by_step():
     fake = Fake()
-    run(Scheme(SIGMAS, prev_reference_steps=2), 24, fake)
+    run(sampling(prev_reference_steps=2), 24, fake)
     normal, prev = FrameLayout.referenced(14, 5), FrameLayout.prev_referenced(14, 4)
     assert [layout for _, _, layout in fake.of(0)] == [normal] * 4
     assert [layout for _, _, layout in fake.of(1)] == [prev] * 2 + [prev.with_sources(normal)] * 2
@@ -202,13 +208,13 @@ def test_layouts_step_by_step():
 )
 def test_layout_of_later_segments(changes, want):
     fake = Fake()
-    run(Scheme(SIGMAS, **changes), 24, fake)
+    run(sampling(**changes), 24, fake)
     assert {layout for _, _, layout in fake.of(1)} == {want}
 
 
 def test_the_gain_may_end_with_prev_reference_attention():
     fake = Fake()
-    run(Scheme(SIGMAS, prev_reference_steps=3, keep_gain=False), 24, fake)
+    run(sampling(prev_reference_steps=3, keep_gain=False), 24, fake)
     assert fake.of(1)[3][2] == FrameLayout.referenced(14, 5)
 
 
@@ -218,7 +224,7 @@ def test_the_gain_may_end_with_prev_reference_attention():
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize(("window", "overlap"), [(5, 2), (5, 4), (5, 1)])
 def test_full_blending_repeats_the_overlapped_frames(solver, window, overlap):
-    results = run(Scheme(SIGMAS, SOLVERS[solver], window=window, overlap=overlap), 13)
+    results = run(sampling(solver=solver, window=window, overlap=overlap), 13)
     assert len(results) > 1
     for (segment, _, before), (_, latents, _) in zip(results, results[1:]):
         close(latents[:, :overlap], before.latents[:, : latents.shape[1]])
@@ -229,20 +235,20 @@ def test_blending_stops():
     """Held to the previous segment at the first noise levels only, a frame is not the same but nearer to it."""
     off = {}
     for steps in (0, 2, 3, 4):
-        results = run(Scheme(SIGMAS, window=6, overlap=3, blend_steps=steps), 9)
+        results = run(sampling(window=6, overlap=3, blend_steps=steps), 9)
         off[steps] = (results[1][1][:, :3] - results[0][2].latents).abs().max().item()
     assert off[0] > off[2] > off[3] > 0.01 and off[4] < 1e-5
 
 
 def test_only_overlapped_slots_are_held():
-    scheme = Scheme(torch.tensor([5.0, 0.0]), window=6, overlap=2)
+    config = sampling(sigmas=[5.0, 0.0], window=6, overlap=2)
     seen = []
 
     def watch(step, denoised):
         seen.append(denoised.clone())
         return denoised
 
-    results = run(scheme, 10, watch=watch)
+    results = run(config, 10, on_denoised=watch)
     final = results[1][1]  # one step to 0: the estimates themselves
     close(final[:, 2:], seen[1][:, 5:])
     close(final[:, :2], seen[0][:, 7:])
@@ -256,15 +262,15 @@ def test_watch_sees_and_replaces_every_estimate():
         steps.append(step)
         return torch.full_like(denoised, 3.0)
 
-    results = run(Scheme(SIGMAS, window=5, overlap=2), 8, watch=watch)
+    results = run(sampling(window=5, overlap=2), 8, on_denoised=watch)
     assert steps == [0, 1, 2, 3] * 2
     close(painted(results), torch.full((1, 8, *SHAPE), 3.0))
 
 
 def test_heun_blends_both_calls_of_a_step():
     steps = []
-    scheme = Scheme(SIGMAS, heun, window=5, overlap=2, blend_steps=2)
-    results = run(scheme, 8, watch=lambda step, denoised: (steps.append(step), denoised)[1])
+    config = sampling(solver="heun", window=5, overlap=2, blend_steps=2)
+    results = run(config, 8, on_denoised=lambda step, denoised: (steps.append(step), denoised)[1])
     assert steps == [0, 0, 1, 1, 2, 2, 3] * 2
     assert results[0][2].denoised.shape == (4, 1, 2, *SHAPE)  # two calls in each of two steps
 
@@ -272,7 +278,7 @@ def test_heun_blends_both_calls_of_a_step():
 # -------------------------------------------------------------------------------------------- restart, extremes, memory
 
 
-SCHEMES = {
+CONFIGS = {
     "paper": {},
     "no overlap": {"overlap": 0},
     "largest overlap": {"overlap": 4},
@@ -280,23 +286,23 @@ SCHEMES = {
     "never blended": {"blend_steps": 0},
     "blended at first": {"blend_steps": 2},
     "prev-reference at first": {"prev_reference_steps": 1},
-    "heun": {"solver": heun},
-    "multistep": {"solver": SOLVERS["dpmpp_2m"]},
+    "heun": {"solver": "heun"},
+    "multistep": {"solver": "dpmpp_2m"},
 }
 
 
-@pytest.mark.parametrize("changes", SCHEMES.values(), ids=SCHEMES)
+@pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
 def test_going_on_from_any_segment(changes):
-    scheme = Scheme(**{"sigmas": SIGMAS, "window": 5, "overlap": 2, **changes})
-    noise, reference = drawn(scheme)
-    segments = plan(12, scheme.window, scheme.overlap)
-    whole = run(scheme, 12)
+    config = sampling(**{"window": 5, "overlap": 2, **changes})
+    noise, reference = drawn(config)
+    segments = plan_segments(12, config.window, config.overlap)
+    whole = run(config, 12)
     assert len(whole) == len(segments) > 1
     for _, _, carry in whole:
-        assert carry.latents.shape[1] == scheme.overlap
+        assert carry.latents.shape[1] == config.overlap
         assert carry.denoised.numel() == 0 or carry.denoised.shape[1:] == carry.latents.shape
     for k in range(1, len(segments)):
-        rest = list(colorize(Fake(), segments[k:], noise, reference, SCALE, scheme, carry=whole[k - 1][2]))
+        rest = list(sample_segments(Fake(), segments[k:], noise, reference, SCALE, config, state=whole[k - 1][2]))
         for (_, a, carry_a), (_, b, carry_b) in zip(whole[k:], rest, strict=True):
             assert torch.equal(a, b)
             for name in ("noise", "latents", "denoised"):
@@ -306,21 +312,21 @@ def test_going_on_from_any_segment(changes):
 def test_what_is_handed_on_does_not_grow():
     sizes = [
         sum(x.untyped_storage().nbytes() for x in (carry.denoised, carry.noise))
-        for _, _, carry in run(Scheme(SIGMAS, window=5, overlap=2), 40)
+        for _, _, carry in run(sampling(window=5, overlap=2), 40)
     ]
     assert len(sizes) > 10 and len(set(sizes)) == 1
 
 
 def test_segments_are_painted_one_by_one():
-    fake, scheme = Fake(), Scheme(SIGMAS, window=5, overlap=2)
-    noise, reference = drawn(scheme)
-    stream = colorize(fake, plan(30, 5, 2), noise, reference, SCALE, scheme)
+    fake, config = Fake(), sampling(window=5, overlap=2)
+    noise, reference = drawn(config)
+    stream = sample_segments(fake, plan_segments(30, 5, 2), noise, reference, SCALE, config)
     for count in (1, 2, 3):
         next(stream)
         assert len(fake.frames) == count
 
 
 def test_the_default_is_the_papers():
-    scheme = Scheme()
-    assert (len(scheme.sigmas) - 1, scheme.solver, scheme.window, scheme.overlap) == (25, SOLVERS["euler"], 14, 4)
-    assert (scheme.gain, scheme.reach, scheme.blend_steps, scheme.slots) == (10.0, 3, None, 19)
+    config = SamplingConfig().complete()
+    assert (len(config.noise_levels) - 1, config.solver, config.window, config.overlap) == (25, "euler", 14, 4)
+    assert (config.gain, config.reach, config.blend_steps, config.slots) == (10.0, 3, None, 19)

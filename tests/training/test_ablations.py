@@ -55,8 +55,8 @@ def test_the_loss_and_the_exported_model_know(change, tmp_path):
     from lvcd.pipeline import LineartVideoPipeline
 
     pipeline = LineartVideoPipeline.from_pretrained(tmp_path, torch_dtype=torch.float32)
-    scheme = pipeline.scheme(1, 1)
-    layout = scheme.layout(True, scheme.sigmas[0])
+    scheme = pipeline.sampling_config(1, 1)
+    layout = scheme.layout(True, scheme.noise_levels[0])
     assert layout.num_refs == (2 if "reference_attention" in change else 0)
     assert len(layout.sources) == (1 if "reference_attention" in change else 2)
 

@@ -8,9 +8,8 @@ import time
 from pathlib import Path
 
 from lvcd.errors import InputError
+from lvcd.system import DEVICES, choose_device
 from lvcd.weights import model_folder
-
-from . import device
 
 HELP = "add latents and image embeddings to shards, for training at one size"
 
@@ -20,7 +19,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--model", required=True, type=model_folder,
                    help="folder of the model whose VAE and image encoder are used, or mini (bundled)")  # fmt: skip
     c.add_argument("--stage", required=True, help="320p (576x320), 576p (1024x576), or WIDTHxHEIGHT")
-    c.add_argument("--device", default="auto", help=device.HELP)
+    c.add_argument("--device", default="auto", help=DEVICES)
     c.add_argument("--batch", type=int, default=8, help="frames encoded at once (default: 8)")
 
 
@@ -34,7 +33,7 @@ def run(a: argparse.Namespace) -> None:
     from lvcd.prepare.encode import Encoders, encode
 
     start = time.monotonic()
-    encoders = Encoders.load(a.model, stage, device.usable(a.device), a.batch)
+    encoders = Encoders.load(a.model, stage, choose_device(a.device), a.batch)
     try:
         done = encode(a.shards, encoders)
     except KeyboardInterrupt:

@@ -52,12 +52,11 @@ def run_evaluation(config: DictConfig) -> Row:
     from lvcd.evaluation import BOARD, Ranks, TestSet, evaluate
     from lvcd.leaderboard.wandb_tables import send_if_wanted
     from lvcd.metrics.suite import paper
-
-    from .device import usable
+    from lvcd.system import choose_device
 
     keep_freed_memory()
     ranks = Ranks.join()
-    config.device = ranks.device(usable(config.device))
+    config.device = ranks.device(choose_device(config.device))
     tests = TestSet(instantiate(config.protocol))
     method = instantiate(config.method)
     suite = paper(**config.weights, frames=min(tests.lengths))

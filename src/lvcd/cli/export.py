@@ -26,10 +26,10 @@ def run(a: argparse.Namespace) -> None:
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    from lvcd.pipeline import quiet
+    from lvcd.pipeline import silence_libraries
     from lvcd.training.run_folder import best, restore
 
-    quiet()
+    silence_libraries()
     checkpoint = a.checkpoint or best(a.run_folder)
     module = instantiate(OmegaConf.load(config).module, _convert_="all")
     if not hasattr(module, "networks"):

@@ -93,13 +93,12 @@ def _add(a: argparse.Namespace) -> None:
     from lvcd.evaluation import GivenFrames, TestSet, evaluate
     from lvcd.leaderboard.wandb_tables import send_if_wanted
     from lvcd.metrics.suite import paper
-
-    from .device import usable
+    from lvcd.system import choose_device
 
     with one_line("lvcd leaderboard"):
         tests = TestSet(instantiate(config.protocol))
         given = GivenFrames(a.name, a.frames, tests)
         suite = paper(**config.weights, frames=min(tests.lengths))
-        row = evaluate(given, tests, suite, a.file.parent, device=usable(config.device), board=a.file.name)
+        row = evaluate(given, tests, suite, a.file.parent, device=choose_device(config.device), board=a.file.name)
         print(f"{a.file}: row {row.id} of {a.name}, {row.n} clips of {a.protocol}")
         send_if_wanted(config.wandb, a.file)

@@ -25,12 +25,12 @@ def run(a: argparse.Namespace) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from lvcd.pipeline import quiet
+    from lvcd.pipeline import silence_libraries
     from lvcd.training.plan import plan
     from lvcd.training.plan.fit_report import card, text
 
     cards = card(a.card)
-    quiet()
+    silence_libraries()
     try:
         config = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:

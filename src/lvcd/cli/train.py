@@ -53,13 +53,13 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     from omegaconf import OmegaConf
 
     from lvcd.loggers import log_config
-    from lvcd.pipeline import quiet
+    from lvcd.pipeline import silence_libraries
     from lvcd.training.callbacks import Speed, StopOnSignal
     from lvcd.training.plan import plan
     from lvcd.training.plan.fit_report import too_large
     from lvcd.training.run_folder import MODEL, begin_from, checkpoint_to_resume, last_stage
 
-    quiet()
+    silence_libraries()
     keep_freed_memory()
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements

@@ -1,5 +1,51 @@
-"""The pipeline: a reference and a clip of line art in, the painted clip out."""
+"""The pipeline: it takes a reference and a clip of line art, and paints the clip.
 
-from .lineart_video import LineartVideoOutput, LineartVideoPipeline, Painted, quiet
+`LineartVideoPipeline` is for tensors and images, `paint_clip` for one clip in memory, `render_clip` for files.
+"""
 
-__all__ = ["LineartVideoOutput", "LineartVideoPipeline", "Painted", "quiet"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lvcd.sampling.config import SamplingConfig
+
+    from .lineart_video import LineartVideoOutput, LineartVideoPipeline, PaintedChunk
+    from .load import load_pipeline, silence_libraries
+    from .paint import FlatFiller, fill_flat, paint_clip
+    from .render import RenderCancelled, RenderProgress, RenderResult, RenderSettings, RenderStart, render_clip
+
+# diffusers and transformers take seconds to import: files and settings are checked before that.
+_HOMES = {
+    "lvcd.sampling.config": ("SamplingConfig",),
+    "lvcd.pipeline.lineart_video": ("LineartVideoOutput", "LineartVideoPipeline", "PaintedChunk"),
+    "lvcd.pipeline.load": ("load_pipeline", "silence_libraries"),
+    "lvcd.pipeline.paint": ("FlatFiller", "fill_flat", "paint_clip"),
+    "lvcd.pipeline.render": (
+        "RenderCancelled", "RenderProgress", "RenderResult", "RenderSettings", "RenderStart", "render_clip",
+    ),
+}  # fmt: skip
+__all__ = [
+    "FlatFiller",
+    "LineartVideoOutput",
+    "LineartVideoPipeline",
+    "PaintedChunk",
+    "RenderCancelled",
+    "RenderProgress",
+    "RenderResult",
+    "RenderSettings",
+    "RenderStart",
+    "SamplingConfig",
+    "fill_flat",
+    "load_pipeline",
+    "paint_clip",
+    "render_clip",
+    "silence_libraries",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of this package when it is first used."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,26 +1,22 @@
-"""The pipeline: a reference and a clip of line art in, the painted clip out."""
+"""The diffusers pipeline: it takes a reference and a clip of line art, and paints the clip."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import diffusers
 import numpy as np
 import PIL.Image
 import torch
-import transformers
 from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from lvcd.diffusion.noise import SCHEDULES
 from lvcd.diffusion.precondition import precondition
-from lvcd.diffusion.solver import SOLVERS
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
 from lvcd.lineart.sketch import xdog
@@ -29,9 +25,10 @@ from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.network import bind
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import ColorVAE
+from lvcd.sampling.config import SamplingConfig
 from lvcd.sampling.decode import ChunkDecoder
-from lvcd.sampling.segments import plan
-from lvcd.sampling.sequential import REFERENCE, Carry, Scheme, SlotDenoise, colorize
+from lvcd.sampling.segments import plan_segments
+from lvcd.sampling.sequential import REFERENCE, SegmentState, SlotDenoise, sample_segments
 
 from .inputs import Image, Padding, color, line_mode, size_of, sketch
 
@@ -47,22 +44,13 @@ class LineartVideoOutput(BaseOutput):
     or latents (b N c h w) times the scale factor."""
 
 
-class Painted(NamedTuple):
-    """A piece of the painted clips."""
+class PaintedChunk(NamedTuple):
+    """Consecutive frames of the painted clips, as `LineartVideoPipeline.stream` yields them."""
 
     frames: Tensor
     """(b n 3 H W) in [-1, 1], or latents (b n c h w)."""
     state: dict[str, Tensor] | None
-    """Give it back to `stream` to go on after this piece; None with the last."""
-
-
-def quiet() -> None:
-    """No messages of the libraries below: for programs whose own progress and errors are all a person should see."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
-    diffusers.logging.set_verbosity_error()
-    diffusers.logging.disable_progress_bar()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    """Give it to `stream` to go on after this chunk; None with the last one."""
 
 
 class LineartVideoPipeline(DiffusionPipeline):
@@ -91,6 +79,8 @@ class LineartVideoPipeline(DiffusionPipeline):
         isolation: bool = True,  # False: their temporal layers were trained to see the reference
     ):
         super().__init__()
+        self.network_context: Callable[[], AbstractContextManager] = nullcontext
+        """Every call of U-Net and ControlNet runs inside such a context; training sets its mixed precision here."""
         self.register_modules(
             unet=unet,
             controlnet=controlnet,
@@ -118,20 +108,17 @@ class LineartVideoPipeline(DiffusionPipeline):
     def _vae_factor(self) -> int:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
-    def scheme(self, num_inference_steps: int | None = None, overlap: int = 4, **changes) -> Scheme:
-        """How this model samples by default, with the changes given (fields of Scheme)."""
-        config = self.config
-        steps = config.steps if num_inference_steps is None else num_inference_steps
-        sigmas = SCHEDULES[config.schedule](steps, config.sigma_min, config.sigma_max)
-        defaults = {"sigmas": sigmas, "solver": SOLVERS[config.solver], "window": config.window, "overlap": overlap}
-        defaults |= {"reference_attention": config.reference_attention, "isolation": config.isolation}
-        return Scheme(**{**defaults, **changes})
+    def sampling_config(
+        self, num_inference_steps: int | None = None, overlap: int = 4, **changes: Any
+    ) -> SamplingConfig:
+        """Return how this model samples, complete, with the changes given (fields of SamplingConfig)."""
+        return SamplingConfig(steps=num_inference_steps, overlap=overlap, **changes).complete(self.config)
 
     @torch.no_grad()
     def __call__(
         self,
         reference: Image | Sequence[Image],  # the colored frame, (3 H W) in [0, 1] if a tensor; one for each clip
-        sketches: Sequence,  # line art of one clip, N images or a tensor (N 1 H W) with line = 1; or a list of clips
+        sketches: Sequence | Tensor,  # line art of one clip: N images, or (N 1 H W) with line = 1; or a list of clips
         num_inference_steps: int | None = None,  # None = the model's own
         overlap: int = 4,  # frames that segments share, 0 .. window - 1
         generator: Generators = None,  # one for each clip makes a clip's result independent of its batch
@@ -142,7 +129,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         height: int | None = None,  # paint at this size, px; None = the sketches'
         width: int | None = None,
         guidance_scale: float | tuple[float, float] = 1.0,  # 1 = none; a pair runs from the first slot to the last
-        scheme: Scheme | None = None,  # all of the sampling at once, in place of the steps and overlap
+        sampling: SamplingConfig | None = None,  # all of sampling, in place of steps, overlap and guidance_scale
         callback_on_step_end: Callable[[Any, int, Tensor, dict], dict] | None = None,
         return_dict: bool = True,
     ) -> LineartVideoOutput | tuple:
@@ -181,19 +168,18 @@ class LineartVideoPipeline(DiffusionPipeline):
             return torch.stack([sketch(clip[frame], mode, size) for clip, mode in zip(clips, modes)])
 
         # 3. Paint, decode, and put the pieces together.
-        pieces = self.stream(
+        chunks = self.stream(
             torch.stack([color(r, size) for r in references]),
             sketch_of,
             lengths.pop(),
-            scheme or self.scheme(num_inference_steps, overlap),
+            sampling or self.sampling_config(num_inference_steps, overlap, guidance=guidance_scale),
             generator=generator,
             reference_sketch=own_lines,
             reference_frame=reference_frame,
-            guidance_scale=guidance_scale,
             decode=output_type != "latent",
             callback_on_step_end=callback_on_step_end,
         )
-        frames: Any = torch.cat([piece.frames.float().cpu() for piece in pieces], dim=1)
+        frames: Any = torch.cat([chunk.frames.float().cpu() for chunk in chunks], dim=1)
 
         # 4. In the form asked for.
         if output_type != "latent":
@@ -210,20 +196,23 @@ class LineartVideoPipeline(DiffusionPipeline):
         reference: Tensor,  # (b 3 H W) in [-1, 1]
         sketch: Callable[[int], Tensor],  # frame number -> (b 1 H W) in [0, 1], line = 1; asked for when needed
         num_frames: int,
-        scheme: Scheme,
+        sampling: SamplingConfig,
         generator: Generators = None,
         reference_sketch: Tensor | None = None,  # (b 1 H W)
         reference_frame: int | None = None,
-        guidance_scale: float | tuple[float, float] = 1.0,
         decode: bool = True,  # False = yield latents
         callback_on_step_end: Callable | None = None,
-        state: dict[str, Tensor] | None = None,  # of the last Painted of an earlier, interrupted stream
-    ) -> Iterator[Painted]:
+        on_step: Callable[[int, int], object] | None = None,  # gets the denoising steps done, and all of them
+        state: dict[str, Tensor] | None = None,  # of the last chunk of an earlier, interrupted stream
+    ) -> Iterator[PaintedChunk]:
         """Paint clips of any length, yielding frames as they are finished; memory does not grow with the length.
 
         Every frame 0 .. num_frames - 1 comes exactly once, in order. The arguments are those of `__call__`, as
         tensors. A stream that goes on from a state yields what one that was never interrupted would have.
         """
+        sampling = sampling.complete(self.config)
+        levels = sampling.noise_levels
+
         # 1. Check.
         if num_frames < 1:
             raise InputError("there are no sketches to colorize: give at least one")
@@ -232,7 +221,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         if reference_frame is not None and reference_sketch is not None:
             raise InputError("the reference has a sketch of its own or is a frame of the clip, not both")
 
-        # 2. What the reference tells: a token, a latent, and a sketch to compare with.
+        # 2. Encode the reference: a token, a latent, and its sketch.
         padding = Padding(reference.shape[-2], reference.shape[-1], self.size_multiple)
         token, latent = self._encode_reference(reference, padding)
         scale = self.vae.config.scaling_factor
@@ -241,41 +230,43 @@ class LineartVideoPipeline(DiffusionPipeline):
         elif reference_sketch is None:
             reference_sketch = xdog(reference.float())
 
-        # 3. Which frames are painted: a run of them, without the reference's own where that is at an end.
+        # 3. Plan segments over all frames but the reference's own, if that is the first or the last.
         first = 1 if reference_frame == 0 else 0
         last = num_frames - 1 if reference_frame == num_frames - 1 > 0 else num_frames
-        segments = plan(last - first, scheme.window, scheme.overlap)
+        segments = plan_segments(last - first, sampling.slots - 1 - sampling.overlap, sampling.overlap)
 
         def prepare(frames: Sequence[int], concat: Tensor) -> SlotDenoise:
             read = {f: reference_sketch if f == REFERENCE else sketch(first + f) for f in set(frames)}
             lines = torch.stack([read[f].to(latent) for f in frames], dim=1)
-            return self._denoiser(token, concat, padding.grow(lines, "constant"), guidance_scale)
+            return self._denoiser(token, concat, padding.grow(lines, "constant"), sampling.guidance)
 
-        # 4. Noise from each clip's own generator; or what the last segment before an interruption left.
+        # 4. Draw noise from each clip's own generator, or take what the last segment before an interruption left.
         chunks = ChunkDecoder(self._decode if decode else lambda z: z, latent.float() * scale)
         if state is None:
-            noise = _noise(generator, reference.shape[0], (scheme.slots, *latent.shape[1:])).to(latent.device)
+            noise = _noise(generator, reference.shape[0], (sampling.slots, *latent.shape[1:])).to(latent.device)
             before, done = None, 0
         else:
             before, done = _unpack(state, chunks)
             noise = before.noise
 
-        # 5. Paint segment after segment and decode what is complete.
-        place = _Places(padding.crop, reference if decode else latent.float() * scale, first, reference_frame)
-        with self.progress_bar(total=len(segments) * (len(scheme.sigmas) - 1)) as bar:
-            bar.update(done * (len(scheme.sigmas) - 1))
-            watch = _Watch(self, scheme, bar.update, callback_on_step_end)
-            todo = segments[done:]
-            for _, latents, carry in colorize(prepare, todo, noise, latent, scale, scheme, before, watch=watch):
-                watch.start()
+        # 5. Sample segment after segment, and decode what is complete.
+        place = _FramePlacement(padding.crop, reference if decode else latent.float() * scale, first, reference_frame)
+        total = len(segments) * (len(levels) - 1)
+        with self.progress_bar(total=total) as bar:
+            steps = _StepReporter(self, levels, total, bar.update, on_step, callback_on_step_end)
+            steps.advance(done * (len(levels) - 1))
+            for _, latents, after in sample_segments(
+                prepare, segments[done:], noise, latent, scale, sampling, before, on_denoised=steps
+            ):
+                steps.start_segment()
                 done += 1
                 frames = place(chunks.push(latents), chunks.decoded)
-                yield Painted(frames, _pack(carry, chunks, done))
+                yield PaintedChunk(frames, _pack(after, chunks, done))
             frames = place(chunks.flush(), chunks.decoded)
-        yield Painted(torch.cat([frames, place.own[:, None]], dim=1) if last < num_frames else frames, None)
+        yield PaintedChunk(torch.cat([frames, place.own[:, None]], dim=1) if last < num_frames else frames, None)
 
     def _encode_reference(self, reference: Tensor, padding: Padding) -> tuple[Tensor, Tensor]:
-        """(b 3 H W) in [-1, 1] => CLIP token (b 1 d) and latent (b c h w), unscaled."""
+        """Encode references (b 3 H W) in [-1, 1] => CLIP token (b 1 d) and latent (b c h w), unscaled."""
         device, dtype = self._execution_device, self.unet.dtype
         encoder = self.condition_encoder or self.vae
         kept = encoder.dtype
@@ -287,40 +278,44 @@ class LineartVideoPipeline(DiffusionPipeline):
         return token.to(dtype), latent.to(dtype)
 
     def _denoiser(self, token: Tensor, concat: Tensor, sketches: Tensor, guidance) -> SlotDenoise:
-        """Conditions of a segment, (b t ...) over its slots => its denoiser, with guidance if that is not 1."""
+        """Return a segment's denoiser under its conditions (b t ...), with guidance if that is not 1."""
         condition = Condition(token, concat.to(token.dtype), numbers(token.shape[0], token.device))
         low, high = guidance if isinstance(guidance, Sequence) else (guidance, guidance)
-        wanted = [condition] if low == high == 1 else [condition, condition.dropped()]
-        nets = [bind(self.unet, self.controlnet, c, sketches, fixed=True) for c in wanted]
+        conditions = [condition] if low == high == 1 else [condition, condition.dropped()]
+        with self.network_context():
+            nets = [bind(self.unet, self.controlnet, c, sketches, fixed=True) for c in conditions]
         strength = torch.linspace(low, high, concat.shape[1], device=token.device).view(1, -1, 1, 1, 1)
 
         def denoise(x: Tensor, sigma: Tensor, layout: FrameLayout) -> Tensor:
-            with_, *without = (precondition(partial(net, layout=layout))(x, sigma) for net in nets)
-            return without[0] + strength * (with_ - without[0]) if without else with_
+            with self.network_context():
+                conditional, *unconditional = (precondition(partial(net, layout=layout))(x, sigma) for net in nets)
+                if not unconditional:
+                    return conditional
+                return unconditional[0] + strength * (conditional - unconditional[0])
 
         return denoise
 
     def _decode(self, latents: Tensor) -> Tensor:
-        """latents (b t c h w) times the scale factor => frames (b t 3 H W), clamped to [-1, 1]."""
+        """Decode latents (b t c h w), times the scale factor => frames (b t 3 H W), clamped to [-1, 1]."""
         b, t = latents.shape[:2]
         z = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).flatten(0, 1)
         return self.vae.decode(z, num_frames=t).sample.float().clamp(-1, 1).unflatten(0, (b, t))
 
 
-class _Places:
-    """Which frame of the clip a decoded slot is. The reference's own frame is the reference itself."""
+class _FramePlacement:
+    """Knows which frame of the clip a decoded slot is. The reference's own frame is the reference itself."""
 
     def __init__(self, crop: Callable[[Tensor], Tensor], own: Tensor, first: int, reference_frame: int | None):
         self.crop, self.own, self.first, self.reference_frame = crop, own, first, reference_frame
 
-    def __call__(self, pieces: list[Tensor], end: int) -> Tensor:
-        """Decoded slots, (b n 3 H W) in pieces, up to slot `end` => (b n' 3 H W), frames of the clip.
+    def __call__(self, chunks: list[Tensor], end: int) -> Tensor:
+        """Turn decoded slots, chunks of (b n 3 H W) up to slot `end`, into frames of the clip (b n' 3 H W).
 
-        Slot 0 is the reference: the clip's frame 0 if it was painted from frame 1 on, and else not of the clip.
+        Slot 0 is the reference: frame 0 of the clip if painting began at frame 1, and else no frame of the clip.
         """
-        if not pieces:
+        if not chunks:
             return self.own[:, None][:, :0]
-        slots = torch.cat(pieces, dim=1)
+        slots = torch.cat(chunks, dim=1)
         frames = []
         for number, frame in enumerate(slots.unbind(1), end - slots.shape[1] - 1 + self.first):
             if number >= 0:
@@ -328,23 +323,40 @@ class _Places:
         return torch.stack(frames, dim=1) if frames else self.own[:, None][:, :0]
 
 
-class _Watch:
-    """Moves the progress bar and calls the user's callback, whatever the solver."""
+class _StepReporter:
+    """Reports every denoising step, and calls the user's callback, whatever the solver."""
 
-    def __init__(self, pipeline: LineartVideoPipeline, scheme: Scheme, advance: Callable[[int], Any], callback):
-        self.pipeline, self.scheme, self.advance, self.callback = pipeline, scheme, advance, callback
+    def __init__(
+        self,
+        pipeline: LineartVideoPipeline,
+        levels: Tensor,  # (n + 1) noise levels
+        total: int,
+        update_bar: Callable[[int], object],
+        on_step: Callable[[int, int], object] | None,
+        callback: Callable | None,
+    ):
+        self.pipeline, self.levels, self.total, self.callback = pipeline, levels, total, callback
+        self.update_bar, self.on_step = update_bar, on_step
+        self.step, self.done = -1, 0
+
+    def start_segment(self) -> None:
+        """Count the steps of the next segment from 0."""
         self.step = -1
 
-    def start(self) -> None:
-        """A new segment."""
-        self.step = -1
+    def advance(self, steps: int) -> None:
+        """Report so many more steps."""
+        self.done += steps
+        self.update_bar(steps)
+        if self.on_step is not None:
+            self.on_step(self.done, self.total)
 
     def __call__(self, step: int, denoised: Tensor) -> Tensor:
-        self.advance(step - self.step)  # a second-order solver asks twice in one step
+        if step > self.step:  # a second-order solver asks twice in one step
+            self.advance(step - self.step)
         self.step = step
         if self.callback is None:
             return denoised
-        answer = self.callback(self.pipeline, step, self.scheme.sigmas[step], {"latents": denoised})
+        answer = self.callback(self.pipeline, step, self.levels[step], {"latents": denoised})
         return (answer or {}).get("latents", denoised)
 
 
@@ -353,7 +365,7 @@ def _listed(thing: Any, batched: bool) -> list[Any]:
 
 
 def _noise(generator: Generators, count: int, shape: tuple[int, ...]) -> Tensor:
-    """Unit normal (count, *shape); a clip's part depends on its own generator alone."""
+    """Draw unit normal noise (count, *shape); a clip's noise depends on its own generator alone."""
     many = list(generator) if isinstance(generator, Sequence) else [generator] * count
     if len(many) != count:
         raise InputError(f"{len(many)} generators for {count} clips: give one for each, or one for all")
@@ -363,14 +375,14 @@ def _noise(generator: Generators, count: int, shape: tuple[int, ...]) -> Tensor:
 _STATE = ("noise", "latents", "denoised", "pending")
 
 
-def _pack(carry: Carry, chunks: ChunkDecoder, segments_done: int) -> dict[str, Tensor]:
+def _pack(carry: SegmentState, chunks: ChunkDecoder, segments_done: int) -> dict[str, Tensor]:
     counts = torch.tensor([segments_done, chunks.decoded])
     tensors = (carry.noise, carry.latents, carry.denoised, chunks.pending)
     return {**{k: v.contiguous() for k, v in zip(_STATE, tensors)}, "counts": counts}
 
 
-def _unpack(state: dict[str, Tensor], chunks: ChunkDecoder) -> tuple[Carry, int]:
+def _unpack(state: dict[str, Tensor], chunks: ChunkDecoder) -> tuple[SegmentState, int]:
     noise, latents, denoised, pending = (state[k].to(chunks.pending) for k in _STATE)
     segments_done, chunks.decoded = (int(n) for n in state["counts"])
     chunks.pending = pending
-    return Carry(noise, latents, denoised), segments_done
+    return SegmentState(noise, latents, denoised), segments_done

@@ -28,7 +28,7 @@ from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.disk import named, sha256
 from lvcd.nn.condition import clip_token, encode_mode
 from lvcd.nn.unet import ColorUNet
-from lvcd.pipeline import LineartVideoPipeline, quiet
+from lvcd.pipeline import load_pipeline
 from lvcd.shards.folder import ShardFolder
 from lvcd.shards.format import ENCODED, metadata_json
 from lvcd.shards.members import read_shard
@@ -52,18 +52,10 @@ class Encoders:
     @classmethod
     def load(cls, folder: Path, stage: Stage, device: str, batch: int) -> Encoders:
         """InputError: no model, or its networks cannot take frames of this size."""
-        quiet()
         verify(folder)
         with torch.device("meta"):  # its sizes are needed, its weights are not
             unet = ColorUNet.from_config(ColorUNet.load_config(folder / "unet"))
-        model = LineartVideoPipeline.from_pretrained(
-            folder,
-            unet=unet,
-            controlnet=None,
-            condition_encoder=None,
-            torch_dtype=torch.float32,
-            local_files_only=True,
-        )
+        model = load_pipeline(folder, "cpu", "float32", unet=unet, controlnet=None, condition_encoder=None)
         multiple = model.size_multiple
         if stage.height % multiple or stage.width % multiple:
             height, width = (max(multiple, round(n / multiple) * multiple) for n in (stage.height, stage.width))

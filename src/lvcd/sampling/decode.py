@@ -1,4 +1,4 @@
-"""Latents to frames, a few at a time, in one stream as long as the clip."""
+"""Decoding: latents of a clip of any length become frames, a few at a time."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ Decode = Callable[[Tensor], Tensor]
 
 
 class ChunkDecoder:
-    """Decodes in chunks, each headed by the reference and overlapping the one before (method, section 8).
+    """Decodes in chunks that begin with the reference and overlap the chunk before (method, section 8).
 
-    Chunk i holds the reference and frames i s + 1 .. i s + size - 1, with s = size - 1 - overlap. Of the first chunk
-    all is kept, of later ones what is new; there is no cross-fade. The last is cut at the end of the clip.
+    Chunk i holds the reference and frames i s + 1 .. i s + size - 1, with s = size - 1 - overlap. All frames of the
+    first chunk are used, and the new frames of later ones; there is no cross-fade. The last chunk ends with the clip.
     """
 
     def __init__(self, decode: Decode, reference: Tensor, size: int = 10, overlap: int = 3):
-        """reference: (b c h w), latent of frame 0, which every chunk begins with."""
+        """reference: (b c h w), the latent that every chunk begins with."""
         if not 0 <= overlap < size - 1:
             raise ValueError(f"chunks of {size} frames cannot overlap by {overlap}")
         self.decode, self.reference, self.size, self.overlap = decode, reference, size, overlap
         self.pending = reference[:, None][:, :0]
-        """(b n c h w) frames not yet decoded, after the last `overlap` decoded ones."""
+        """(b n c h w) latents that wait: the last `overlap` decoded frames, then those not yet decoded."""
         self.decoded = 0
-        """Frames handed out, the reference included."""
+        """The number of frames returned so far, the reference included."""
 
     def push(self, latents: Tensor) -> list[Tensor]:
-        """latents (b n c h w), the next frames => finished chunks (b m 3 H W), the reference's own frame first."""
+        """Add the next frames' latents (b n c h w) => finished chunks (b m 3 H W), the reference's frame first."""
         self.pending = torch.cat([self.pending, latents.to(self.pending)], dim=1)
         done = []
         while self.pending.shape[1] >= self.size - 1:
@@ -38,7 +38,7 @@ class ChunkDecoder:
         return done
 
     def flush(self) -> list[Tensor]:
-        """What is left at the end of the clip."""
+        """Return what is left at the end of the clip, as at most one chunk."""
         carried = self.overlap if self.decoded else 0
         if self.decoded and self.pending.shape[1] <= carried:
             return []

@@ -11,8 +11,9 @@ import torch
 from omegaconf import OmegaConf
 
 from lvcd.errors import InputError
-from lvcd.evaluation.methods import ImageOnly, Ours, Sampling
+from lvcd.evaluation.methods import ImageOnly, Ours
 from lvcd.flats import PaintBucket, as_array
+from lvcd.pipeline import SamplingConfig
 from tests.helpers.configs import composed
 
 SIZE = (32, 48)
@@ -32,7 +33,7 @@ def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_it_is_the_pipeline(model_folder, given):
     reference, own, sketches = given
-    ours = Ours(model_folder, Sampling(steps=1, overlap=1))
+    ours = Ours(model_folder, SamplingConfig(steps=1, overlap=1))
     direct = ours.pipeline(
         reference, torch.stack([own, *sketches]), num_inference_steps=1, overlap=1, reference_frame=0,
         generator=torch.Generator().manual_seed(5), output_type="pt",
@@ -49,7 +50,7 @@ def test_every_ablation_paints_something_else(model_folder, given):
         "sample": {"prev_sample": True},
     }
     ways |= {"overlap": {"overlap": 0}, "guidance": {"guidance": 2.0}}
-    made = {name: Ours(model_folder, Sampling(**{"steps": 2, "overlap": 2, **way})) for name, way in ways.items()}
+    made = {name: Ours(model_folder, SamplingConfig(**{"steps": 2, "overlap": 2, **way})) for name, way in ways.items()}
     frames = {name: ours.paint(*given, 0) for name, ours in made.items()}
     names = list(ways)
     for i, one in enumerate(names):
@@ -63,15 +64,18 @@ def test_an_ablated_model_has_a_name_of_its_own(model_folder, tmp_path):
     for file, without in (("model_index.json", "reference_attention"), ("controlnet/config.json", "temporal")):
         told = json.loads((folder / file).read_text())
         (folder / file).write_text(json.dumps({**told, without: False}))
-    assert Ours(model_folder, Sampling(overlap=1)).name == "ours [overlap=1]"
-    assert Ours(folder, Sampling(overlap=1)).name == "ours [no reference_attention, no controlnet_temporal, overlap=1]"
+    assert Ours(model_folder, SamplingConfig(overlap=1)).name == "ours [overlap=1]"
+    assert (
+        Ours(folder, SamplingConfig(overlap=1)).name
+        == "ours [no reference_attention, no controlnet_temporal, overlap=1]"
+    )
 
 
 def test_prev_sample_goes_on_from_its_last_frame(model_folder, given):
     reference, own, sketches = given
-    ours = Ours(model_folder, Sampling(steps=1, prev_sample=True))  # a window of 5
+    ours = Ours(model_folder, SamplingConfig(steps=1, prev_sample=True))  # a window of 5
     painted = ours.paint(*given, 0)
-    plain = Ours(model_folder, Sampling(steps=1, overlap=0)).paint(reference, own, sketches[:5], 0)
+    plain = Ours(model_folder, SamplingConfig(steps=1, overlap=0)).paint(reference, own, sketches[:5], 0)
     assert same(painted[:5], plain)
     other = ours.paint(reference, own, torch.cat([sketches[:4], 1 - sketches[4:5], sketches[5:]]), 0)
     assert not same(other[5:], painted[5:])
@@ -79,7 +83,7 @@ def test_prev_sample_goes_on_from_its_last_frame(model_folder, given):
 
 def test_flat_is_the_paint_bucket_told_by_what_is_painted(model_folder, given):
     reference, own, sketches = given
-    plain, flat = (Ours(model_folder, Sampling(steps=1, overlap=1), flat=f) for f in (False, True))
+    plain, flat = (Ours(model_folder, SamplingConfig(steps=1, overlap=1), flat=f) for f in (False, True))
     bucket = PaintBucket(as_array(reference), as_array(own)[..., 0])
     written = (plain.paint(*given, 0) * 255).round() / 255
     told = [bucket(*frame) for frame in zip(as_array(sketches)[..., 0], as_array(written))]
@@ -89,13 +93,13 @@ def test_flat_is_the_paint_bucket_told_by_what_is_painted(model_folder, given):
 
 
 def test_image_only_can_be_flat_too(model_folder, given):
-    plain, flat = (ImageOnly(model_folder, Sampling(steps=1), flat=f).paint(*given, 0) for f in (False, True))
+    plain, flat = (ImageOnly(model_folder, SamplingConfig(steps=1), flat=f).paint(*given, 0) for f in (False, True))
     assert not same(plain, flat)
 
 
 def test_image_only_paints_each_frame_alone(model_folder, given):
     reference, own, sketches = given
-    alone = ImageOnly(model_folder, Sampling(steps=1))
+    alone = ImageOnly(model_folder, SamplingConfig(steps=1))
     whole = alone.paint(*given, 3)
     assert whole.shape == (7, 3, *SIZE)
     for n in (0, 4):
@@ -104,8 +108,8 @@ def test_image_only_paints_each_frame_alone(model_folder, given):
 
 def test_image_only_takes_the_middle_of_a_clip_that_stands_still(model_folder, given):
     reference, own, sketches = given
-    alone = ImageOnly(model_folder, Sampling(steps=1), still=5)
-    video = Ours(model_folder, Sampling(steps=1, overlap=0))
+    alone = ImageOnly(model_folder, SamplingConfig(steps=1), still=5)
+    video = Ours(model_folder, SamplingConfig(steps=1, overlap=0))
     assert video.pipeline.config.window == alone.settings["still"] == 5
     still = video.paint(reference, own, sketches[2:3].expand(5, -1, -1, -1), 3)
     assert same(alone.paint(reference, own, sketches[2:3], 3)[0], still[2])
@@ -117,7 +121,7 @@ def test_image_only_takes_the_middle_of_a_clip_that_stands_still(model_folder, g
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"overlap": 5}, {"solver": "eule"}, {"sigma_min": 90.0}])
 def test_sampling_without_a_meaning_is_refused(model_folder, wrong):
     with pytest.raises(InputError):
-        Ours(model_folder, Sampling(**wrong))
+        Ours(model_folder, SamplingConfig(**wrong))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from .flow_warp import FlowWarp
 from .image_only import ImageOnly
 from .method import Method
 from .ours import Ours
-from .sampling import Sampling
 from .segment_match import SegmentMatch
 
-__all__ = ["CopyReference", "FlowWarp", "ImageOnly", "Method", "Ours", "Sampling", "SegmentMatch"]
+__all__ = ["CopyReference", "FlowWarp", "ImageOnly", "Method", "Ours", "SegmentMatch"]

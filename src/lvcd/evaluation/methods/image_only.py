@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
-from lvcd.sampling.sequential import Scheme
+from lvcd.sampling.config import SamplingConfig
 
 from .ours import Ours
 
@@ -34,8 +35,9 @@ class ImageOnly(Ours):
         self.still = still
         super().__init__(*args, **settings)
 
-    def _scheme(self) -> Scheme:
-        return self.sampling.scheme(self.pipeline, window=self.still, overlap=0)
+    def _sampling(self) -> SamplingConfig:
+        complete = super()._sampling()
+        return replace(complete, window=self.still, overlap=0)
 
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "still": self.still}
@@ -43,14 +45,14 @@ class ImageOnly(Ours):
     def _paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
         painted = []
         for part in sketches.cpu().split(AT_ONCE):
-            some = self.pipeline(
+            middle = self.pipeline(
                 [reference.cpu()] * len(part),
                 list(part[:, None].expand(-1, self.still, -1, -1, -1)),  # (n 1 H W) => n clips (still 1 H W)
-                scheme=self.scheme,
+                sampling=self.sampling,
                 generator=[torch.Generator().manual_seed(seed) for _ in part],
                 reference_sketch=[reference_sketch.cpu()] * len(part),
-                guidance_scale=self.sampling.guidance,
                 output_type="pt",
-            ).frames[:, self.still // 2]
-            painted.append(some)
+                return_dict=False,
+            )[0][:, self.still // 2]
+            painted.append(middle)
         return torch.cat(painted)

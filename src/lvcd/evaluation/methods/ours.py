@@ -1,104 +1,69 @@
-"""Our model: a folder of train.py, `lvcd export` or `lvcd convert`, sampled in any way."""
+"""Our model as a method: a folder of train.py, `lvcd export` or `lvcd convert`, sampled in any way."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lvcd.checkpoints.convert import verify
 from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.errors import InputError
-from lvcd.flats import PaintBucket, as_array
-from lvcd.pipeline import LineartVideoPipeline, quiet
-from lvcd.sampling.sequential import Scheme
-from lvcd.weights import model_folder
-
-from .sampling import Sampling
+from lvcd.flats import PaintBucket
+from lvcd.pipeline import SamplingConfig, fill_flat, load_pipeline, paint_clip
 
 
 class Ours:
-    """A `Method`. InputError: no model, or one that cannot be sampled so."""
+    """The `Method` of this project. Raises InputError if there is no model, or it cannot be sampled so."""
 
     kind = "ours"
 
     def __init__(
         self,
         model: str | Path | None,
-        sampling: Sampling | None = None,
+        sampling: SamplingConfig | None = None,
         device: str = "cpu",
         dtype: str = "auto",  # auto = float16 on a GPU, float32 on a CPU
         name: str | None = None,  # None = the kind, and what of model and sampling is not the paper's
-        flat: bool = False,  # what is painted tells lvcd.flats.PaintBucket which color goes where
+        flat: bool = False,  # fill each region with the color of the reference that fits what is painted
     ):
         if model is None:
             raise InputError(
                 f"{self.kind} needs a model: give model=DIR of lvcd train, export or convert, or model=mini"
             )
-        quiet()
-        folder = model_folder(model)
-        verify(folder)
-        self.dtype = dtype if dtype != "auto" else "float32" if device == "cpu" else "float16"
-        if self.dtype not in ("float32", "float16", "bfloat16"):
-            raise InputError(f"dtype={dtype}: choose auto, float32, float16 or bfloat16")
-        pipeline = LineartVideoPipeline.from_pretrained(
-            folder, torch_dtype=getattr(torch, self.dtype), local_files_only=True
-        )
-        pipeline.set_progress_bar_config(disable=True)
-        self.pipeline, self.sampling = pipeline.to(device), sampling or Sampling()
-        self.scheme, self.flat = self._scheme(), flat
-        changed = [*(["flat"] if flat else []), *self._ablated(), *self.sampling.changed()]
-        usual = " ".join([self.kind, *([f"[{', '.join(changed)}]"] if changed else [])])
-        self.name = usual if name is None else str(name)
+        self.pipeline = load_pipeline(model, device, dtype)
+        self.given, self.flat = sampling or SamplingConfig(), flat
+        self.sampling = self._sampling()
+        """Complete: with the model's own values where none was given."""
+        changes = [*(["flat"] if flat else []), *self._ablations(), *self.given.changes()]
+        default = " ".join([self.kind, *([f"[{', '.join(changes)}]"] if changes else [])])
+        self.name = default if name is None else str(name)
         self.settings = self._settings()
 
-    def _ablated(self) -> list[str]:
-        """What the model was trained without."""
+    def _ablations(self) -> list[str]:
+        """Return what the model was trained without."""
         config = self.pipeline.config
         has = {name: config[name] for name in ("reference_attention", "isolation")}
         has["controlnet_temporal"] = self.pipeline.controlnet.config.temporal
         return [f"no {name}" for name, there in has.items() if not there]
 
-    def _scheme(self) -> Scheme:
-        return self.sampling.scheme(self.pipeline)
+    def _sampling(self) -> SamplingConfig:
+        return self.given.complete(self.pipeline.config)
 
     def _settings(self) -> dict[str, Any]:
         networks = {name: n for name, n in self.pipeline.components.items() if isinstance(n, torch.nn.Module)}
         config = {name: self.pipeline.config[name] for name in ("window", "reference_attention", "isolation")}
         weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
-        own = {"kind": self.kind, "weights": weights, **config, "dtype": self.dtype}
+        dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
+        own = {"kind": self.kind, "weights": weights, **config, "dtype": dtype}
         flats = {"flat": {**PaintBucket.settings, **PaintBucket.told}} if self.flat else {}
-        return {**own, **flats, "sampling": self.sampling.settings(self.pipeline)}
+        return {**own, **flats, "sampling": self.given.complete(self.pipeline.config).record()}
 
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+        """Paint a clip; see `Method`."""
         painted = self._paint(reference, reference_sketch, sketches, seed)
-        if not self.flat:
-            return painted
-        bucket = PaintBucket(as_array(reference), as_array(reference_sketch)[..., 0])
-        painted = (painted.float().clamp(0, 1) * 255).round() / 255  # as a file holds it
-        filled = [bucket(*frame) for frame in zip(as_array(sketches)[..., 0], as_array(painted))]
-        return torch.from_numpy(np.stack(filled).astype(np.float32)).movedim(-1, 1)
+        return fill_flat(reference, reference_sketch, sketches, painted) if self.flat else painted
 
     def _paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        if not self.sampling.prev_sample:
-            return self._clip(reference, reference_sketch, sketches, generator)
-        painted: list[Tensor] = []
-        for part in sketches.split(self.pipeline.config.window):
-            painted.append(self._clip(reference, reference_sketch, part, generator))
-            reference, reference_sketch = painted[-1][-1], part[-1]
-        return torch.cat(painted)
-
-    def _clip(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, generator) -> Tensor:
-        return self.pipeline(
-            reference.cpu(),
-            sketches.cpu(),
-            scheme=self.scheme,
-            generator=generator,
-            reference_sketch=reference_sketch.cpu(),
-            guidance_scale=self.sampling.guidance,
-            output_type="pt",
-        ).frames[0]
+        return paint_clip(self.pipeline, reference, reference_sketch, sketches, self.sampling, seed)

@@ -6,13 +6,13 @@ letters: t frames (the reference at 0), n = t - 1 frames that are painted, H W p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from lvcd.data.batch import Batch
-from lvcd.pipeline import LineartVideoPipeline
+from lvcd.pipeline import LineartVideoPipeline, SamplingConfig, paint_clip
 
 from .. import FineTuneModule
 
@@ -40,41 +40,24 @@ def clips_of(batch: Batch, number: int = 0) -> list[Clip]:
     return [Clip(*told) for told in zip(frames, sketches, batch.fps.tolist(), keys)]
 
 
-def live(module: FineTuneModule, precision: Callable[[], Any]) -> LineartVideoPipeline:
-    """A pipeline of a module's networks while they train: nothing is copied, moved or cast. U-Net and ControlNet run in
-    the mixed precision of training, the encoders in float32: SVD's overflows in float16."""
+def training_pipeline(module: FineTuneModule, precision: Callable[[], AbstractContextManager]) -> LineartVideoPipeline:
+    """Return a pipeline of a module's networks while they train: nothing is copied, moved or cast.
+
+    U-Net and ControlNet run in the mixed precision of training, the encoders in float32: SVD's overflows in float16.
+    """
     pipeline = module.networks.pipeline()
     pipeline.set_progress_bar_config(disable=True)
-    denoiser = pipeline._denoiser
-
-    def mixed(*told: Any) -> Any:
-        with precision():
-            denoise = denoiser(*told)
-
-        def inside(*step: Any) -> Tensor:
-            with precision():
-                return denoise(*step).float()
-
-        return inside
-
-    pipeline._denoiser = mixed  # type: ignore[method-assign,assignment]
+    pipeline.network_context = precision
     return pipeline
 
 
 def paint(
-    pipeline: Any,
+    pipeline: LineartVideoPipeline,
     clip: Clip,
     seed: int,
     steps: int | None = None,  # denoising steps; None = the model's own
     overlap: int = OVERLAP,
 ) -> Tensor:
-    """=> (n 3 H W) in [0, 1], from the clip's reference and sketches."""
-    return pipeline(
-        clip.frames[0],
-        list(clip.sketches[1:]),
-        num_inference_steps=steps,
-        overlap=min(overlap, pipeline.config.window - 1),
-        generator=torch.Generator().manual_seed(seed),
-        reference_sketch=clip.sketches[0],
-        output_type="pt",
-    ).frames[0]
+    """Paint a clip from its reference and sketches => frames (n 3 H W) in [0, 1]."""
+    sampling = SamplingConfig(steps=steps, overlap=min(overlap, pipeline.config.window - 1))
+    return paint_clip(pipeline, clip.frames[0], clip.sketches[0], clip.sketches[1:], sampling, seed)

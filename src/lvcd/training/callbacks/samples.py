@@ -23,7 +23,7 @@ from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 
 from .. import FineTuneModule
-from .paint import Clip, clips_of, live, paint
+from .paint import Clip, clips_of, paint, training_pipeline
 
 
 class Samples(lightning.Callback):
@@ -77,7 +77,7 @@ class Samples(lightning.Callback):
 
     def paint(self, module: FineTuneModule, precision: Callable[[], Any]) -> list[Tensor]:
         """=> (n 3 H W) in [0, 1] of each clip, by the module's own networks as they are; precision: that of a step."""
-        pipeline = live(module, precision)
+        pipeline = training_pipeline(module, precision)
         return [paint(pipeline, clip, self.seed + i, self.steps) for i, clip in enumerate(self.clips)]
 
     def _show(self, trainer: Any, painted: list[Tensor], psnr: list[float]) -> None:

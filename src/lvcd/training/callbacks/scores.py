@@ -19,7 +19,7 @@ from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
 from lvcd.metrics.suite import Suite, paper
 
 from .. import FineTuneModule
-from .paint import OVERLAP, Clip, clips_of, live, paint
+from .paint import OVERLAP, Clip, clips_of, paint, training_pipeline
 
 
 class Scores(lightning.Callback):
@@ -137,6 +137,6 @@ class Scores(lightning.Callback):
         return {f"val/{column}": r["value"] for column, r in reports.items() if r["value"] is not None}
 
     def _painted(self, trainer: Any, module: FineTuneModule) -> Iterator[tuple[int, Tensor, Clip]]:
-        pipeline = live(module, trainer.precision_plugin.forward_context)
+        pipeline = training_pipeline(module, trainer.precision_plugin.forward_context)
         for number, clip in self.clips:
             yield number, paint(pipeline, clip, self.seed + number, self.steps, self.overlap), clip
