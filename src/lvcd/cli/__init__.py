@@ -102,12 +102,15 @@ class _Version(argparse.Action):
     """Prints the version: what looks it up is imported only then."""
 
     def __init__(self, option_strings: Sequence[str], dest: str):
-        super().__init__(option_strings, dest, nargs=0, help="print the version")
+        super().__init__(
+            option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help="print the version"
+        )
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version
 
-        parser.exit(0, f"lvcd {version('lvcd')}\n")
+        print(f"lvcd {version('lvcd')}")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
