@@ -12,8 +12,8 @@ from tests.helpers.paths import ROOT
 LVCD = ROOT / "src" / "lvcd"
 
 FLOORS = (
-    ("errors", "frames", "spacing", "system", "weights"),
-    ("diffusion", "flats", "io", "lineart", "loggers", "nn", "report"),
+    ("errors", "frames", "spacing", "weights"),
+    ("diffusion", "flats", "io", "lineart", "loggers", "nn", "report", "system"),
     ("checkpoints", "metrics", "sampling", "shards"),
     ("data", "inspection", "leaderboard", "pipeline"),
     ("prepare", "training"),
@@ -141,7 +141,7 @@ FREE = ("frames", "pipeline", "nn/", "sampling/", "diffusion/")
 
 
 def literal_windows(code: str) -> list[int]:
-    """Line numbers of literal windows, but for defaults of `window` and the configuration key num_frames."""
+    """Line numbers of literal windows, but for defaults of `window` and the keys num_frames and window."""
     tree = ast.parse(code)
     fine: set[ast.AST] = set()
     for node in ast.walk(tree):
@@ -154,7 +154,9 @@ def literal_windows(code: str) -> list[int]:
             fine |= {value for arg, value in defaults if arg.arg == "window"}
         elif isinstance(node, ast.Dict):
             fine |= {
-                v for k, v in zip(node.keys, node.values) if isinstance(k, ast.Constant) and k.value == "num_frames"
+                v
+                for k, v in zip(node.keys, node.values)
+                if isinstance(k, ast.Constant) and k.value in ("num_frames", "window")
             }
     return [
         node.lineno
@@ -172,4 +174,4 @@ def test_a_literal_window_is_seen():
     assert literal_windows("def f(x):\n    return x[14:] if len(x) > 15 else range(19)") == [2, 2, 2]
     assert literal_windows("def f(size=14): ...") == [1]
     assert literal_windows("def f(a, window=14, *, b=1): ...\nclass A:\n    window: int = 14") == []
-    assert literal_windows("d = {'num_frames': 14, 'window': 140}") == []
+    assert literal_windows("d = {'num_frames': 14, 'window': 14, 'size': 140}") == []
