@@ -60,7 +60,12 @@ TOY = {
         "projection_class_embeddings_input_dim": 24,
     },
     "controlnet": {"stem_widths": (8, 16, 16)},
-    "vae": {"block_out_channels": (32, 32, 32), "layers_per_block": 1, "scaling_factor": 0.18215},
+    "vae": {
+        "block_out_channels": (32, 32, 32),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "layers_per_block": 1,
+        "scaling_factor": 0.18215,
+    },
     "image_encoder": {
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -151,15 +156,6 @@ class Bench:
             torch.set_default_dtype(before)
 
 
-def svd_vae(like: Any) -> Any:
-    """SVD's own class with the sizes of the plan's stand-in, whose residual branches are zero."""
-    from diffusers import AutoencoderKLTemporalDecoder
-
-    told = {n: like.config[n] for n in ("block_out_channels", "layers_per_block", "latent_channels", "scaling_factor")}
-    kinds = ("DownEncoderBlock2D",) * len(told["block_out_channels"])
-    return AutoencoderKLTemporalDecoder(down_block_types=kinds, **told).requires_grad_(False).eval()
-
-
 def open_zeros(controlnet: Any) -> None:
     """As if it had been trained: a GPU is faster at zeros."""
     import torch
@@ -170,11 +166,10 @@ def open_zeros(controlnet: Any) -> None:
 
 def painter(bench: Bench) -> Any:
     """The pipeline as `lvcd colorize` has it on a GPU."""
-    from lvcd.training.plan.build import networks
+    from lvcd.training.plan.build import build_networks
 
     with bench.made_here(bench.half):
-        parts = networks({"_target_": "lvcd.training.load", "folder": bench.folder})
-        parts.vae = svd_vae(parts.vae)
+        parts = build_networks({"_target_": "lvcd.training.networks_from_folder", "folder": bench.folder})
         open_zeros(parts.controlnet)
     for network in (parts.unet, parts.controlnet, *parts.encoders):
         network.cpu()  # so that nothing of their making stays between them
@@ -318,12 +313,12 @@ def config(bench: Bench, unet: str, clips: int) -> dict[str, Any]:
 
 def plans(bench: Bench) -> None:
     """=> found: what `lvcd plan` says of each of TRAININGS."""
-    from lvcd.training.plan import plan
+    from lvcd.training.plan import plan_training
 
     for name, which in TRAININGS.items():
         start = time.perf_counter()
-        made = plan(config(bench, *which))
-        names = ("total", "total_encoded", "standing", "activations", "encoding", "update", "flops_per_clip")
+        made = plan_training(config(bench, *which))
+        names = ("total", "total_encoded", "persistent", "activations", "encoding", "update", "flops_per_clip")
         names += ("forward", "backward", "recompute", "encode")
         bench.found[name] = {n: getattr(made, n) for n in names} | {"seconds": time.perf_counter() - start}
 
@@ -338,13 +333,12 @@ def training(bench: Bench, unet: str, clips: int, limited: bool = False) -> None
     from hydra.utils import instantiate
 
     from lvcd.data.batch import Batch
-    from lvcd.training.plan.build import build
+    from lvcd.training.plan.build import build_module
 
     warnings.filterwarnings("ignore", module="lightning")
     found, told = bench.found, config(bench, unet, clips)
     with bench.made_here(torch.float32):
-        module = build(told["module"])
-        module.networks.vae = svd_vae(module.networks.vae)
+        module = build_module(told["module"])
         open_zeros(module.controlnet)
     for network in (module, *module.networks.encoders):
         network.cpu()  # where train.py has them when the trainer takes them

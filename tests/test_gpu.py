@@ -236,7 +236,7 @@ def stepped() -> tuple:
 
 def same_noise(patch: pytest.MonkeyPatch) -> None:
     """A GPU's own noise is another: here that of the CPU."""
-    name = "lvcd.training.color.gaussian"
+    name = "lvcd.training.finetune.draw_noise"
     patch.setattr(name, lambda like, generator, seed: torch.randn(like.shape, generator=generator))
 
 
@@ -255,12 +255,12 @@ def test_a_training_step_is_that_of_the_cpu(exact, stepped, monkeypatch, half, l
 
 def test_a_seed_has_its_noise():
     """Drawn on the GPU: the same for a clip whatever the batch, and normal."""
-    from lvcd.training import color
+    from lvcd.training import finetune
 
     like = torch.empty(15, 8, 64, 64, device="cuda")
 
     def drawn(seed: int) -> torch.Tensor:
-        return color.gaussian(like, torch.Generator().manual_seed(seed), seed)
+        return finetune.draw_noise(like, torch.Generator().manual_seed(seed), seed)
 
     one, again, other = drawn(1), drawn(1), drawn(2)
     assert torch.equal(one, again) and not torch.equal(one, other)
@@ -271,7 +271,10 @@ def test_a_seed_has_its_noise():
 @pytest.mark.parametrize(("half", "within"), [(None, 1e-4), (torch.bfloat16, 0.02)])
 def test_checkpointing_changes_no_gradient(exact, half, within):
     """But for the order in which a GPU adds."""
-    plain, saving = module(["module.gaze=0"]), module(["module.gaze=0", "module.gradient_checkpointing=true"])
+    plain, saving = (
+        module(["module.correspondence_weight=0"]),
+        module(["module.correspondence_weight=0", "module.gradient_checkpointing=true"]),
+    )
     (loss, gradients), (again, same) = step(plain, "cuda", half), step(saving, "cuda", half)
     assert again == pytest.approx(loss, rel=within) and apart(same, gradients) < within
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from lvcd.training.run_folder import newest
+from lvcd.training.run_folder import newest_checkpoint
 from tests.helpers.paths import ROOT
 
 TINY = [
@@ -37,4 +37,4 @@ def saved(run: Path) -> int:
     while not (run / "checkpoints" / "last.ckpt").exists():
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    return torch.load(newest(run), weights_only=True)["global_step"]
+    return torch.load(newest_checkpoint(run), weights_only=True)["global_step"]

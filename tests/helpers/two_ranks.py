@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.tensor import DTensor
 
 from lvcd.data.batch import Batch
-from lvcd.training import FineTuneModule, Optimization, WholeFiles
+from lvcd.training import AtomicCheckpointIO, FineTuneModule, Optimization
 from tests.helpers.fitting import clips
 from tests.helpers.toys import toy
 
@@ -78,7 +78,7 @@ def main(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
     trainer = lightning.Trainer(
         accelerator="cpu", devices=ranks, strategy=strategy if ranks > 1 else "auto", max_steps=2, callbacks=[keep],
         accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False, plugins=[WholeFiles()],
+        enable_model_summary=False, use_distributed_sampler=False, plugins=[AtomicCheckpointIO()],
     )  # fmt: skip
     module = FineTuneModule(toy(), "all", Optimization(lr=1e-4), gradient_checkpointing=True)
     before = {n: p.detach().clone() for n, p in module.named_parameters()}

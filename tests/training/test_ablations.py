@@ -12,8 +12,8 @@ from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
 from lvcd.nn.controlnet import SketchControlNet
-from lvcd.training import FineTuneModule, load
-from lvcd.training.plan.build import networks
+from lvcd.training import FineTuneModule, networks_from_folder
+from lvcd.training.plan.build import build_networks
 from tests.helpers.configs import composed
 from tests.helpers.fitting import clips
 from tests.helpers.paths import ROOT
@@ -63,19 +63,21 @@ def test_the_loss_and_the_exported_model_know(change, tmp_path):
 
 def test_an_ablation_of_a_trained_model_begins_with_its_own_branch(model_folder, tmp_path):
     """Not with a clone of the U-Net, nor with SVD's stem."""
-    whole, ablated = load(model_folder).controlnet, load(model_folder, {"temporal": False}).controlnet
+    whole = networks_from_folder(model_folder).controlnet
+    ablated = networks_from_folder(model_folder, {"temporal": False}).controlnet
     assert not ablated.config.temporal and ablated.config.stem_widths == whole.config.stem_widths == [8, 16, 16]
     mine, theirs = ablated.state_dict(), whole.state_dict()
     assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
-    module = FineTuneModule(load(model_folder, {"temporal": False}))
-    assert module.losses(clips(1), [1])[0].item() != FineTuneModule(load(model_folder)).losses(clips(1), [1])[0].item()
+    module = FineTuneModule(networks_from_folder(model_folder, {"temporal": False}))
+    unchanged = FineTuneModule(networks_from_folder(model_folder))
+    assert module.losses(clips(1), [1])[0].item() != unchanged.losses(clips(1), [1])[0].item()
     module.export(tmp_path)
-    assert load(tmp_path).controlnet.config.temporal is False
+    assert networks_from_folder(tmp_path).controlnet.config.temporal is False
 
 
 def test_layers_whose_shapes_change_are_new_and_no_others(model_folder):
-    whole = load(model_folder).controlnet.state_dict()
-    wider = load(model_folder, {"stem_widths": [8, 16, 24]}).controlnet
+    whole = networks_from_folder(model_folder).controlnet.state_dict()
+    wider = networks_from_folder(model_folder, {"stem_widths": [8, 16, 24]}).controlnet
     assert wider.config.stem_widths == [8, 16, 24]
     kept = {name: torch.equal(x, whole[name]) for name, x in wider.state_dict().items() if x.shape == whole[name].shape}
     assert all(kept.values()) and {name.split(".")[0] for name in whole.keys() - kept} == {"stem"}
@@ -85,9 +87,9 @@ def test_the_model_in_the_box_is_ablated_and_planned_alike(monkeypatch):
     """As typed: its stem is another than SVD's, for latents at a quarter of the size."""
     monkeypatch.chdir(ROOT)
     told = composed("train", "experiment=mini_finetune", "ablation=no_controlnet_temporal").module.networks
-    own, ablated = load(told.folder).controlnet, instantiate(told, _convert_="all").controlnet
+    own, ablated = networks_from_folder(told.folder).controlnet, instantiate(told, _convert_="all").controlnet
     with FakeTensorMode():
-        planned = networks(OmegaConf.to_container(told, resolve=True)).controlnet
+        planned = build_networks(OmegaConf.to_container(told, resolve=True)).controlnet
     names = {n for n in own.config if not n.startswith("_")} - {"temporal"}
     assert {n: ablated.config[n] for n in names} == {n: own.config[n] for n in names}
     assert ablated.config.temporal is planned.config.temporal is False
@@ -97,11 +99,11 @@ def test_the_model_in_the_box_is_ablated_and_planned_alike(monkeypatch):
 
 def test_a_setting_that_no_branch_has_is_told(model_folder):
     with pytest.raises(InputError, match="controlnet: .*temporary"):
-        load(model_folder, {"temporary": False})
+        networks_from_folder(model_folder, {"temporary": False})
 
 
 def test_passed_by_layers_do_not_learn():
     p = toy()
     p.controlnet = SketchControlNet.from_unet(p.unet, stem_widths=(8, 16, 16), temporal=False)
     module = FineTuneModule(p)
-    assert module.learns["controlnet"] and not any("temporal" in name for name in module.learns["controlnet"])
+    assert module.trainable["controlnet"] and not any("temporal" in name for name in module.trainable["controlnet"])

@@ -9,8 +9,8 @@ import torch
 
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
-from lvcd.training import ControlNetModule, FineTuneModule, Optimization, load
-from lvcd.training.color import seed_of
+from lvcd.training import ControlNetModule, FineTuneModule, Optimization, networks_from_folder
+from lvcd.training.finetune import derive_seed
 from tests.helpers.fitting import clips, fit, select
 from tests.helpers.toys import toy
 
@@ -22,14 +22,14 @@ def test_what_learns_gets_a_gradient_and_nothing_else(which):
     module = FineTuneModule(toy(), which)
     module.losses(clips(1), [1])[0].mean().backward()
     parameters = dict(module.named_parameters())
-    learns = {name for names in module.learns.values() for name in names}
+    learns = {name for names in module.trainable.values() for name in names}
     assert learns == {name for name, p in parameters.items() if p.grad is not None}
     assert learns == {name for name, p in parameters.items() if p.requires_grad}
     assert {name.split(".")[0] for name in learns} == ({"controlnet"} if which == "none" else {"controlnet", "unet"})
     if which == "self_attention":
-        assert all(".attn1." in name for name in module.learns["unet"])
+        assert all(".attn1." in name for name in module.trainable["unet"])
         blocks = [n for n, _ in module.unet.named_modules() if n.endswith(".attn1")]
-        assert len(module.learns["unet"]) == 5 * len(blocks) and any("temporal" in name for name in blocks)
+        assert len(module.trainable["unet"]) == 5 * len(blocks) and any("temporal" in name for name in blocks)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_full_size_trains_the_160_tensors_of_the_original():
     """The original's count (method, section 9), on the real architecture without its weights."""
     from lvcd.nn.controlnet import SketchControlNet
     from lvcd.nn.unet import ColorUNet
-    from lvcd.training.trainable import choose
+    from lvcd.training.trainable import select_trainable
 
     with torch.device("meta"):
         unet = ColorUNet(in_channels=8, num_attention_heads=(5, 10, 20, 20))
         controlnet = SketchControlNet()
-    assert len(choose(unet, controlnet, "self_attention")["unet"]) == 160
+    assert len(select_trainable(unet, controlnet, "self_attention")["unet"]) == 160
 
 
 def test_unknown_choices_are_refused():
@@ -59,7 +59,7 @@ def test_unknown_choices_are_refused():
         FineTuneModule(toy(), "attention")
     with pytest.raises(InputError, match="dropout"):
         FineTuneModule(toy(), condition_dropout=1.0)
-    with pytest.raises(InputError, match="learning rates"):
+    with pytest.raises(InputError, match="learning rate"):
         Optimization(lr=0)
 
 
@@ -101,7 +101,7 @@ def test_conditions_are_dropped_for_their_share():
 
 
 def test_seeds_differ():
-    seen = {seed_of(a, b, c) for a in range(5) for b in range(5) for c in range(5)}
+    seen = {derive_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)}
     assert len(seen) == 125 and max(seen) < 2**63
 
 
@@ -117,7 +117,7 @@ def run(tmp_path_factory):
 def test_a_checkpoint_holds_what_was_trained(run):
     folder, module = run
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
-    learns = {name for names in module.learns.values() for name in names}
+    learns = {name for names in module.trainable.values() for name in names}
     assert set(checkpoint["state_dict"]) == learns
     assert set(checkpoint["base"]) == {"vae", "image_encoder", "unet", "controlnet"}
     (average,) = [v["average"] for k, v in checkpoint["callbacks"].items() if k.startswith("Ema")]
@@ -164,17 +164,17 @@ def test_losses_are_logged_by_sigma(tmp_path):
 
 
 def test_a_model_folder_is_loaded_whole(model_folder):
-    networks = load(model_folder)
+    networks = networks_from_folder(model_folder)
     settings = json.loads((model_folder / "model_index.json").read_text())
     assert networks.settings["window"] == settings["window"] and networks.recipe is None
-    assert networks.fingerprints == load(model_folder).fingerprints
+    assert networks.fingerprints == networks_from_folder(model_folder).fingerprints
 
 
 def test_svd_without_a_sketch_branch_gets_a_silent_one(model_folder, tmp_path):
     import shutil
 
     shutil.copytree(model_folder, tmp_path / "svd", ignore=shutil.ignore_patterns("controlnet", "model_index.json"))
-    networks = load(tmp_path / "svd")
+    networks = networks_from_folder(tmp_path / "svd")
     assert all(not conv.weight.any() for conv in networks.controlnet.zero_convs)
     mine, theirs = networks.controlnet.state_dict(), networks.unet.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine if name in theirs)
@@ -182,4 +182,4 @@ def test_svd_without_a_sketch_branch_gets_a_silent_one(model_folder, tmp_path):
 
 def test_a_folder_that_is_none_is_told(tmp_path):
     with pytest.raises(InputError, match="has no unet"):
-        load(tmp_path)
+        networks_from_folder(tmp_path)

@@ -11,7 +11,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.strategies import ModelParallelStrategy
 
-from lvcd.training import WholeFiles
+from lvcd.training import AtomicCheckpointIO
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
 
@@ -55,11 +55,11 @@ def test_the_weights_are_the_same(pair):
 def test_a_checkpoint_of_shards_is_that_of_any_run(runs):
     """Whole weights under their names, so that one process goes on with it, begins from it and exports it."""
     from lvcd.training import FineTuneModule
-    from lvcd.training.run_folder import restore
+    from lvcd.training.run_folder import load_trained_weights
     from tests.helpers.toys import toy
 
     module = FineTuneModule(toy(), "all")
-    restore(module, runs / "2fsdp.pt.ckpt")
+    load_trained_weights(module, runs / "2fsdp.pt.ckpt")
     after = torch.load(runs / "2fsdp.pt", weights_only=True)["after"]
     assert all(torch.equal(p, after[name]) for name, p in module.named_parameters())
     saved = torch.load(runs / "2fsdp.pt.ckpt", weights_only=True)
@@ -74,5 +74,5 @@ def test_a_checkpoint_of_shards_that_is_torn_lies_beside(runs):
 def test_the_configured_trainer_of_shards_writes_so():
     told = composed("train", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1").trainer
     strategy = instantiate(told, logger=False).strategy
-    assert isinstance(strategy, ModelParallelStrategy) and isinstance(strategy.checkpoint_io, WholeFiles)
+    assert isinstance(strategy, ModelParallelStrategy) and isinstance(strategy.checkpoint_io, AtomicCheckpointIO)
     assert not told.strategy.save_distributed_checkpoint

@@ -9,7 +9,7 @@ import torch
 
 from lvcd.errors import InputError
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization, VaeModule
-from lvcd.training.run_folder import CHECKPOINTS, begin_from, best
+from lvcd.training.run_folder import CHECKPOINT_FOLDER, best_checkpoint, initialize_from
 from tests.helpers.fitting import fit
 from tests.helpers.toys import toy
 
@@ -17,17 +17,17 @@ from tests.helpers.toys import toy
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    fit(folder / CHECKPOINTS, toy(), 4)
+    fit(folder / CHECKPOINT_FOLDER, toy(), 4)
     return folder
 
 
 def saved(run: Path) -> dict:
-    return torch.load(run / CHECKPOINTS / "last.ckpt", weights_only=True)
+    return torch.load(run / CHECKPOINT_FOLDER / "last.ckpt", weights_only=True)
 
 
 def test_it_begins_with_the_average_and_is_of_the_same_base(run, tmp_path):
     module = FineTuneModule(toy())
-    assert begin_from(module, run) == max((run / CHECKPOINTS).iterdir(), key=lambda f: f.stat().st_mtime_ns)
+    assert initialize_from(module, run) == max((run / CHECKPOINT_FOLDER).iterdir(), key=lambda f: f.stat().st_mtime_ns)
     (average,) = [v["average"] for k, v in saved(run)["callbacks"].items() if k.startswith("Ema")]
     now, before = dict(module.named_parameters()), dict(FineTuneModule(toy()).named_parameters())
     assert all(torch.equal(now[name], x) for name, x in average.items())
@@ -38,24 +38,24 @@ def test_it_begins_with_the_average_and_is_of_the_same_base(run, tmp_path):
 
 
 def test_the_best_is_taken_and_a_torn_one_passed_over(run, tmp_path):
-    folder = tmp_path / CHECKPOINTS
+    folder = tmp_path / CHECKPOINT_FOLDER
     folder.mkdir()
-    whole = (run / CHECKPOINTS / "last.ckpt").read_bytes()
+    whole = (run / CHECKPOINT_FOLDER / "last.ckpt").read_bytes()
     (folder / "best.ckpt").write_bytes(whole)
     (folder / "last.ckpt").write_bytes(whole)
-    assert best(tmp_path).name == "best.ckpt"
+    assert best_checkpoint(tmp_path).name == "best.ckpt"
     (folder / "best.ckpt").write_bytes(whole[: len(whole) // 2])
-    assert best(tmp_path).name == "last.ckpt"
+    assert best_checkpoint(tmp_path).name == "last.ckpt"
     module = FineTuneModule(toy())
     with pytest.raises(InputError, match="best.ckpt"):
-        begin_from(module, folder / "best.ckpt")
+        initialize_from(module, folder / "best.ckpt")
 
 
 def test_what_does_not_fit_is_refused(run):
     with pytest.raises(InputError, match="another controlnet"):
-        begin_from(FineTuneModule(toy(seed=1)), run)
+        initialize_from(FineTuneModule(toy(seed=1)), run)
     with pytest.raises(InputError, match="trained tensors"):
-        begin_from(ControlNetModule(toy()), run)
+        initialize_from(ControlNetModule(toy()), run)
     vae = VaeModule({"block_out_channels": [32, 32]}, (16, 16), Optimization())
     with pytest.raises(InputError, match="trained tensors"):
-        begin_from(vae, run)
+        initialize_from(vae, run)

@@ -234,13 +234,13 @@ def test_a_gpu_without_memory_for_samples_trains_on(tmp_path, monkeypatch, capsy
 def test_samples_under_mixed_precision_with_frozen_halves():
     from lightning.pytorch.plugins import MixedPrecision
 
-    from lvcd.training.color import halve_frozen
+    from lvcd.training.finetune import cast_frozen_weights
 
     module = FineTuneModule(toy(), "none").eval()
     samples = Samples("nowhere", clips=1, steps=2)
     samples.on_validation_batch_end(type("T", (), {"is_global_zero": True}), module, None, clips(1), 0)
     full = samples.paint(module, nullcontext)[0]
-    halve_frozen(module, torch.bfloat16)
+    cast_frozen_weights(module, torch.bfloat16)
     half = samples.paint(module, MixedPrecision("bf16-mixed", "cpu").forward_context)[0]
     assert half.dtype == torch.float32 and float((half - full).abs().mean()) < 0.02
 
@@ -254,7 +254,7 @@ def test_the_gradient_norm_is_that_of_all_gradients(told):
 
 
 def test_groups_have_norms_of_their_own():
-    from lvcd.training.callbacks.gradient import square
+    from lvcd.training.callbacks.gradient import sum_of_squares
 
     parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (3, 2, 1)]
     parameters[0].grad, parameters[1].grad = torch.tensor([1.0, 2.0, 3.0]), torch.full((2,), -2.0)
@@ -266,7 +266,7 @@ def test_groups_have_norms_of_their_own():
     assert {k: float(v) ** 2 for k, v in seen[0].items()} == pytest.approx(
         {"gradient/norm": 22, "gradient/a": 14, "gradient/b": 8}
     )
-    assert float(square(parameters[2:])) == 0
+    assert float(sum_of_squares(parameters[2:])) == 0
     trainer.global_step = 10
     callback.on_before_optimizer_step(trainer, module, optimizer)
     assert len(seen) == 1

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lvcd.errors import InputError
-from lvcd.training.muon import MuonAdamW, orthogonal
+from lvcd.training.muon import MuonAdamW, orthogonalize
 from lvcd.training.optimizer import Optimization
 
 
@@ -59,11 +59,11 @@ def test_a_convolution_is_a_matrix_of_as_many_rows_as_it_has_outputs():
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 6, 20), (2, 20, 6)])
 def test_singular_values_come_near_one(shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonal(x).float())
+    values = torch.linalg.svdvals(orthogonalize(x).float())
     assert values.min() > 0.3
     assert values.max() < 1.3
     u, _, v = torch.linalg.svd(x, full_matrices=False)  # the nearest orthogonal matrix is u v
-    along = (orthogonal(x).float() * (u @ v)).sum((1, 2)) / min(shape[1:])
+    along = (orthogonalize(x).float() * (u @ v)).sum((1, 2)) / min(shape[1:])
     assert (along > 0.7).all()
 
 

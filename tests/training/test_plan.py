@@ -18,14 +18,15 @@ from lvcd.cli import main
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.training.optimizer import Optimization
-from lvcd.training.plan import Plan, Setting, measure, plan, state_bytes
-from lvcd.training.plan.build import build
-from lvcd.training.plan.fit_report import CARDS, card, lower, peak, text
-from lvcd.training.plan.tally import Tally, autocast
+from lvcd.training.plan import StepConfig, TrainingPlan, measure_step, plan_training
+from lvcd.training.plan.build import build_module
+from lvcd.training.plan.cost_counter import CostCounter, cpu_autocast
+from lvcd.training.plan.estimate import optimizer_state_bytes
+from lvcd.training.plan.fit_report import CARD_GIB, format_report, parse_card, peak_flops, ways_to_save_memory
 from tests.helpers.paths import ROOT
 
 GIB = 2**30
-GAZE = 0.3
+WEIGHT = 0.3
 SHARDS = {"_target_": "lightning.pytorch.strategies.ModelParallelStrategy"}
 
 
@@ -38,9 +39,9 @@ def config(model_folder) -> dict:
         "module": {
             "_target_": "lvcd.training.FineTuneModule",
             "unet": "self_attention",
-            "gaze": GAZE,
+            "correspondence_weight": WEIGHT,
             "optimization": {"_target_": "lvcd.training.Optimization", "lr": 1e-4},
-            "networks": {"_target_": "lvcd.training.load", "folder": str(model_folder)},
+            "networks": {"_target_": "lvcd.training.networks_from_folder", "folder": str(model_folder)},
         },
     }
 
@@ -50,29 +51,32 @@ def changed(config: dict, **groups: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def toy(config) -> Plan:
-    return plan(config)
+def toy(config) -> TrainingPlan:
+    return plan_training(config)
 
 
 @pytest.fixture(scope="module")
-def checkpointed(config) -> Plan:
-    return plan(changed(config, module={**config["module"], "gradient_checkpointing": True}))
+def checkpointed(config) -> TrainingPlan:
+    return plan_training(changed(config, module={**config["module"], "gradient_checkpointing": True}))
 
 
 @pytest.fixture
 def same_step(toy, monkeypatch) -> None:
     """Steps are not run again where only what stands around them differs."""
-    flops = {name: getattr(toy, name) * toy.setting.clips for name in ("forward", "backward", "recompute")}
-    peaks, encode = (toy.encoding, toy.activations), toy.encode * toy.setting.clips
-    monkeypatch.setattr("lvcd.training.plan._step", lambda m, *_: (*peaks, toy.gaze if m.gaze else 0, flops, encode))
+    flops = {name: getattr(toy, name) * toy.step.clips for name in ("forward", "backward", "recompute")}
+    peaks, encode = (toy.encoding, toy.activations), toy.encode * toy.step.clips
+    monkeypatch.setattr(
+        "lvcd.training.plan.estimate._run_step",
+        lambda m, *_: (*peaks, toy.correspondence if m.correspondence_weight else 0, flops, encode),
+    )
 
 
 @pytest.fixture(scope="module")
 def real(model_folder):
     """The module itself, with weights."""
-    from lvcd.training import FineTuneModule, load
+    from lvcd.training import FineTuneModule, networks_from_folder
 
-    return FineTuneModule(load(model_folder), "self_attention", gaze=GAZE)
+    return FineTuneModule(networks_from_folder(model_folder), "self_attention", correspondence_weight=WEIGHT)
 
 
 def batch_for(module, b: int = 2, t: int = 4, height: int = 32, width: int = 48) -> Batch:
@@ -85,10 +89,10 @@ def batch_for(module, b: int = 2, t: int = 4, height: int = 32, width: int = 48)
 
 
 def test_parameters_are_those_of_the_real_module(toy, real):
-    by_group = {g: sum(dict(real.named_parameters())[n].numel() for n in names) for g, names in real.learns.items()}
-    assert toy.learning == by_group
+    by_group = {g: sum(dict(real.named_parameters())[n].numel() for n in names) for g, names in real.trainable.items()}
+    assert toy.trainable == by_group
     everything = [*real.parameters(), *(p for e in real.networks.encoders for p in e.parameters())]
-    assert sum(toy.learning.values()) + sum(toy.frozen.values()) == sum(p.numel() for p in everything)
+    assert sum(toy.trainable.values()) + sum(toy.frozen.values()) == sum(p.numel() for p in everything)
     buffers = [*real.buffers(), *(x for e in real.networks.encoders for x in e.buffers())]
     assert toy.weights == sum(x.nbytes for x in (*everything, *buffers))
     assert toy.gradients == sum(p.nbytes for p in real.parameters() if p.requires_grad)
@@ -102,15 +106,15 @@ def test_optimizer_is_what_it_really_holds(toy, real, muon):
         p.grad = torch.zeros_like(p)
     optimizer.step()
     held = sum(x.nbytes for state in optimizer.state.values() for x in state.values())
-    assert held == sum(state_bytes(p, 32, muon is not None) for p in learning)
+    assert held == sum(optimizer_state_bytes(p, 32, muon is not None) for p in learning)
     if muon is None:
         assert held == toy.optimizer
 
 
 def test_eight_bits_are_about_a_quarter():
     big, small = torch.empty(1000, 1000, device="meta"), torch.empty(64, device="meta")
-    assert state_bytes(big, 8) == 2 * 10**6 + 2 * 4 * 3907  # 10^6 / 256 blocks, rounded up
-    assert state_bytes(small, 8) == state_bytes(small, 32) == 2 * 64 * 4 + 4
+    assert optimizer_state_bytes(big, 8) == 2 * 10**6 + 2 * 4 * 3907  # 10^6 / 256 blocks, rounded up
+    assert optimizer_state_bytes(small, 8) == optimizer_state_bytes(small, 32) == 2 * 64 * 4 + 4
 
 
 class Saved:
@@ -142,29 +146,36 @@ def test_activations_against_what_autograd_saves(toy, real, monkeypatch):
     batch = batch_for(real)
     saved = saved_bytes(real, batch)
     assert saved < toy.activations < 1.4 * saved  # more: skips, and what lives for a moment at the peak
-    monkeypatch.setattr(real, "gaze", 0.0)
-    assert toy.gaze == pytest.approx(saved - saved_bytes(real, batch), rel=0.05)
+    monkeypatch.setattr(real, "correspondence_weight", 0.0)
+    assert toy.correspondence == pytest.approx(saved - saved_bytes(real, batch), rel=0.05)
 
 
 def test_gaze_keeps_the_weights_of_attention(config, toy, real, same_step):
     """Of each place of 3 video frames to each of the reference: of every head, and their mean; more are the queries."""
-    with real.listen() as seen:
+    with real.attention_inputs() as inputs:
         real.losses(batch_for(real), [0, 1])
-    places = [(attn.heads, min(x.shape[1], 128) * x.shape[1]) for attn, x in seen]
+    places = [(attn.heads, min(x.shape[1], 128) * x.shape[1]) for attn, x in inputs]
     least = sum(2 * 3 * (heads + 1) * pairs * 4 for heads, pairs in places)
-    assert least < toy.gaze < 2 * least
-    assert f"{toy.gaze / GIB:.2f} GiB of them for module.gaze" in text(toy, card(None))
-    assert any(words == "module.gaze=0" for words, _ in lower(toy))
+    assert least < toy.correspondence < 2 * least
+    assert f"{toy.correspondence / GIB:.2f} GiB of them for module.correspondence_weight" in format_report(
+        toy, parse_card(None)
+    )
+    assert any(words == "module.correspondence_weight=0" for words, _ in ways_to_save_memory(toy))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_same_step_on_real_tensors_takes_the_same(config, toy, checkpointed, model_folder, checkpointing):
     """Fake tensors live and die like real ones."""
-    from lvcd.training import FineTuneModule, load
+    from lvcd.training import FineTuneModule, networks_from_folder
 
     fake = checkpointed if checkpointing else toy
-    module = FineTuneModule(load(model_folder), "self_attention", gaze=GAZE, gradient_checkpointing=checkpointing)
-    true = measure(module, Setting.of(config))
+    module = FineTuneModule(
+        networks_from_folder(model_folder),
+        "self_attention",
+        correspondence_weight=WEIGHT,
+        gradient_checkpointing=checkpointing,
+    )
+    true = measure_step(module, StepConfig.from_config(config))
     assert fake.activations == pytest.approx(true.activations, rel=0.02)
     assert replace(fake, activations=0, encoding=0) == replace(true, activations=0, encoding=0)
     assert all(torch.isfinite(p.grad).all() for p in module.parameters() if p.grad is not None)
@@ -191,39 +202,39 @@ def test_checkpointing_trades_memory_for_work(toy, checkpointed):
     assert 0 < less.recompute < less.forward
 
 
-# ----------------------------------------------------------------------------------------------------------- the tally
+# --------------------------------------------------------------------------------------------------------- the counter
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=8))
 def test_the_peak_is_the_largest_sum_alive(sizes):
-    with Tally() as tally:
+    with CostCounter() as counter:
         for size in sizes:  # one at a time: the peak is the largest
             x = torch.zeros(size)
             view = x[:1].view(1)  # no bytes of its own
             del x, view
-        assert (tally.live, tally.peak) == (0, 4 * max(sizes))
+        assert (counter.live, counter.peak) == (0, 4 * max(sizes))
         held = [torch.zeros(size) for size in sizes]
-        assert tally.live == tally.peak == 4 * sum(sizes)
+        assert counter.live == counter.peak == 4 * sum(sizes)
         del held
-    assert tally.live == 0
+    assert counter.live == 0
 
 
 def test_what_stands_is_not_counted():
     weight = torch.zeros(1000)
-    with Tally([weight]) as tally:
+    with CostCounter([weight]) as counter:
         _ = weight[:10].view(2, 5), weight.add_(1)
-    assert tally.peak == 0
+    assert counter.peak == 0
 
 
 def test_norms_stay_in_float_as_on_a_gpu():
     x = torch.rand(2, 8, 4, 4)
     norm, conv = torch.nn.GroupNorm(2, 8), torch.nn.Conv2d(8, 8, 1)
-    with autocast(torch.nn.ModuleList([norm]), torch.float16, gpu=True) as mixed, mixed():
+    with cpu_autocast(torch.nn.ModuleList([norm]), torch.float16, gpu=True) as mixed, mixed():
         half = conv(x)
         assert half.dtype == torch.float16 and norm(half).dtype == torch.float32
         assert conv(norm(half)).dtype == torch.float16
-    with autocast(norm, None, gpu=True) as mixed, mixed():
+    with cpu_autocast(norm, None, gpu=True) as mixed, mixed():
         assert conv(norm(x)).dtype == torch.float32
 
 
@@ -232,9 +243,9 @@ def test_norms_stay_in_float_as_on_a_gpu():
 
 def test_mixed_precision_halves_the_frozen_and_shrinks_activations(config, toy, request):
     gpu = {"accelerator": "gpu", "precision": "16-mixed"}
-    half = plan(changed(config, trainer=gpu, module={**config["module"], "frozen_half": True}))
+    half = plan_training(changed(config, trainer=gpu, module={**config["module"], "frozen_half": True}))
     request.getfixturevalue("same_step")
-    mixed = plan(changed(config, trainer=gpu))
+    mixed = plan_training(changed(config, trainer=gpu))
     assert mixed.weights == toy.weights and half.activations < 0.9 * toy.activations
     assert half.weights < mixed.weights and half.gradients == mixed.gradients
     assert mixed.update == mixed.gradients and (half.forward, half.backward) == (toy.forward, toy.backward)
@@ -242,15 +253,15 @@ def test_mixed_precision_halves_the_frozen_and_shrinks_activations(config, toy, 
 
 def test_ranks_of_ddp_have_buckets(config, toy, same_step):
     ema = {"_target_": "lvcd.training.callbacks.Ema"}
-    ddp = plan({**changed(config, trainer={"devices": 4, "strategy": "ddp"}), "callbacks": {"ema": ema}})
-    assert ddp.buckets == ddp.average == toy.gradients and ddp.standing == toy.standing + 2 * toy.gradients
+    ddp = plan_training({**changed(config, trainer={"devices": 4, "strategy": "ddp"}), "callbacks": {"ema": ema}})
+    assert ddp.buckets == ddp.average == toy.gradients and ddp.persistent == toy.persistent + 2 * toy.gradients
     strategy = {"_target_": "lightning.pytorch.strategies.DDPStrategy", "gradient_as_bucket_view": True}
-    thrifty = plan(changed(config, trainer={"devices": 4, "strategy": strategy, "callbacks": [ema]}))
+    thrifty = plan_training(changed(config, trainer={"devices": 4, "strategy": strategy, "callbacks": [ema]}))
     assert thrifty.buckets == 0 and thrifty.average == toy.gradients
 
 
 def test_ranks_of_fsdp_have_a_share(config, toy, same_step):
-    fsdp = plan(changed(config, trainer={"devices": [0, 1], "num_nodes": 2, "strategy": SHARDS}))
+    fsdp = plan_training(changed(config, trainer={"devices": [0, 1], "num_nodes": 2, "strategy": SHARDS}))
     assert fsdp.optimizer == toy.optimizer // 4 and fsdp.gradients == toy.gradients // 4 and fsdp.buckets == 0
     assert fsdp.activations == toy.activations and toy.weights / 4 < fsdp.weights < toy.weights
 
@@ -259,8 +270,8 @@ def test_only_config_files_are_read(config, model_folder, tmp_path, toy, same_st
     for part in ("unet", "controlnet", "vae", "image_encoder"):
         (tmp_path / part).mkdir()
         (tmp_path / part / "config.json").write_text((model_folder / part / "config.json").read_text())
-    networks = {"_target_": "lvcd.training.load", "folder": str(tmp_path)}
-    assert plan(changed(config, module={**config["module"], "networks": networks})) == toy
+    networks = {"_target_": "lvcd.training.networks_from_folder", "folder": str(tmp_path)}
+    assert plan_training(changed(config, module={**config["module"], "networks": networks})) == toy
 
 
 def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp_path, same_step):
@@ -272,24 +283,24 @@ def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp
     names = ("block_out_channels", "down_block_types", "up_block_types", "layers_per_block", "num_attention_heads",
              "cross_attention_dim", "addition_time_embed_dim", "projection_class_embeddings_input_dim")  # fmt: skip
     networks = {
-        "_target_": "lvcd.training.fresh",
+        "_target_": "lvcd.training.networks_from_config",
         "vae": str(tmp_path),
         "unet": {k: unet[k] for k in names},
         "controlnet": {"stem_widths": [8, 16, 16]},
         "image_encoder": {k: v for k, v in clip.items() if isinstance(v, int)},
     }
     module = {**config["module"], "networks": networks, "unet": "none"}
-    made = plan(changed(config, module=module))
-    assert set(made.learning) == {"controlnet"} and made.unet == "none"
+    made = plan_training(changed(config, module=module))
+    assert set(made.trainable) == {"controlnet"} and made.unet == "none"
 
 
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        ({"module": {"_target_": "lvcd.training.VaeModule"}}, "paints nothing"),
+        ({"module": {"_target_": "lvcd.training.VaeModule"}}, "does not train U-Net or ControlNet"),
         ({"module": {"speed": 3}}, "speed"),
         ({"module": {"unet": "some"}}, "unet=some"),
-        ({"module": {"networks": {"_target_": "lvcd.training.load", "folder": "nowhere"}}}, "nowhere"),
+        ({"module": {"networks": {"_target_": "lvcd.training.networks_from_folder", "folder": "nowhere"}}}, "nowhere"),
         ({"trainer": {"precision": "64-true"}}, "precision=64-true"),
         ({"data": {"height": 33}}, "48x33"),
         ({"data": {"batch_size": 0}}, "give numbers from 1"),
@@ -298,7 +309,7 @@ def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp
 def test_bad_input_is_one_line(config, groups, said, caplog):
     changes = {name: {**config[name], **part} for name, part in groups.items()}
     with pytest.raises(InputError, match=re.escape(said)) as raised:
-        plan(changed(config, **changes))
+        plan_training(changed(config, **changes))
     assert "\n" not in str(raised.value)
     assert not [r for r in caplog.records if r.name.startswith("torch")]  # it would print a traceback
 
@@ -311,20 +322,22 @@ def test_bad_input_is_one_line(config, groups, said, caplog):
     [("24", 24), ("24GB", 24), ("79.5 GiB", 79.5), ("RTX 4090", 24), ("4090", 24), ("nvidia a6000", 48), ("H200", 140)],
 )
 def test_cards_by_name_or_size(said, size):
-    assert [gib for _, gib in card(said)] == [size]
+    assert [gib for _, gib in parse_card(said)] == [size]
 
 
 @pytest.mark.parametrize("said", ["", "9000", "GTX", "a100", "-3", "nan", "0"])
 def test_a_card_that_is_none(said):
     if said == "9000":
-        assert card(said)[0][1] == 9000
+        assert parse_card(said)[0][1] == 9000
         return
     with pytest.raises(InputError, match="--card"):
-        card(said)
+        parse_card(said)
 
 
 def test_every_card_is_found_by_its_name():
-    assert {name: card(name)[0] for name in CARDS} == {name: (name, float(size)) for name, size in CARDS.items()}
+    assert {name: parse_card(name)[0] for name in CARD_GIB} == {
+        name: (name, float(size)) for name, size in CARD_GIB.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -332,39 +345,52 @@ def test_every_card_is_found_by_its_name():
     [
         ("NVIDIA A100-SXM4-80GB", "bf16-mixed", 312),
         ("NVIDIA A100-PCIE-40GB", "16-mixed", 312),
-        ("NVIDIA H100 80GB HBM3", "bf16-mixed", 989),
+        ("NVIDIA H100 80GB HBM3", "bf16-mixed", 989.4),
         ("NVIDIA H100 PCIe", "bf16-mixed", 756),
         ("NVIDIA H200", "bf16-mixed", 989),
         ("NVIDIA RTX A6000", "16-mixed", 155),
         ("NVIDIA GeForce RTX 4090", "bf16-mixed", 165),
         ("NVIDIA A10", "bf16-mixed", 125),
+        ("NVIDIA A10G", "bf16-mixed", 125),
+        ("NVIDIA L40S", "bf16-mixed", 362),
+        ("NVIDIA L4", "bf16-mixed", 121),
         ("NVIDIA H200", "32-true", None),
+        ("NVIDIA H100 NVL", "bf16-mixed", None),
         ("NVIDIA GH200 480GB", "bf16-mixed", None),
-        ("NVIDIA A10G", "bf16-mixed", None),
         ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", "bf16-mixed", None),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "bf16-mixed", None),
+        ("NVIDIA GeForce RTX 3080", "bf16-mixed", None),
     ],
 )
-def test_the_peak_of_a_card_as_the_driver_calls_it(gpu, precision, tera):
-    assert peak(gpu, precision) == (tera and tera * 1e12)
+def test_the_peak_of_a_card_as_the_driver_calls_it(gpu, precision, tera, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: gpu)
+    assert peak_flops(torch.device("cuda", 0), precision) == (tera and pytest.approx(tera * 1e12))
+    assert peak_flops(torch.device("cpu"), precision) is None
 
 
 def test_the_verdict_depends_on_the_card(toy):
-    large = replace(toy, setting=replace(toy.setting, gpu=True), activations=30 * GIB, encoding=40 * GIB)
-    told = {size: text(large, [("card", size)]).split("\ncard: ")[1] for size in (24.0, 36.0, 48.0)}
+    large = replace(toy, step=replace(toy.step, gpu=True), activations=30 * GIB, encoding=40 * GIB)
+    told = {size: format_report(large, [("card", size)]).split("\ncard: ")[1] for size in (24.0, 36.0, 48.0)}
     assert told[48.0].startswith("fits, ") and told[36.0].startswith("fits from encoded shards")
     assert told[24.0].startswith("does not fit") and "data.batch_size=1" in told[24.0]
-    assert "To lower it" not in told[48.0] + told[36.0]
+    assert "To save memory" not in told[48.0] + told[36.0]
 
 
 def test_what_to_lower_is_what_the_plan_has_not_done(config, toy, same_step):
-    words = " ".join(w for w, _ in lower(toy))
-    for said in ("gradient_checkpointing=true", "gaze=0", "batch_size=1", "bits=8", "unet=none", "bf16-mixed"):
+    words = " ".join(w for w, _ in ways_to_save_memory(toy))
+    for said in (
+        "gradient_checkpointing=true",
+        "correspondence_weight=0",
+        "batch_size=1",
+        "bits=8",
+        "unet=none",
+        "bf16-mixed",
+    ):
         assert said in words
     module = {**config["module"], "unet": "none", "gradient_checkpointing": True, "frozen_half": True}
-    module |= {"optimization": {"bits": 8}, "gaze": 0.0}
-    done = plan(changed(config, module=module, data={"batch_size": 1}, trainer={"precision": "16-mixed"}))
-    assert lower(done) == []
+    module |= {"optimization": {"bits": 8}, "correspondence_weight": 0.0}
+    done = plan_training(changed(config, module=module, data={"batch_size": 1}, trainer={"precision": "16-mixed"}))
+    assert ways_to_save_memory(done) == []
 
 
 # ---------------------------------------------------------------------------------------------------- as a person types
@@ -393,7 +419,12 @@ def test_a_wrong_override_is_one_line_with_the_nearest_name(monkeypatch, tmp_pat
 def test_full_size_has_the_published_parameters():
     """Files of stabilityai/stable-video-diffusion-img2vid in float16: U-Net 3.05 GB, VAE 196 MB, CLIP 1.26 GB."""
     with FakeTensorMode():
-        module = build({"_target_": "lvcd.training.ControlNetModule", "networks": {"_target_": "lvcd.training.load"}})
+        module = build_module(
+            {
+                "_target_": "lvcd.training.ControlNetModule",
+                "networks": {"_target_": "lvcd.training.networks_from_folder"},
+            }
+        )
     parts = module.networks
     sizes = [2 * sum(p.numel() for p in part.parameters()) for part in (parts.unet, parts.vae, parts.image_encoder)]
     assert sizes == pytest.approx([3.05e9, 196e6, 1.264e9], rel=0.003)

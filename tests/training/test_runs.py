@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from lvcd.training.run_folder import newest
+from lvcd.training.run_folder import newest_checkpoint
 from tests.helpers.train_program import TINY, saved, start
 
 
@@ -52,7 +52,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     assert not (tmp_path / "other").exists()
     torn = run / "checkpoints" / "last.ckpt"
     torn.write_bytes(torn.read_bytes()[:1000])
-    assert newest(run).name == "best.ckpt"
+    assert newest_checkpoint(run).name == "best.ckpt"
 
 
 @pytest.mark.parametrize(

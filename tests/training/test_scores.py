@@ -17,7 +17,7 @@ from lvcd.errors import InputError
 from lvcd.metrics import EDMD, PSNR, SSIM
 from lvcd.training import FineTuneModule
 from lvcd.training.callbacks import Scores
-from lvcd.training.plan import plan
+from lvcd.training.plan import plan_training
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
 from tests.helpers.scores_ranks import scored
@@ -92,7 +92,7 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert told.count("no scores this time") == 2
     assert told.count("val/FVD: ") == 1 and "400 features" in told
-    clip = plan(OmegaConf.to_container(config, resolve=True)).flops_per_clip
+    clip = plan_training(OmegaConf.to_container(config, resolve=True)).flops_per_clip
     speeds = [row for row in rows if "speed/mfu" in row]
     assert len(speeds) == 3
     assert all(row["speed/mfu"] == pytest.approx(row["speed/clips_per_s"] * clip / 1e12, rel=1e-4) for row in speeds)
@@ -117,7 +117,7 @@ def test_the_share_of_the_time_is_kept(monkeypatch):
     logged: list[dict] = []
     module.log_dict = lambda told, **_: logged.append(told)
     module.log = lambda name, value, **_: logged.append({name: value})
-    scores = Scores(clips=1, share=0.1)
+    scores = Scores(clips=1, max_time_fraction=0.1)
     scores.suite = type("Empty", (), {"to": lambda *_: None})()
     trainer.datamodule = CartoonDataModule(3, 32, 48, 1)
 
@@ -149,6 +149,6 @@ def test_what_cannot_be_scored_is_left_alone_and_bad_settings_are_refused(tmp_pa
     trainer.datamodule = CartoonDataModule(3, 32, 48, 1)
     with pytest.raises(InputError, match="check the path"):
         Scores(raft=tmp_path / "none.pth").setup(trainer, module, "fit")
-    for wrong in ({"frames": 0}, {"share": 0.0}, {"share": 1.1}, {"steps": 0}, {"clips": -1}):
+    for wrong in ({"frames": 0}, {"max_time_fraction": 0.0}, {"max_time_fraction": 1.1}, {"steps": 0}, {"clips": -1}):
         with pytest.raises(InputError, match="give at least"):
             Scores(**wrong)

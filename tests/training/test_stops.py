@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
-from lvcd.training import FineTuneModule, WholeFiles
+from lvcd.training import AtomicCheckpointIO, FineTuneModule
 from lvcd.training.callbacks import StopOnSignal
-from lvcd.training.plan import plan
-from lvcd.training.plan.fit_report import lower
-from lvcd.training.run_folder import CHECKPOINTS, checkpoints, newest
+from lvcd.training.plan import plan_training
+from lvcd.training.plan.fit_report import ways_to_save_memory
+from lvcd.training.run_folder import CHECKPOINT_FOLDER, find_checkpoints, newest_checkpoint
 from tests.helpers.configs import composed
 from tests.helpers.fitting import fit
 from tests.helpers.paths import ROOT
@@ -37,7 +37,7 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
     assert process.returncode == 2 and len(told) == 1 and "Traceback" not in err
     assert str(file) in told[0] and "nan" in told[0]
     assert batch.frames.shape == (4, 4, 3, 32, 48) and all(key in told[0] for key in batch.keys)
-    assert not (run / "model").exists() and not list((run / CHECKPOINTS).glob("*"))
+    assert not (run / "model").exists() and not list((run / CHECKPOINT_FOLDER).glob("*"))
 
 
 def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
@@ -55,7 +55,7 @@ def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
     assert "\n" not in text and "memory" in text and "GiB" in text
     assert "data.batch_size=1 trainer.accumulate_grad_batches=4" in text
     assert "module.gradient_checkpointing=true" in text
-    for words, _ in lower(plan(OmegaConf.to_container(config, resolve=True))):
+    for words, _ in ways_to_save_memory(plan_training(OmegaConf.to_container(config, resolve=True))):
         for experiment in ("mini", "lvcd_320p"):
             composed("train", f"experiment={experiment}", *shlex.split(words))
 
@@ -66,9 +66,9 @@ def test_a_checkpoint_that_is_torn_while_written_is_not_there(tmp_path):
             raise OSError("no space left")
 
     file = tmp_path / "last.ckpt"
-    WholeFiles().save_checkpoint({"step": 1}, file)
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, file)
     with pytest.raises(OSError, match="no space"):
-        WholeFiles().save_checkpoint({"step": 2, "x": torch.zeros(10**6), "y": Dies()}, file)
+        AtomicCheckpointIO().save_checkpoint({"step": 2, "x": torch.zeros(10**6), "y": Dies()}, file)
     assert torch.load(file, weights_only=True) == {"step": 1}
 
 
@@ -125,8 +125,8 @@ def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypa
 
     fit(tmp_path / "elsewhere", toy(), 2, more=[Warned()])
     assert told.read_text() == "requeue 7\n"
-    assert newest(tmp_path).name == "hpc_ckpt_1.ckpt"
-    assert torch.load(newest(tmp_path), weights_only=True)["global_step"] == 1
+    assert newest_checkpoint(tmp_path).name == "hpc_ckpt_1.ckpt"
+    assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["global_step"] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
@@ -148,7 +148,7 @@ def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_
         sys.exit(255)
 
     def stopped() -> None:
-        fit(tmp_path / "elsewhere", toy(), 5, more=[Warned(), StopOnSignal(str(tmp_path / CHECKPOINTS))])
+        fit(tmp_path / "elsewhere", toy(), 5, more=[Warned(), StopOnSignal(str(tmp_path / CHECKPOINT_FOLDER))])
 
     if number == signal.SIGUSR1:
         for name, value in {"NTASKS": 1, "JOB_ID": 7, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0}.items():
@@ -162,8 +162,11 @@ def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_
         assert signal.signal(number, before) is requeue
     monkeypatch.delenv("SLURM_NTASKS", raising=False)
     assert told.read_text() == "requeue 7\n"
-    assert [f.name for f in checkpoints(tmp_path)] == ["last.ckpt"]
-    assert torch.load(newest(tmp_path), weights_only=True)["global_step"] == 2
-    whole, rest = fit(tmp_path / "whole", toy(), 5), fit(tmp_path / "rest", toy(), 5, resume=newest(tmp_path))
+    assert [f.name for f in find_checkpoints(tmp_path)] == ["last.ckpt"]
+    assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["global_step"] == 2
+    whole, rest = (
+        fit(tmp_path / "whole", toy(), 5),
+        fit(tmp_path / "rest", toy(), 5, resume=newest_checkpoint(tmp_path)),
+    )
     a, b = dict(whole.named_parameters()), dict(rest.named_parameters())
     assert all(torch.equal(a[name], b[name]) for name in a)

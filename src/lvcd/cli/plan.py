@@ -26,14 +26,14 @@ def run(a: argparse.Namespace) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from lvcd.pipeline import silence_libraries
-    from lvcd.training.plan import plan
-    from lvcd.training.plan.fit_report import card, text
+    from lvcd.training.plan import plan_training
+    from lvcd.training.plan.fit_report import format_report, parse_card
 
-    cards = card(a.card)
+    cards = parse_card(a.card)
     silence_libraries()
     try:
         config = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(f"{str(error).splitlines()[0]}: give what is missing") from error
     assert isinstance(config, dict)
-    print(text(plan({str(name): part for name, part in config.items()}), cards))
+    print(format_report(plan_training({str(name): part for name, part in config.items()}), cards))

@@ -6,19 +6,15 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lvcd.errors import InputError
+from lvcd.errors import on_out_of_memory
 from lvcd.system import keep_freed_memory
 
 # torch, lightning and diffusers take seconds to import: that waits until the words have been checked.
 if TYPE_CHECKING:
-    import lightning
     from omegaconf import DictConfig
-
-    from lvcd.training.callbacks import Speed
 
 HELP = "train networks, and export them as a model folder"
 USAGE = """\
@@ -49,15 +45,15 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     import lightning
     import torch
     from hydra.utils import instantiate
-    from lightning.pytorch.strategies import ModelParallelStrategy
     from omegaconf import OmegaConf
 
     from lvcd.loggers import log_config
     from lvcd.pipeline import silence_libraries
     from lvcd.training.callbacks import Speed, StopOnSignal
-    from lvcd.training.plan import plan
-    from lvcd.training.plan.fit_report import too_large
-    from lvcd.training.run_folder import MODEL, begin_from, checkpoint_to_resume, last_stage
+    from lvcd.training.fsdp import with_full_weights
+    from lvcd.training.plan import plan_training
+    from lvcd.training.plan.fit_report import out_of_memory_message
+    from lvcd.training.run_folder import MODEL_FOLDER, checkpoint_to_resume, initialize_from, previous_stage
 
     silence_libraries()
     keep_freed_memory()
@@ -69,8 +65,8 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     resume = checkpoint_to_resume(run, config.resume)
     data = instantiate(config.data, _convert_="all")
     module = instantiate(config.module, _convert_="all")
-    start = config.init_from or (config.stage.after and last_stage(Path(config.stage.after)))
-    initial = begin_from(module, Path(start)) if start and not resume else None
+    start = config.init_from or (config.stage.after and previous_stage(Path(config.stage.after)))
+    initial = initialize_from(module, Path(start)) if start and not resume else None
     loggers = [instantiate(logger) for logger in config.logger.values()]
     callbacks = [instantiate(callback) for callback in config.callbacks.values() if callback]
     trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers, callbacks=callbacks)
@@ -78,41 +74,22 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
         print(f"starts with the weights of {initial}")
     settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     log_config(loggers, settings)
-    set_peak_flops(trainer, [c for c in callbacks if isinstance(c, Speed)], settings)
-    try:
+    for callback in callbacks:
+        if isinstance(callback, Speed):
+            callback.find_flops(trainer, settings)
+    with on_out_of_memory(lambda: out_of_memory_message(plan_training(settings))):
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except torch.OutOfMemoryError as error:
-        raise InputError(too_large(plan(settings))) from error
     if any(isinstance(c, StopOnSignal) and c.saved for c in callbacks):
         if trainer.is_global_zero:
             print(f"stopped after step {trainer.global_step}; go on with: {resume_command}")
         return None
-    model = run / MODEL
-    if isinstance(trainer.strategy, ModelParallelStrategy):
-        full = trainer.strategy.lightning_module_state_dict()  # all ranks together; the first has it
-        module = instantiate(config.module, _convert_="all")
-        module.load_state_dict(full, strict=False)
+    model = run / MODEL_FOLDER
+    trained: Any = with_full_weights(trainer, module, lambda: instantiate(config.module, _convert_="all"))
     if trainer.is_global_zero:
-        module.export(model)
+        trained.export(model)
         print(f"the trained model is in {model}")
     best = trainer.checkpoint_callback.best_model_score
     return TrainedModel(model, None if best is None else float(best))
-
-
-def set_peak_flops(trainer: lightning.Trainer, speeds: list[Speed], settings: dict[str, Any]) -> None:
-    """Give each Speed callback, on the rank that logs, what utilization is computed from, as far as it is known."""
-    import torch
-
-    from lvcd.training.plan import plan
-    from lvcd.training.plan.fit_report import peak
-
-    for speed in speeds if trainer.is_global_zero else ():
-        device = trainer.strategy.root_device
-        if speed.peak_flops is None and device.type == "cuda":
-            speed.peak_flops = peak(torch.cuda.get_device_name(device), str(trainer.precision))
-        if speed.peak_flops is not None and speed.flops_per_clip is None:
-            with suppress(InputError):  # what cannot be planned, like a VAE, has no utilization
-                speed.flops_per_clip = plan(settings).flops_per_clip
 
 
 def job(config: DictConfig) -> float | None:
@@ -122,14 +99,14 @@ def job(config: DictConfig) -> float | None:
 
     program, words = prepare_job("train")
     with one_line(program.name), restartable(config, program.argv([]), words):
-        from lvcd.training.callbacks import NoNumberError
+        from lvcd.training.callbacks import NanLossError
 
         again = sys.argv[1 + len(program.argv([])) :] if words is None else words
         resume = "auto" if in_sweep() and words else "true"
         command = program.command([*(w for w in again if not w.startswith("resume=")), f"resume={resume}"])
         try:
             trained = train(config, command)
-        except NoNumberError as error:
+        except NanLossError as error:
             if not in_sweep():
                 raise
             print(f"{program.name}: {error}", file=sys.stderr)

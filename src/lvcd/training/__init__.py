@@ -1,13 +1,22 @@
-"""What Lightning trains.
+"""Training with Lightning.
 
-`networks` loads or builds what is trained, `trainable` says which weights those are, `color` and `vae` are the
-LightningModules, `optimizer` and `checkpoint` what they have in common.
+`networks` loads or builds the networks, `trainable` selects the weights that are trained, `finetune` and `vae_module`
+are the LightningModules, `optimizer`, `checkpoint` and `fsdp` serve both. `callbacks` watch a run, `plan` estimates the
+memory and work of a step, `run_folder` reads what a run has left.
 """
 
-from .checkpoint import WholeFiles
-from .color import ControlNetModule, FineTuneModule
-from .networks import fresh, load
+from .checkpoint import AtomicCheckpointIO
+from .finetune import ControlNetModule, FineTuneModule
+from .networks import networks_from_config, networks_from_folder
 from .optimizer import Optimization
-from .vae import VaeModule
+from .vae_module import VaeModule
 
-__all__ = ["ControlNetModule", "FineTuneModule", "Optimization", "VaeModule", "WholeFiles", "fresh", "load"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "ControlNetModule",
+    "FineTuneModule",
+    "Optimization",
+    "VaeModule",
+    "networks_from_config",
+    "networks_from_folder",
+]

@@ -1,4 +1,4 @@
-"""Checkpoints hold what was trained, and the fingerprints of what it was trained from."""
+"""Checkpoints: they hold the trained weights, and fingerprints of the model that training started from."""
 
 from __future__ import annotations
 
@@ -12,55 +12,57 @@ from torch import nn
 
 from lvcd.errors import InputError
 
-BASE = "base"
+BASE_KEY = "base"
+"""Key of a checkpoint under which the fingerprints of the starting model are."""
 
 
-class WholeFiles(TorchCheckpointIO):
-    """A checkpoint is written beside and renamed: under its name it is whole, the one before stays until then.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that the file is always complete: the old or the new one.
 
-    Lightning's own writes to the folder for temporary files, and renames only where that is on the same disk.
+    Lightning writes to the system's temporary folder, and renames only where that is on the same disk.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write `path`.part, flush it to the disk and rename it to `path`."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.part")
-        with beside.open("wb") as file:
+        part = path.with_name(f"{path.name}.part")
+        with part.open("wb") as file:
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        part.replace(path)
 
 
-def keep_trained(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:
-    """Leave in a Lightning checkpoint only the weights that learn, and note what they belong to."""
+def keep_trained_weights(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:
+    """Drop the weights that are not trained from a Lightning checkpoint, and add the fingerprints of the base."""
     trained = {name for name, p in module.named_parameters() if p.requires_grad}
     state = checkpoint["state_dict"]
     checkpoint["state_dict"] = {name: state[name] for name in state if name in trained}
-    checkpoint[BASE] = dict(base)
+    checkpoint[BASE_KEY] = dict(base)
 
 
-def check_fits(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:
-    """InputError: other weights than the module trains, of other shapes, or trained from another base."""
+def check_trained_weights(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:
+    """InputError: a checkpoint's weights are not those that the module trains, or were trained from another base."""
     trained = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
-    # a strategy with shards has put the weights in place, and taken them out of the checkpoint, before anyone is asked
+    # a strategy with shards has put the weights in place, and taken them out of the checkpoint, before this is called
     found = (
         {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
         if "state_dict" in checkpoint
         else trained
     )
-    if missing := sorted(set(trained) ^ set(found)):
+    if different := sorted(set(trained) ^ set(found)):
         raise InputError(
             f"the checkpoint has {len(found)} trained tensors, this module {len(trained)} (one that differs: "
-            f"{missing[0]}): resume with the module= and unet= it was made with"
+            f"{different[0]}): use the module= and module.unet= it was trained with"
         )
-    if other := [name for name in trained if trained[name] != found[name]]:
-        name = other[0]
+    if reshaped := [name for name in trained if trained[name] != found[name]]:
+        name = reshaped[0]
         raise InputError(
             f"{name} is {found[name]} in the checkpoint and {trained[name]} here: it belongs to another architecture"
         )
-    told = checkpoint.get(BASE, {})
-    if wrong := sorted(part for part in set(told) | set(base) if told.get(part) != base.get(part)):
+    saved = checkpoint.get(BASE_KEY, {})
+    if changed := sorted(part for part in set(saved) | set(base) if saved.get(part) != base.get(part)):
         raise InputError(
-            f"the checkpoint was trained from another {' and '.join(wrong)}: start from the same model folder as then"
+            f"the checkpoint was trained from another {' and '.join(changed)}: start from the same model folder"
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from lvcd.checkpoints.files import read_json
 from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.errors import InputError
 from lvcd.nn.condition import LatentEncoder
@@ -24,20 +25,47 @@ from lvcd.nn.vae import ColorVAE, VideoVAE, vae_class
 from lvcd.pipeline import LineartVideoPipeline
 from lvcd.weights import model_folder
 
+PIPELINE_SETTINGS = (
+    "window", "schedule", "solver", "steps", "sigma_min", "sigma_max", "reference_attention", "isolation",
+)  # fmt: skip
+"""Arguments of LineartVideoPipeline besides its networks."""
+
+SVD_CONFIGS: dict[str, dict[str, Any]] = {
+    "unet": {"num_attention_heads": (5, 10, 20, 20)},  # the rest is the class's default
+    "vae": {
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "latent_channels": 4,
+        "scaling_factor": 0.18215,
+    },
+    "image_encoder": {
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "image_size": 224,
+        "patch_size": 14,
+        "projection_dim": 1024,
+    },
+}
+"""The config.json files of stabilityai/stable-video-diffusion-img2vid, for a plan without its folder."""
+
 
 @dataclass
 class Networks:
-    """The parts of a model, in float32."""
+    """All networks of a model, in float32: U-Net and ControlNet, and the encoders, which are frozen."""
 
     unet: ColorUNet
     controlnet: SketchControlNet
     vae: VideoVAE
     image_encoder: CLIPVisionModelWithProjection
     condition_encoder: LatentEncoder | None = None
+    """Encodes the reference latent; None = the VAE does."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Of the pipeline that is exported."""
+    """PIPELINE_SETTINGS of the exported pipeline."""
     recipe: dict[str, Any] | None = None
-    """How new networks were configured; None: U-Net and ControlNet came with weights."""
+    """Configurations of networks that were built anew; None = U-Net and ControlNet came with weights."""
 
     def __post_init__(self) -> None:
         for encoder in self.encoders:
@@ -45,102 +73,123 @@ class Networks:
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """What is never trained."""
+        """The networks that are never trained."""
         return [m for m in (self.vae, self.image_encoder, self.condition_encoder) if m is not None]
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of every part as training starts; of new networks, that of their configuration. Costs seconds at full
-        size, so it is asked for once, before the first step."""
-        return {**self.encoder_fingerprints, **self._base}
+        """SHA-256 of each network as training starts, or of the configuration of new ones.
+
+        It takes seconds at full size, so it is computed once, before the first step.
+        """
+        return {**self.encoder_fingerprints, **self._base_fingerprints}
 
     @cached_property
     def encoder_fingerprints(self) -> dict[str, str]:
-        """SHA-256 of what makes latents and tokens: `vae` and `image_encoder`."""
+        """SHA-256 of the encoders of latents and tokens: `vae` and `image_encoder`."""
         return {"vae": fingerprint(self.vae), "image_encoder": fingerprint(self.image_encoder)}
 
     @cached_property
-    def _base(self) -> dict[str, str]:
+    def _base_fingerprints(self) -> dict[str, str]:
         if self.recipe is not None:
             return {"recipe": hashlib.sha256(json.dumps(self.recipe, sort_keys=True).encode()).hexdigest()}
         return {"unet": fingerprint(self.unet), "controlnet": fingerprint(self.controlnet)}
 
     def pipeline(self) -> LineartVideoPipeline:
+        """Return a pipeline of these very networks, not of copies."""
         parts = (self.unet, self.controlnet, self.vae, self.image_encoder, self.condition_encoder)
         return LineartVideoPipeline(*parts, **self.settings)
 
 
-def load(folder: str | Path, controlnet: dict | None = None) -> Networks:
-    """The networks of a model folder, or of Stable Video Diffusion's as diffusers keeps it.
+def networks_from_folder(
+    folder: str | Path | None,  # or the name of a bundled model; None = Stable Video Diffusion's size, without weights
+    controlnet: dict[str, Any] | None = None,  # changed settings of the ControlNet; None = no change
+    weights: bool = True,  # False = read the config.json files alone, as `lvcd plan` does
+) -> Networks:
+    """Load the networks of a model folder, or of Stable Video Diffusion's in diffusers' format.
 
-    Where there is no ControlNet one is cloned from the U-Net, its outputs zero, as the paper starts (section 4.2).
-    controlnet  settings that the ControlNet gets in place of the folder's own, or of the clone's; None = no change.
-                The folder's own keeps its trained weights but for layers whose shapes change: these are new, and their
-                outputs not zero. An ablation of a trained model thus begins with what that model knows.
-    InputError: no such folder, or a part of it is missing or damaged; or a setting that no ControlNet has.
+    Where the folder has no ControlNet, one is cloned from the U-Net with outputs of zero, as the paper starts
+    (section 4.2). A changed ControlNet keeps its trained weights in all layers whose shapes stay; the others are new,
+    and their outputs are not zero. So an ablation of a trained model begins with what that model has learned.
+
+    InputError: no such folder, a network is missing or damaged, or a setting that ControlNets do not have.
     """
-    folder = model_folder(folder)
-    for name in ("unet", "vae", "image_encoder"):
-        if not (folder / name / "config.json").is_file():
-            raise InputError(f"{folder} has no {name}: give a folder that lvcd convert or train.py made, or SVD's")
-
-    def part(cls: Callable[..., Any], name: str) -> Any:
-        try:
-            return cls(folder / name, torch_dtype=torch.float32, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"cannot load {folder / name} ({str(error).splitlines()[0]}): copy it again") from error
+    root = None if folder is None else model_folder(folder)
 
     def has(name: str) -> bool:
-        return (folder / name / "config.json").is_file()
+        return name in SVD_CONFIGS if root is None else (root / name / "config.json").is_file()
 
-    unet = part(ColorUNet.from_pretrained, "unet")
-    own = part(SketchControlNet.from_pretrained, "controlnet") if has("controlnet") else None
+    def config_of(name: str) -> dict[str, Any]:
+        return SVD_CONFIGS[name] if root is None else read_json(root / name / "config.json")
+
+    def network(cls: Any, name: str) -> Any:
+        if root is None or not weights:
+            return _without_weights(cls, config_of(name))
+        try:
+            return cls.from_pretrained(root / name, torch_dtype=torch.float32, local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"cannot load {root / name} ({str(error).splitlines()[0]}): copy it again") from error
+
+    for name in ("unet", "vae", "image_encoder"):
+        if not has(name):
+            raise InputError(f"{root} has no {name}: give a folder made by lvcd convert or train.py, or SVD's")
+    unet = network(ColorUNet, "unet")
+    trained = network(SketchControlNet, "controlnet") if has("controlnet") else None
     try:
-        if own is None:
+        if trained is None:
             branch = SketchControlNet.from_unet(unet, **controlnet or {})
         else:
-            branch = own.changed(**controlnet) if controlnet else own
+            branch = trained.changed(**controlnet) if controlnet else trained
     except TypeError as error:
         raise InputError(f"controlnet: {error}: give settings that SketchControlNet has") from error
-    index = folder / "model_index.json"
-    settings = json.loads(index.read_text()) if index.is_file() else {}
+    index = {} if root is None or not (root / "model_index.json").is_file() else read_json(root / "model_index.json")
     return Networks(
         unet,
         branch,
-        part(vae_class(json.loads((folder / "vae" / "config.json").read_text())).from_pretrained, "vae"),
-        part(CLIPVisionModelWithProjection.from_pretrained, "image_encoder"),
-        part(LatentEncoder.from_pretrained, "condition_encoder") if has("condition_encoder") else None,
-        {k: v for k, v in settings.items() if not k.startswith("_") and not isinstance(v, list) and k in SETTINGS},
+        network(vae_class(config_of("vae")), "vae"),
+        network(CLIPVisionModelWithProjection, "image_encoder"),
+        network(LatentEncoder, "condition_encoder") if has("condition_encoder") else None,
+        {name: value for name, value in index.items() if name in PIPELINE_SETTINGS and not isinstance(value, list)},
     )
 
 
-SETTINGS = ("window", "schedule", "solver", "steps", "sigma_min", "sigma_max", "reference_attention", "isolation")
-"""Of LineartVideoPipeline, besides its parts."""
-
-
-def fresh(
-    unet: dict,
-    controlnet: dict,
-    image_encoder: dict,
-    vae: str,  # a folder with a trained VAE, or a bundled one's name: mini_vae
-    settings: dict | None = None,  # of the exported pipeline
+def networks_from_config(
+    unet: dict[str, Any],  # arguments of ColorUNet
+    controlnet: dict[str, Any],  # arguments of SketchControlNet that are not the U-Net's
+    image_encoder: dict[str, Any],  # arguments of transformers' CLIPVisionConfig
+    vae: str | Path,  # folder of a trained VAE, or the name of a bundled one: mini_vae
+    settings: dict[str, Any] | None = None,  # PIPELINE_SETTINGS of the exported pipeline
+    weights: bool = True,  # False = do not read the VAE's weights
 ) -> Networks:
-    """New networks around a trained VAE; configurations are keyword arguments of their classes."""
-    vae_folder = model_folder(vae)
-    if not (vae_folder / "config.json").is_file():
+    """Build new networks around a trained VAE. The image encoder is a random projection that is never trained.
+
+    InputError: no VAE in that folder.
+    """
+    folder = model_folder(vae)
+    if not (folder / "config.json").is_file():
         raise InputError(
-            f"{vae} is no folder of a VAE: train one with experiment=mini_vae, or give module.networks.vae"
+            f"{vae} is not a VAE's folder: train one with experiment=mini_vae, or give module.networks.vae"
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # it never learns: a random projection, the same in every run
-        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**image_encoder))
-    net = ColorUNet(**unet)
-    zero_branches(net)
+        torch.manual_seed(0)  # the same projection in every run
+        encoder = _without_weights(CLIPVisionModelWithProjection, image_encoder)
+    color_unet = ColorUNet(**unet)
+    zero_branches(color_unet)
     return Networks(
-        net,
-        SketchControlNet.from_unet(net, **controlnet),
-        ColorVAE.from_pretrained(vae_folder, torch_dtype=torch.float32),
+        color_unet,
+        SketchControlNet.from_unet(color_unet, **controlnet),
+        ColorVAE.from_pretrained(folder, torch_dtype=torch.float32)
+        if weights
+        else _without_weights(ColorVAE, read_json(folder / "config.json")),
         encoder,
         settings=settings or {},
         recipe={"unet": unet, "controlnet": controlnet},
     )
+
+
+def _without_weights(cls: Any, config: dict[str, Any]) -> Any:
+    """Build a network of its config.json alone; other keys than the class's are left out."""
+    if cls is CLIPVisionModelWithProjection:
+        return cls(CLIPVisionConfig(**config))
+    names = inspect.signature(cls).parameters
+    return cls(**{name: value for name, value in config.items() if name in names})

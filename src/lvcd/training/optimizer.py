@@ -1,4 +1,4 @@
-"""AdamW, or Muon and AdamW, and the learning rate."""
+"""The optimizer, AdamW or Muon with AdamW, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -15,58 +15,62 @@ from .muon import MuonAdamW, is_matrix
 
 @dataclass(frozen=True)
 class Optimization:
-    """The defaults are the paper's: AdamW as it comes, a constant rate (method, section 9)."""
+    """Settings of the optimizer; the defaults are the paper's: AdamW at a constant rate (method, section 9).
+
+    InputError: a setting out of its range, or 8 bits without bitsandbytes.
+    """
 
     lr: float = 5e-5
-    unet_lr: float | None = None
-    """Of the U-Net's weights; None = lr."""
+    """Learning rate."""
     weight_decay: float = 0.01
     warmup_steps: int = 0
-    """The rate rises linearly over so many optimizer steps."""
+    """Optimizer steps in which the rate rises linearly."""
     decay: Literal["none", "linear"] = "none"
-    """After the warm-up: constant, or linear to zero at the last step of the run."""
+    """After the warm-up: a constant rate, or a linear one that is zero at the run's last step."""
     bits: Literal[32, 8] = 32
-    """Of the optimizer's state; 8 needs bitsandbytes."""
+    """Bits of a number in the optimizer's state; 8 needs bitsandbytes."""
     muon: float | None = None
-    """Whatever multiplies (linear layers, convolutions) learns by Muon, at so many times the rate; None = AdamW."""
+    """Train matrices (weights of linear layers and convolutions) by Muon, at this many times `lr`; None = AdamW."""
 
     def __post_init__(self) -> None:
-        if not self.lr > 0 or not (self.unet_lr is None or self.unet_lr > 0):
-            raise InputError(f"learning rates of {self.lr} and {self.unet_lr}: give numbers above 0")
+        if not self.lr > 0:
+            raise InputError(f"a learning rate of {self.lr}: give a number above 0")
         if self.decay not in ("none", "linear") or self.bits not in (32, 8):
             raise InputError(f"decay={self.decay}, bits={self.bits}: choose none or linear, 32 or 8")
         if self.muon is not None and not (self.muon > 0 and self.bits == 32):
             raise InputError(f"muon={self.muon}, bits={self.bits}: give a number above 0, and 32 bits")
 
     def build(self, groups: dict[str, list[nn.Parameter]], total_steps: int) -> dict[str, Any]:
-        """What LightningModule.configure_optimizers returns. groups: {name: weights}, empty ones are left out."""
-        rates = {"unet": self.unet_lr or self.lr}
-        parameters = [{"params": ps, "lr": rates.get(name, self.lr), "name": name} for name, ps in groups.items() if ps]
+        """Return what LightningModule.configure_optimizers returns.
+
+        groups: name -> weights, groups without weights are left out; total_steps: optimizer steps of the whole run.
+        """
+        parameters = [{"params": ps, "lr": self.lr, "name": name} for name, ps in groups.items() if ps]
         if self.muon is not None:
-            parameters = [part for group in parameters for part in self._parted(group, self.muon)]
-        optimizer = self._class()(parameters, lr=self.lr, weight_decay=self.weight_decay)
+            parameters = [part for group in parameters for part in self._split_matrices(group, self.muon)]
+        optimizer = self._optimizer_class()(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
         def factor(step: int) -> float:
-            warm = (step + 1) / (self.warmup_steps + 1)
-            left = max(0.0, (total_steps - step) / max(1, total_steps - self.warmup_steps))
-            return min(warm, left if self.decay == "linear" else 1.0)
+            warmup = (step + 1) / (self.warmup_steps + 1)
+            remaining = max(0.0, (total_steps - step) / max(1, total_steps - self.warmup_steps))
+            return min(warmup, remaining if self.decay == "linear" else 1.0)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @staticmethod
-    def _parted(group: dict[str, Any], muon: float) -> list[dict[str, Any]]:
-        """Matrices and the rest, as two groups; none is empty."""
+    def _split_matrices(group: dict[str, Any], muon: float) -> list[dict[str, Any]]:
+        """Split a group into one for Muon and one for AdamW, without empty ones."""
         matrices = {
             "params": [p for p in group["params"] if is_matrix(p)],
             "lr": group["lr"] * muon,
             "name": f"{group['name']}, muon",
             "matrices": True,
         }
-        rest = {**group, "params": [p for p in group["params"] if not is_matrix(p)]}
-        return [part for part in (matrices, rest) if part["params"]]
+        others = {**group, "params": [p for p in group["params"] if not is_matrix(p)]}
+        return [part for part in (matrices, others) if part["params"]]
 
-    def _class(self) -> Any:
+    def _optimizer_class(self) -> Any:
         if self.muon is not None:
             return MuonAdamW
         if self.bits == 32:

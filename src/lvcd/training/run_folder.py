@@ -1,4 +1,4 @@
-"""A finished or stopped run: its checkpoints, and the weights in them."""
+"""A run's folder, finished or not: its configuration, its checkpoints and the weights in them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,44 @@ import torch
 
 from lvcd.errors import InputError
 
-CHECKPOINTS, MODEL = "checkpoints", "model"
-"""In the folder of a run; the model is exported when all steps are done."""
+CHECKPOINT_FOLDER, MODEL_FOLDER = "checkpoints", "model"
+"""Folders within a run's folder; the model is exported after the last step."""
+
+RENAMED = {
+    "lookup": "reference_only_prob",
+    "gaze": "correspondence_weight",
+    "lvcd.training.networks_from_config": "lvcd.training.networks_from_config",
+    "lvcd.training.networks_from_folder": "lvcd.training.networks_from_folder",
+}
+"""Keys and targets of the module's configuration in runs of earlier versions -> their names today."""
+
+
+def current_module_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the `module` of a run's .hydra/config.yaml with today's names of keys and targets."""
+    renamed: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            value = current_module_config(value)
+        elif key == "_target_":
+            value = RENAMED.get(value, value)
+        renamed[RENAMED.get(key, key)] = value
+    return renamed
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
 
 
 def checkpoint_to_resume(run: Path, resume: bool | str | None) -> Path | None:
-    """What train.py's `resume` says => the checkpoint to go on from, None = a run begins.
+    """Return the checkpoint that train.py's `resume` asks for, or None to begin a new run.
 
-    True: this run's newest. "auto": the same if there is one, as where a cluster starts a command again. Else a file.
-    InputError: there is none; or a run would begin in the folder of another, whose checkpoints it would overwrite.
+    True: the run's newest checkpoint. "auto": the same if there is one, for clusters that start a command again. Else
+    a file. InputError: there is no such checkpoint, or a new run would overwrite another run's checkpoints.
     """
-    begun = bool(checkpoints(run))
-    if resume is True or (resume == "auto" and begun):
-        return newest(run)
+    has_begun = bool(find_checkpoints(run))
+    if resume is True or (resume == "auto" and has_begun):
+        return newest_checkpoint(run)
     if not resume or resume == "auto":
-        if begun:
+        if has_begun:
             raise InputError(f"{run} holds another run: go on with it by resume=true, or choose another run_dir")
         return None
     if not Path(resume).is_file():
@@ -31,64 +54,67 @@ def checkpoint_to_resume(run: Path, resume: bool | str | None) -> Path | None:
     return Path(resume)
 
 
-def last_stage(run: Path) -> Path:
-    """The run of the stage before. InputError: it is not there, or not at its end."""
-    if not (run / MODEL).is_dir():
+def previous_stage(run: Path) -> Path:
+    """Return the previous stage's run. InputError: it does not exist, or is not finished."""
+    if not (run / MODEL_FOLDER).is_dir():
         state = "is not finished" if run.is_dir() else "is not there"
         raise InputError(f"this stage begins with the weights of {run}, which {state}: train that stage first, as "
                          "with -m stage=FIRST,SECOND, or give init_from=RUN, or stage.after=null")  # fmt: skip
     return run
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """A run's own, and those that Lightning saves when SLURM is about to take the machine away."""
-    return [*(run / CHECKPOINTS).glob("*.ckpt"), *run.glob("hpc_ckpt_*.ckpt")]
+def find_checkpoints(run: Path) -> list[Path]:
+    """Return a run's checkpoints, and those that Lightning saves when SLURM is about to end the job."""
+    return [*(run / CHECKPOINT_FOLDER).glob("*.ckpt"), *run.glob("hpc_ckpt_*.ckpt")]
 
 
-def newest(run: Path) -> Path:
-    """The checkpoint to go on from: the newest that is whole. InputError: there is none."""
-    for file in sorted(checkpoints(run), key=lambda f: f.stat().st_mtime_ns, reverse=True):
-        if is_whole(file):
+def newest_checkpoint(run: Path) -> Path:
+    """Return the newest checkpoint that is complete. InputError: there is none."""
+    for file in sorted(find_checkpoints(run), key=lambda f: f.stat().st_mtime_ns, reverse=True):
+        if is_complete(file):
             return file
     raise InputError(f"{run} has no checkpoint: give the folder of a run that has saved one")
 
 
-def best(run: Path) -> Path:
-    """The checkpoint that validation liked best, else the newest; whole ones only. InputError: there is none."""
-    file = run / CHECKPOINTS / "best.ckpt"
-    return file if file.is_file() and is_whole(file) else newest(run)
+def best_checkpoint(run: Path) -> Path:
+    """Return the best checkpoint by validation, or else the newest complete one. InputError: there is none."""
+    file = run / CHECKPOINT_FOLDER / "best.ckpt"
+    return file if file.is_file() and is_complete(file) else newest_checkpoint(run)
 
 
-def begin_from(module: Any, start: Path) -> Path:
-    """Weights of a run's best checkpoint, or of one that is named, for a training that begins anew; => that file.
-
-    InputError: no run and no checkpoint, damaged, or of another module or base.
-    """
-    if not start.exists():
-        raise InputError(f"init_from={start} is not there: give the folder of a run, or one of its checkpoints")
-    checkpoint = best(start) if start.is_dir() else start
-    restore(module, checkpoint)
-    return checkpoint
-
-
-def is_whole(file: Path) -> bool:
-    """Whether a checkpoint can be read to its end: one that was torn cannot."""
+def is_complete(file: Path) -> bool:
+    """Return whether a checkpoint can be read to its end."""
     try:
         torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # zip, pickle and runtime errors, whatever was cut
+    except Exception:  # torch raises zip, pickle and runtime errors, depending on where the file ends
         return False
     return True
 
 
-def restore(module: Any, checkpoint: Path) -> None:
-    """Put the trained weights of a checkpoint into a module: their average where it has one.
+# --- weights ----------------------------------------------------------------------------------------------------------
 
-    InputError: damaged, or of another module or base.
+
+def initialize_from(module: Any, start: Path) -> Path:
+    """Load weights for a new training, of a checkpoint or of a run's best one, and return that checkpoint.
+
+    InputError: no such run or checkpoint, or it is damaged, or of another module or starting model.
+    """
+    if not start.exists():
+        raise InputError(f"init_from={start} is not there: give the folder of a run, or one of its checkpoints")
+    checkpoint = best_checkpoint(start) if start.is_dir() else start
+    load_trained_weights(module, checkpoint)
+    return checkpoint
+
+
+def load_trained_weights(module: Any, checkpoint: Path) -> None:
+    """Load a checkpoint's trained weights into a module, or their moving average if the checkpoint has one.
+
+    InputError: the checkpoint is damaged, or of another module or starting model.
     """
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
-        why = "it is not there" if isinstance(error, FileNotFoundError) else "it is no checkpoint, or damaged"
+        why = "it is not there" if isinstance(error, FileNotFoundError) else "it is damaged, or not a checkpoint"
         give = "give one of train.py, like RUN/checkpoints/best.ckpt"
         raise InputError(f"cannot read {checkpoint} ({why}): {give}") from error
     module.on_load_checkpoint(saved)

@@ -1,4 +1,4 @@
-"""Which weights learn: chosen by the type of their layer, never by a name that happens to match."""
+"""Which weights are trained: chosen by the class of their layer, never by a name that happens to match."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from lvcd.errors import InputError
 from lvcd.nn.blocks import temporal_layers, transformer_blocks
 from lvcd.nn.controlnet import SketchControlNet
 
-UNet = Literal["none", "self_attention", "all"]
-"""What learns in the U-Net: nothing; its spatial and temporal self-attention (the paper, section 4.4); everything."""
+TrainableUNet = Literal["none", "self_attention", "all"]
+"""What is trained of the U-Net: nothing, its spatial and temporal self-attention (paper, section 4.4), or all of it."""
 
 
-def choose(unet: nn.Module, controlnet: SketchControlNet, which: UNet) -> dict[str, list[str]]:
-    """Set requires_grad of both networks; => {group: names of what learns}, groups "controlnet" and "unet".
+def select_trainable(unet: nn.Module, controlnet: SketchControlNet, which: TrainableUNet) -> dict[str, list[str]]:
+    """Set requires_grad of both networks and return the names of the trained weights, by "controlnet" and "unet".
 
-    Cross-attention to one token has a softmax over one key: its queries, keys and their norm touch no output and get
-    no gradient. They never learn, in either network (the original trains them with zero gradients, which is the same).
-    Nor do the temporal layers of a ControlNet that passes them by.
+    Cross-attention to a single token has a softmax over one key. So its queries, its keys and the norm before it do not
+    change the output and get no gradient: they are never trained, in either network. (The original trains them with
+    gradients of zero, which is the same.) Neither are the temporal layers of a ControlNet with temporal=False.
+
+    InputError: `which` is not one of TrainableUNet.
     """
-    if which not in get_args(UNet):
-        raise InputError(f"unet={which}: choose {', '.join(get_args(UNet))}")
+    if which not in get_args(TrainableUNet):
+        raise InputError(f"unet={which}: choose {', '.join(get_args(TrainableUNet))}")
     unet.requires_grad_(which == "all")
     controlnet.requires_grad_(True)
     for block in transformer_blocks(unet):

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training run."""
+"""Callbacks of a training run: what is logged, shown, painted, averaged and saved around its steps."""
 
 from .ema import Ema
 from .gradient import GradientNorm
@@ -7,12 +7,12 @@ from .samples import Samples
 from .scores import Scores
 from .sigma import SigmaLoss
 from .speed import Speed
-from .stop import NoNumberError, StopOnNan, StopOnSignal
+from .stop import NanLossError, StopOnNan, StopOnSignal
 
 __all__ = [
     "Ema",
     "GradientNorm",
-    "NoNumberError",
+    "NanLossError",
     "ProgressLine",
     "Samples",
     "Scores",

@@ -1,6 +1,6 @@
-"""Painting whole clips with networks that train, for whoever looks at them in between.
+"""Painting whole clips with the networks of a running training.
 
-letters: t frames (the reference at 0), n = t - 1 frames that are painted, H W pixels.
+letters: t frames (the reference at 0), n = t - 1 painted frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from lvcd.pipeline import LineartVideoPipeline, SamplingConfig, paint_clip
 
 from .. import FineTuneModule
 
-OVERLAP = 4
-"""Frames that segments share, if a clip is longer than the window."""
+SEGMENT_OVERLAP = 4
+"""Frames that neighboring segments have in common, where a clip is longer than the window."""
 
 
-class Clip(NamedTuple):
-    """A clip that is painted again and again, on the CPU."""
+class ValidationClip(NamedTuple):
+    """A clip that is painted at every validation, on the CPU."""
 
     frames: Tensor
     """(t 3 H W) in [0, 1]"""
@@ -31,19 +31,23 @@ class Clip(NamedTuple):
     key: str
 
 
-def clips_of(batch: Batch, number: int = 0) -> list[Clip]:
-    """The clips of a batch, none where latents stand for the frames. number: of the first, if they have no names."""
+def clips_of_batch(batch: Batch, first_number: int = 0) -> list[ValidationClip]:
+    """Return the clips of a batch; none if it holds latents in place of frames.
+
+    Clips without keys are numbered from `first_number`.
+    """
     if batch.frames is None:
         return []
     frames, sketches = batch.frames.float().cpu() / 2 + 0.5, batch.sketches.float().cpu()
-    keys = batch.keys or [f"clip {number + i}" for i in range(len(frames))]
-    return [Clip(*told) for told in zip(frames, sketches, batch.fps.tolist(), keys)]
+    keys = batch.keys or [f"clip {first_number + i}" for i in range(len(frames))]
+    return [ValidationClip(*values) for values in zip(frames, sketches, batch.fps.tolist(), keys)]
 
 
 def training_pipeline(module: FineTuneModule, precision: Callable[[], AbstractContextManager]) -> LineartVideoPipeline:
-    """Return a pipeline of a module's networks while they train: nothing is copied, moved or cast.
+    """Return a pipeline of a module's own networks while they are trained: nothing is copied, moved or cast.
 
-    U-Net and ControlNet run in the mixed precision of training, the encoders in float32: SVD's overflows in float16.
+    precision: the context of a training step. U-Net and ControlNet run in it, the encoders in float32, because SVD's
+    encoder overflows in float16.
     """
     pipeline = module.networks.pipeline()
     pipeline.set_progress_bar_config(disable=True)
@@ -53,10 +57,10 @@ def training_pipeline(module: FineTuneModule, precision: Callable[[], AbstractCo
 
 def paint(
     pipeline: LineartVideoPipeline,
-    clip: Clip,
+    clip: ValidationClip,
     seed: int,
     steps: int | None = None,  # denoising steps; None = the model's own
-    overlap: int = OVERLAP,
+    overlap: int = SEGMENT_OVERLAP,
 ) -> Tensor:
     """Paint a clip from its reference and sketches => frames (n 3 H W) in [0, 1]."""
     sampling = SamplingConfig(steps=steps, overlap=min(overlap, pipeline.config.window - 1))

@@ -1,6 +1,6 @@
-"""What the model paints by now, of the same clips with the same noise, at every validation.
+"""Samples: the same clips, painted with the same noise at every validation.
 
-letters: t frames (the reference at 0), n = t - 1 frames that are painted, H W pixels.
+letters: t frames (the reference at 0), n = t - 1 painted frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 
 from .. import FineTuneModule
-from .paint import Clip, clips_of, paint, training_pipeline
+from .paint import ValidationClip, clips_of_batch, paint, training_pipeline
+
+MIN_SHEET_WIDTH = 256
+"""px; the frames of a contact sheet are enlarged by a whole number to at most this width."""
 
 
 class Samples(lightning.Callback):
-    """Paints the first `clips` clips of the validation from their references, each from a seed of its own.
+    """Paints the first `clips` clips of the validation from their references, each from its own seed.
 
-    Writes FOLDER/step-00000100-0.png, a sheet of reference, line art, ours and original, and .mp4, the four beside one
-    another; hands both to W&B, the sheet to TensorBoard, and logs `samples/psnr` in dB. With Ema in the run, it is the
-    average that paints. Modules that do not paint, and validation without pixels, have no samples.
+    Writes FOLDER/step-00000100-0.png, a contact sheet of reference, line art, result and original, and .mp4, the four
+    side by side. Gives both to W&B and the sheet to TensorBoard, and logs `samples/psnr` in dB. With Ema in the run,
+    the average paints. There are no samples of modules that do not colorize, or where validation has no pixels.
 
-    InputError: less than one clip or step, or weights in shards (FSDP).
+    InputError: less than one clip, column or step, or sharded weights (FSDP).
     """
 
     def __init__(
@@ -41,73 +44,75 @@ class Samples(lightning.Callback):
         folder: str,
         clips: int = 2,
         steps: int | None = None,  # denoising steps; None = the model's own
-        columns: int = 6,  # frames of a sheet
+        columns: int = 6,  # frames of a contact sheet
         seed: int = 0,
     ):
         if clips < 1 or columns < 1 or not (steps is None or steps >= 1):
             raise InputError(f"samples of {clips} clips, {columns} columns, {steps} steps: give at least one of each")
         self.folder, self.count, self.steps, self.columns, self.seed = Path(folder), clips, steps, columns, seed
-        self.clips: list[Clip] = []
+        self.clips: list[ValidationClip] = []
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        """InputError: the strategy shards weights."""
         if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise InputError("weights in shards cannot paint samples: set callbacks.samples=null, or use trainer=ddp4")
+            raise InputError("sharded weights cannot paint samples: set callbacks.samples=null, or trainer=ddp4")
 
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int, loader: int = 0
     ) -> None:
-        if (wanted := self.count - len(self.clips)) and trainer.is_global_zero:
-            self.clips += clips_of(batch, len(self.clips))[:wanted]
+        """Keep the first clips of the first validation."""
+        if (missing := self.count - len(self.clips)) and trainer.is_global_zero:
+            self.clips += clips_of_batch(batch, len(self.clips))[:missing]
 
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Before on_validation_end, where Ema puts the weights that learn back."""
-        paints = isinstance(module, FineTuneModule) and self.clips and not trainer.sanity_checking
-        if not paints or not trainer.is_global_zero:
+        """Paint and show. This is before on_validation_end, in which Ema puts the trained weights back."""
+        has_samples = isinstance(module, FineTuneModule) and self.clips and not trainer.sanity_checking
+        if not has_samples or not trainer.is_global_zero:
             return
         try:
-            advice = "lower batch_size, or remove the callback"
+            advice = "lower data.batch_size, or set callbacks.samples=null"
             with on_out_of_memory(f"there are no samples, the GPU has no memory left for them: {advice}"):
                 painted = self.paint(module, trainer.precision_plugin.forward_context)
         except DeviceMemoryError as error:
             print(error, flush=True)
             return
-        psnr = [float(-10 * (ours - c.frames[1:]).square().mean().log10()) for ours, c in zip(painted, self.clips)]
+        psnr = [float(-10 * (p - c.frames[1:]).square().mean().log10()) for p, c in zip(painted, self.clips)]
         module.log("samples/psnr", float(np.mean(psnr)), rank_zero_only=True)
         self._show(trainer, painted, psnr)
 
     def paint(self, module: FineTuneModule, precision: Callable[[], Any]) -> list[Tensor]:
-        """=> (n 3 H W) in [0, 1] of each clip, by the module's own networks as they are; precision: that of a step."""
+        """Paint all clips with the module's own networks => (n 3 H W) in [0, 1] each. precision: context of a step."""
         pipeline = training_pipeline(module, precision)
         return [paint(pipeline, clip, self.seed + i, self.steps) for i, clip in enumerate(self.clips)]
 
     def _show(self, trainer: Any, painted: list[Tensor], psnr: list[float]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         sheets, movies = [], []
-        for i, (clip, ours) in enumerate(zip(self.clips, painted)):
-            rows = {"reference": clip.frames[:1], "line art": 1 - clip.sketches[1:], "ours": ours}
-            images = {name: pixels(row) for name, row in {**rows, "original": clip.frames[1:]}.items()}
+        for i, (clip, result) in enumerate(zip(self.clips, painted)):
+            rows = {"reference": clip.frames[:1], "line art": 1 - clip.sketches[1:], "ours": result}
+            images = {name: to_bytes(row) for name, row in {**rows, "original": clip.frames[1:]}.items()}
             stem = self.folder / f"step-{trainer.global_step:08d}-{i}"
             sheets.append(stem.with_suffix(".png"))
             movies.append(stem.with_suffix(".mp4"))
-            write_png(sheets[-1], sheet(images, self.columns))
+            write_png(sheets[-1], sample_sheet(images, self.columns))
             write_movie(movies[-1], side_by_side(images), clip.fps)
         captions = [f"{clip.key}, {value:.1f} dB" for clip, value in zip(self.clips, psnr)]
         log_media(trainer, "samples", sheets, movies, captions)
 
 
-def pixels(row: Tensor) -> np.ndarray:
-    """(n 1 H W) or (n 3 H W) in [0, 1] => uint8 (n H W 3)"""
+def to_bytes(row: Tensor) -> np.ndarray:
+    """Convert frames (n 1 H W) or (n 3 H W) in [0, 1] to uint8 (n H W 3)."""
     return (row.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def sheet(images: dict[str, np.ndarray], columns: int) -> np.ndarray:
-    """Rows of frames, those of `columns` numbers spread over the clip => uint8 (H W 3); small frames twice as large."""
-    shown = {name: [row[k] for k in evenly_spaced(len(row), min(len(row), columns))] for name, row in images.items()}
-    return np.asarray(contact_sheet(shown, scale=max(1, 256 // images["ours"].shape[2])))
+def sample_sheet(images: dict[str, np.ndarray], columns: int) -> np.ndarray:
+    """Make a contact sheet of rows of frames, at `columns` times spread over the clip => uint8 (H W 3)."""
+    chosen = {name: [row[k] for k in evenly_spaced(len(row), min(len(row), columns))] for name, row in images.items()}
+    return np.asarray(contact_sheet(chosen, scale=max(1, MIN_SHEET_WIDTH // images["ours"].shape[2])))
 
 
 def side_by_side(images: dict[str, np.ndarray], gap: int = 4) -> list[np.ndarray]:
-    """=> for each frame one picture, all rows next to one another; a row of one frame stands still."""
+    """Join rows of frames into one picture for each frame, `gap` px apart; a row of one frame is repeated."""
     n, height = len(images["ours"]), images["ours"].shape[1]
     between = np.full((n, height, gap, 3), 255, np.uint8)
     rows = [np.broadcast_to(row, (n, *row.shape[1:])) for row in images.values()]

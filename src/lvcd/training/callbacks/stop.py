@@ -1,4 +1,4 @@
-"""A run that is told to stop, or has gone wrong, ends with everything kept."""
+"""Stopping a run: by a signal, with everything saved, or because its loss is not a number."""
 
 from __future__ import annotations
 
@@ -12,91 +12,102 @@ import torch
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 
-REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
-"""What SLURM sends before a job's time is over, if Lightning or submitit asked for it."""
+REQUEUE_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""Signals that SLURM sends before a job's time is over, if Lightning or submitit asked for one."""
 
 
 class StopOnSignal(lightning.Callback):
-    """SIGINT or SIGTERM: finish the optimizer step, save `last.ckpt`, stop. A second one is Python's own.
+    """On SIGINT or SIGTERM: finishes the optimizer step, saves `last.ckpt` and stops. A second one stops at once.
 
-    So too where SLURM is about to take the machine away, by a signal that Lightning or submitit answers: they then have
-    the job started again. Alone they would do that in the middle of a step, each rank in another place, and submitit
-    without saving.
+    The same before SLURM ends a job, on a signal that Lightning or submitit handles, which then queue the job again.
+    By themselves they would do so in the middle of a step, on each rank in another place, and submitit without saving.
 
-    folder    where the checkpoint goes
+    It runs after all other callbacks, wherever it is in the configuration: so the checkpoint holds what every callback
+    has made of the step, like Ema's average.
     """
 
     def __init__(self, folder: str):
+        """folder: where the checkpoint goes."""
         self.folder = Path(folder)
-        self.asked = 0
-        """The signal; 0 = none yet."""
+        self.received = 0
+        """Number of the signal; 0 = none yet."""
         self.saved: Path | None = None
         """The checkpoint to go on from; None = the run was not stopped."""
-        self._before: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
+
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
+        """Move behind all other callbacks."""
+        trainer.callbacks = [*(callback for callback in trainer.callbacks if callback is not self), self]
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        answered = [number for number in REQUEUE if callable(signal.getsignal(number))]
-        for number in (signal.SIGINT, signal.SIGTERM, *answered):
-            self._before[number] = signal.signal(number, self._ask)
+        """Take over the signals' handlers."""
+        handled = [number for number in REQUEUE_SIGNALS if callable(signal.getsignal(number))]
+        for number in (signal.SIGINT, signal.SIGTERM, *handled):
+            self._handlers[number] = signal.signal(number, self._receive)
 
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked not in REQUEUE:  # SIGTERM follows when a job is started again
-            self.asked = number
-        if number not in REQUEUE:
+    def _receive(self, number: int, frame: Any) -> None:
+        if self.received not in REQUEUE_SIGNALS:  # SIGTERM follows when a job is queued again
+            self.received = number
+        if number not in REQUEUE_SIGNALS:
             signal.signal(number, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        asked = self.asked
-        if trainer.world_size > 1:  # all ranks hear it, not all in the same step
-            told = torch.tensor(asked, device=trainer.strategy.root_device)
-            asked = int(trainer.strategy.reduce(told, reduce_op="max"))
-        if asked and (index + 1) % trainer.accumulate_grad_batches == 0:
+        """At the end of an optimizer step, if any rank has received a signal: save and stop."""
+        received = self.received
+        if trainer.world_size > 1:  # all ranks receive it, but not all in the same step
+            numbers = torch.tensor(received, device=trainer.strategy.root_device)
+            received = int(trainer.strategy.reduce(numbers, reduce_op="max"))
+        if received and (index + 1) % trainer.accumulate_grad_batches == 0:
             self.saved = self.folder / "last.ckpt"
-            trainer.save_checkpoint(self.saved, weights_only=False)  # with the optimizer
+            trainer.save_checkpoint(self.saved, weights_only=False)  # with the optimizer's state
             trainer.should_stop = True
-            trainer.limit_val_batches = 0  # else Lightning validates once more, which may take longer than is left
-            trainer.fit_loop.epoch_loop.min_steps = None  # stops now
-            if asked in REQUEUE:
-                self._before[asked](asked, None)
-                for twin in Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt") if trainer.is_global_zero else ():
-                    twin.unlink()  # Lightning's, of this step or before; there would be one more each time
+            trainer.limit_val_batches = 0  # else Lightning validates first, which may take longer than the time left
+            trainer.fit_loop.epoch_loop.min_steps = None  # stop now
+            if received in REQUEUE_SIGNALS:
+                self._handlers[received](received, None)
+                duplicates = Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")  # Lightning's, one more each time
+                for file in duplicates if trainer.is_global_zero else ():
+                    file.unlink()
 
     def teardown(self, trainer: Any, module: Any, stage: str) -> None:
-        for number, handler in self._before.items():
+        """Give the signals back to their handlers."""
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._handlers = {}
 
 
-class NoNumberError(InputError):
-    """Training has gone astray."""
+class NanLossError(InputError):
+    """The loss is NaN or infinite."""
 
 
 class StopOnNan(lightning.Callback):
-    """A loss that is no number stops the run; the batch that made it is saved, and weights that make it are not.
+    """Stops a run whose loss is NaN or infinite; saves the batch that caused it, and no such weights.
 
-    NoNumberError: the loss of a step, with the batch's clips and file; or that of a validation.
+    NanLossError: the loss of a step, with the batch's clips and file; or the loss of a validation.
     """
 
     def __init__(self, folder: str):
+        """folder: where the batch goes."""
         self.folder = Path(folder)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int) -> None:
+        """Check the loss of the step."""
         if bool(torch.isfinite(outputs["loss"])):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"nan-step{trainer.global_step}-rank{trainer.global_rank}.pt"
         torch.save({k: v for k, v in vars(batch.to("cpu")).items() if v is not None}, file)
         clips = ", ".join(batch.keys) or "without names"
-        raise NoNumberError(
+        raise NanLossError(
             f"the loss is {float(outputs['loss'])} after step {trainer.global_step}, clips {clips} (saved as {file}): "
-            f"{REMEDY}"
+            f"{ADVICE}"
         )
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
-        """Before ModelCheckpoint, which Lightning calls last."""
+        """Check the loss of the validation before ModelCheckpoint saves; Lightning calls that last."""
         loss = trainer.callback_metrics.get("val/loss", torch.zeros(()))
         if not trainer.sanity_checking and not bool(torch.isfinite(loss)):
-            raise NoNumberError(f"the validation's loss is {float(loss)} after step {trainer.global_step}: {REMEDY}")
+            raise NanLossError(f"the validation loss is {float(loss)} after step {trainer.global_step}: {ADVICE}")
 
 
-REMEDY = "lower the learning rate, or train with trainer.precision=bf16-mixed or 32-true"
+ADVICE = "lower the learning rate, or train with trainer.precision=bf16-mixed or 32-true"

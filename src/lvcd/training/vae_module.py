@@ -1,4 +1,4 @@
-"""Training of the small model's autoencoder."""
+"""Training of a small model's autoencoder."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from lvcd.data.batch import Batch
 from lvcd.nn.condition import encode_mode
 from lvcd.nn.vae import ColorVAE
 
-from .checkpoint import check_fits
-from .color import seed_of
+from .checkpoint import check_trained_weights
+from .finetune import derive_seed
 from .optimizer import Optimization
 
 
 class VaeModule(lightning.LightningModule):
-    """A small autoencoder for flat colors and sharp lines: |x - x'| + (x - x')^2 + edges, and a little KL.
+    """Trains a small VAE for flat colors and sharp lines: |x - x'| + (x - x')^2, an edge loss and a small KL term.
 
-    Trained on one random crop of each batch, height and width in px: the network is convolutional but for one layer.
+    The edge loss is the mean absolute error of differences between neighboring pixels. Each step trains on one random
+    crop of its batch, which is enough because all layers but one are convolutions.
     """
 
     def __init__(
         self,
-        vae: dict,
-        crop: tuple[int, int],
+        vae: dict[str, Any],  # arguments of ColorVAE
+        crop: tuple[int, int],  # height and width, px
         optimization: Optimization,
-        kl: float = 1e-6,
-        edges: float = 0.5,
+        kl: float = 1e-6,  # weight of the KL term
+        edges: float = 0.5,  # weight of the edge loss
         seed: int = 0,
     ):
         super().__init__()
@@ -39,9 +40,10 @@ class VaeModule(lightning.LightningModule):
         self.optimization, self.crop, self.kl, self.edges, self.seed = optimization, crop, kl, edges, seed
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the loss of one crop."""
         assert batch.frames is not None
         step = self.trainer.fit_loop.total_batch_idx
-        generator = torch.Generator().manual_seed(seed_of(self.seed, step, self.global_rank))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, step, self.global_rank))
         top, left = (
             int(torch.randint(full - part + 1, (), generator=generator))
             for full, part in zip(batch.frames.shape[-2:], self.crop)
@@ -56,24 +58,28 @@ class VaeModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
+        """Log the PSNR of reconstructed frames in dB, and the standard deviation of latents."""
         assert batch.frames is not None
         x = batch.frames.flatten(0, 1)
         z = encode_mode(self.vae, x)
         y = self.vae.decode(z, num_frames=batch.frames.shape[1]).sample.clamp(-1, 1)
         psnr = -10 * ((x - y) / 2).square().mean(dim=(1, 2, 3)).log10()
-        seen = {"val/psnr": psnr.mean(), "val/latent_std": z.std()}
-        self.log_dict(seen, prog_bar=True, batch_size=len(x), sync_dist=True)
+        values = {"val/psnr": psnr.mean(), "val/latent_std": z.std()}
+        self.log_dict(values, prog_bar=True, batch_size=len(x), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
+        """Build the optimizer and its schedule."""
         return self.optimization.build({"vae": list(self.parameters())}, int(self.trainer.estimated_stepping_batches))
 
     def on_fit_start(self) -> None:
-        self.print(f"training {sum(p.numel() for p in self.parameters()):,} parameters of the VAE on {self.device}")
+        """Print how many parameters are trained."""
+        self.print(f"vae: {sum(p.numel() for p in self.parameters()):,} trainable parameters; on {self.device}")
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        check_fits(self, checkpoint, {})
+        """InputError: the checkpoint holds other weights than this VAE's."""
+        check_trained_weights(self, checkpoint, {})
 
     def export(self, folder: Path) -> None:
-        """Writes the VAE, its scale factor set so that scaled latents have a standard deviation of 1."""
+        """Write the VAE's folder; its scaling factor gives scaled latents a standard deviation of 1."""
         self.vae.register_to_config(scaling_factor=1 / float(self.trainer.callback_metrics["val/latent_std"]))
         self.vae.half().save_pretrained(folder)

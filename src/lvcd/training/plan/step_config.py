@@ -1,4 +1,4 @@
-"""What decides the size of a training step, read off a configuration."""
+"""The settings that decide the cost of a training step, read from a training configuration."""
 
 from __future__ import annotations
 
@@ -8,33 +8,38 @@ from typing import Any
 
 from lvcd.errors import InputError
 
-from ..color import HALF
+from ..finetune import HALF_DTYPES
 
 Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What decides the size of a step."""
+class StepConfig:
+    """The settings that decide the memory and the work of a step."""
 
     clips: int
-    """On each GPU at once."""
+    """Clips of a batch, on each GPU."""
     frames: int
-    """With the reference."""
+    """Frames of a clip, with the reference."""
     height: int
+    """px"""
     width: int
+    """px"""
     accumulate: int = 1
+    """Batches of an optimizer step."""
     ranks: int = 1
     strategy: str = "auto"
+    """auto, ddp or fsdp."""
     bucket_view: bool = False
-    """DDP's buckets are the gradients themselves."""
+    """DDP's buckets are the gradients themselves, not copies."""
     precision: str = "32-true"
     gpu: bool = False
     average: bool = False
-    """Of the weights that learn (lvcd.training.callbacks.Ema)."""
+    """A moving average of the trainable weights is kept (lvcd.training.callbacks.Ema)."""
 
     @classmethod
-    def of(cls, config: Config) -> Setting:
+    def from_config(cls, config: Config) -> StepConfig:
+        """Read a composed training configuration. InputError: a value is missing or cannot be planned."""
         data, trainer = config["data"], config["trainer"]
         try:
             window = data["window"] if "window" in data else (data.get("sampling") or {})["window"]
@@ -46,31 +51,31 @@ class Setting:
         if min(*size.values(), int(window)) < 1:
             raise InputError(f"data has {size} and a window of {window}: give numbers from 1")
         precision = {"32": "32-true", "None": "32-true"}.get(p := str(trainer.get("precision")), p)
-        if precision != "32-true" and precision not in HALF:
-            raise InputError(f"trainer.precision={precision}: plans are for 32-true, {', '.join(HALF)}")
+        if precision != "32-true" and precision not in HALF_DTYPES:
+            raise InputError(f"trainer.precision={precision}: plans are for 32-true, {', '.join(HALF_DTYPES)}")
         strategy = trainer.get("strategy") or "auto"
-        told: Config = strategy if isinstance(strategy, Mapping) else {"_target_": strategy}
-        named = str(told["_target_"]).rpartition(".")[2].removesuffix("Strategy").lower()
-        callbacks = [*_values(config.get("callbacks")), *_values(trainer.get("callbacks"))]
+        options: Config = strategy if isinstance(strategy, Mapping) else {"_target_": strategy}
+        name = str(options["_target_"]).rpartition(".")[2].removesuffix("Strategy").lower()
+        callbacks = [*_entries(config.get("callbacks")), *_entries(trainer.get("callbacks"))]
         return cls(
             **size,
             frames=int(window) + 1,
             accumulate=int(trainer.get("accumulate_grad_batches") or 1),
-            ranks=_count(trainer.get("devices")) * int(trainer.get("num_nodes") or 1),
-            strategy="fsdp" if named == "modelparallel" else named,
-            bucket_view=bool(told.get("gradient_as_bucket_view")),
+            ranks=_num_devices(trainer.get("devices")) * int(trainer.get("num_nodes") or 1),
+            strategy="fsdp" if name == "modelparallel" else name,
+            bucket_view=bool(options.get("gradient_as_bucket_view")),
             precision=precision,
             gpu=trainer.get("accelerator") != "cpu",
             average=any(str(c.get("_target_")).endswith(".Ema") for c in callbacks if isinstance(c, Mapping)),
         )
 
 
-def _values(group: Any) -> Iterable[Any]:
+def _entries(group: Any) -> Iterable[Any]:
     return group.values() if isinstance(group, Mapping) else group or ()
 
 
-def _count(devices: Any) -> int:
-    """Lightning's `devices`: a number, or a list of them."""
+def _num_devices(devices: Any) -> int:
+    """Count Lightning's `devices`: a number, or a list of device numbers."""
     if isinstance(devices, (list, tuple)):
         return len(devices)
     return int(devices) if str(devices).isdigit() else 1
