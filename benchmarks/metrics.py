@@ -23,10 +23,9 @@ import torch
 
 from lvcd.data.cartoons import draw
 from lvcd.lineart.xdog import xdog
-from lvcd.metrics import EDMD, PSNR, SSIM, TC
+from lvcd.metrics import EDMD, PSNR, SSIM, TC, Suite, paper
 from lvcd.metrics.edmd import edmd_from_lines
-from lvcd.metrics.suite import offline
-from lvcd.metrics.tc import CHUNK
+from lvcd.metrics.tc import PAIRS_PER_CHUNK
 from lvcd.system import keep_freed_memory
 from tests.helpers.plain_metrics import flows_of, plain_changes, plain_edmd, psnr_of, ssim_of
 
@@ -71,9 +70,9 @@ def main(threads: int) -> None:
     warnings.simplefilter("ignore")
     clock = time.process_time if threads == 1 else time.perf_counter  # of one thread: whatever else runs on the machine
     print(f"metrics, {CLIPS} clips of {T} frames, {SIDE} x {SIDE}, {threads} thread{'s' * (threads > 1)}")
-    suite = offline()
+    suite = Suite(paper())
     suite.update(*clip(0), torch.tensor([0]))
-    suite.restart()
+    suite.reset_generated()
     for number in range(CLIPS):
         suite.update(*clip(1 + number), torch.tensor([number]))
     total, n = sum(suite.seconds.values()), CLIPS * T
@@ -85,7 +84,7 @@ def main(threads: int) -> None:
     pred_lines, lines = sketches.roll(3, -1) > 0.5, sketches > 0.5
     flows = flows_of(target[0])
     known = torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
-    found = itertools.cycle(known.split(CHUNK))
+    found = itertools.cycle(known.split(PAIRS_PER_CHUNK))
     pairs: list[tuple[str, Callable[[], float], Callable[[], float]]] = [
         ("EDMD", lambda: EDMD()(preds, sketches).item(), lambda: edmd_in_a_loop(preds, sketches)),
         (

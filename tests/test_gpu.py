@@ -17,11 +17,10 @@ from scipy.ndimage import distance_transform_edt
 
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
-from lvcd.metrics import EDMD, FVD, I3D, PSNR, SSIM, TC, SegmentAccuracy, ShiftTolerantLPIPS
+from lvcd.metrics import EDMD, FVD, I3D, PSNR, SSIM, TC, SegmentAccuracy, ShiftTolerantLPIPS, Suite
 from lvcd.metrics.base import Reported
 from lvcd.metrics.distance import distance_map
 from lvcd.metrics.edmd import edmd_from_lines
-from lvcd.metrics.suite import Suite
 from lvcd.training.muon import MuonAdamW
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
@@ -154,11 +153,11 @@ def test_a_metric_has_the_value_of_the_cpu(column):
     found = {}
     for device in ("cpu", "cuda"):
         try:
-            suite = Suite({column: make()}).to(device)
+            suite = Suite([make()]).to(device)
         except InputError as error:  # a package of weights
             pytest.skip(str(error))
         suite.update(*(x.to(device) for x in clips()), torch.arange(3))
-        found[device] = suite.reports()[column]
+        [found[device]] = suite.reports().values()
     cpu, gpu = found["cpu"], found["cuda"]
     assert math.isfinite(cpu["value"]) and cpu["value"] > 0
     assert gpu["value"] == pytest.approx(cpu["value"], rel=tolerance)

@@ -21,8 +21,8 @@ from torch import Tensor
 from lvcd.data.cartoons import draw
 from lvcd.data.cartoons.splits import TEST_SEED
 from lvcd.flats import between_lines
+from lvcd.metrics import Suite, paper
 from lvcd.metrics.segments import medians
-from lvcd.metrics.suite import Suite, offline
 from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 
@@ -141,7 +141,7 @@ def clips() -> list[Clip]:
 
 def scored(suite: Suite, originals: list[Clip], fault: Callable[[Clip], Array]) -> dict[str, float]:
     """Column => value."""
-    suite.restart()
+    suite.reset_generated()
     for number, clip in enumerate(originals):
         preds, target = (
             torch.from_numpy(x).movedim(-1, 1)[None].float() / 255 for x in (fault(noisy(clip)), clip.frames)
@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for METRICS.md and pictures/metric_faults.png")
     out = parser.parse_args().out
-    originals, suite = clips(), offline(frames=FRAMES)
+    originals, suite = clips(), Suite(paper(), frames=FRAMES)
     shown = {"original": originals[0].frames} | {name: fault(originals[0]) for name, fault in FAULTS.items()}
     shown["harmless"] = noisy(originals[0]).frames
     (out / "pictures").mkdir(parents=True, exist_ok=True)

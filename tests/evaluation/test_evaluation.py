@@ -13,8 +13,7 @@ from lvcd.evaluation import evaluate
 from lvcd.evaluation.methods import CopyReference
 from lvcd.io.reader import open_frames
 from lvcd.leaderboard import read
-from lvcd.metrics import PSNR, TC
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import PSNR, TC, Suite
 from lvcd.system import peak_memory_gib, reset_peak_memory
 from tests.helpers.evaluation import Paints, cartoons, held, suite
 from tests.helpers.wandb_file import history, whole
@@ -28,7 +27,7 @@ def test_copying_is_scored_as_copying(tmp_path):
     assert read(tmp_path / "leaderboard.jsonl") == [row]
     clips = list(tests)
     by_hand = [(c.reference - c.original).square().mean((1, 2, 3)).log10().mul(-10).mean().item() for c in clips]
-    plain = evaluate(CopyReference(), tests, Suite({"PSNR": PSNR(size=None)}), tmp_path)
+    plain = evaluate(CopyReference(), tests, Suite([PSNR(size=None)]), tmp_path)
     assert [c["scores"]["PSNR"] for c in plain.clips] == pytest.approx(by_hand, abs=1e-4)
     assert plain.metrics["PSNR"]["value"] == pytest.approx(sum(by_hand) / 4, abs=1e-4)
     assert row.n == 4 and [c["key"] for c in row.clips] == tests.keys
@@ -90,7 +89,7 @@ def test_frames_that_cannot_be_scored_are_refused(paint, told, tmp_path):
 
 def test_frames_without_a_neighbor_are_scored_too(tmp_path):
     tests = cartoons(name=7, frames=1, clips=2)  # YAML takes such a name for a number
-    row = evaluate(CopyReference(), tests, Suite({"PSNR": PSNR(), "TC": TC()}), tmp_path)
+    row = evaluate(CopyReference(), tests, Suite([PSNR(), TC()]), tmp_path)
     assert row.metrics["PSNR"]["n"] == 2 and row.metrics["TC"]["value"] is None and row.protocol["name"] == "7"
 
 

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lvcd.evaluation import evaluate, originals
-from lvcd.metrics import FrechetDistance
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import FrechetDistance, Suite
 from tests.helpers.evaluation import Paints, cartoons, held
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
@@ -35,7 +34,7 @@ def scored(out: Path, paint=pale, size: int = 64, change=None, **protocol) -> tu
         change(metric)
     looked, own = [], metric._features
     metric._features = lambda frames: looked.append(len(frames)) or own(frames)
-    row = evaluate(Paints(paint), cartoons(**protocol), Suite({metric.name: metric}), out)
+    row = evaluate(Paints(paint), cartoons(**protocol), Suite([metric]), out)
     return [row.metrics, row.protocol], sum(looked)
 
 

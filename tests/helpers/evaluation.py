@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from lvcd.evaluation import Protocol, TestSet
-from lvcd.metrics import PSNR, SegmentAccuracy
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import PSNR, SegmentAccuracy, Suite
 from tests.helpers.paths import TEST_STYLE
 
 
@@ -13,7 +12,7 @@ def cartoons(**settings) -> TestSet:
 
 
 def suite() -> Suite:
-    return Suite({"PSNR": PSNR(), "SegmentAccuracy": SegmentAccuracy()})
+    return Suite([PSNR(), SegmentAccuracy()])
 
 
 class Paints:

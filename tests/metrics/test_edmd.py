@@ -123,13 +123,12 @@ def test_frames_without_lines_count_with_the_diagonal():
     ]
 
 
-def test_resizing_before_and_after_the_lines_are_drawn():
+def test_frames_are_resized_before_lines_are_drawn():
     paper = F.interpolate(drawings(0, 1)[0], (64, 96))[None]
     own = darkness(paper[0])[None]
-    for lines in ("resized", "full"):
-        m = metric(size=48, lines=lines)
-        m.update(paper, own)
-        assert m.compute() == 0, lines  # darkness commutes with resizing paper and ink
+    m = metric(size=48)
+    m.update(paper, own)
+    assert m.compute() == 0  # darkness commutes with resizing paper and ink
     harder = EDMD(lambda x: (darkness(x) > 0).float(), "any", size=48)
     harder.update(paper, own)
     assert harder.compute() > 0
@@ -197,7 +196,7 @@ def test_bad_input():
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="is to return"):
         EDMD(lambda x: x, "same", size=None).update(preds, sketches)
-    for wrong in ({"threshold": 1.0}, {"lines": "big"}, {"size": 0}, {"filter": "best"}):
+    for wrong in ({"threshold": 1.0}, {"size": 0}, {"filter": "best"}):
         with pytest.raises(InputError):
             metric(**wrong)
     masks = sketches.clone()

@@ -31,7 +31,7 @@ def inception(tmp_path_factory):
 
 def test_value_is_torchmetrics_own(inception, monkeypatch):
     path, sha256 = inception
-    monkeypatch.setattr(fid, "SHA256", sha256)
+    monkeypatch.setattr(fid, "INCEPTION_SHA256", sha256)
     monkeypatch.setattr(FrechetDistance, "_distance", few_features)
     rng = torch.Generator().manual_seed(1)
     real, fake = torch.rand(2, 3, 2, 3, 32, 48, generator=rng).mul(255).round().div(255)

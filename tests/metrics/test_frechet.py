@@ -15,8 +15,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from lvcd.errors import InputError
 from lvcd.metrics import FrechetDistance
-from lvcd.metrics.base import student
+from lvcd.metrics.base import student_quantile
 from lvcd.metrics.frechet import frechet_distance, moments
+from lvcd.metrics.inputs import ClipBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few", "ignore:The ``compute`` method")
 
@@ -200,12 +201,12 @@ def test_the_interval_is_as_wide_as_the_value_spreads():
     held = np.mean([i["low"] <= values.mean().item() <= i["high"] for i in intervals])
     assert 0.87 <= held <= 1
     half = np.mean([(i["high"] - i["low"]) / 2 for i in intervals])
-    assert half == pytest.approx(student(9) * values.std().item(), rel=0.35)
+    assert half == pytest.approx(student_quantile(9) * values.std().item(), rel=0.35)
 
 
 def test_students_quantiles():
     for freedom in (1, 4, 9, 10, 19, 200):
-        assert student(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=2e-3)
+        assert student_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
 
 
 BAD = [
@@ -255,10 +256,10 @@ def test_originals_are_kept_while_other_frames_of_theirs_are_scored():
     m = FrechetDistance(Counting(), size=None, groups=3)
     real, numbers = clips(0, 4), torch.arange(4)
     for seed in (1, 2):
-        m.forget_generated()
+        m.reset_generated()
         seen.clear()
         fake = clips(seed, 4)
-        m.feed(fake, real, fake, numbers)
+        m.update_from_clips(ClipBatch(fake, real, fake, numbers))
         assert sum(seen) == (24 if seed == 1 else 12)
         want = FrechetDistance(Colors(), size=None, groups=3)
         want.update(real, real=True, index=numbers)
@@ -267,5 +268,5 @@ def test_originals_are_kept_while_other_frames_of_theirs_are_scored():
             k: v for k, v in want.report().items() if k != "extractor"
         }
     m.reset()
-    m.feed(fake, real, fake, numbers)
+    m.update_from_clips(ClipBatch(fake, real, fake, numbers))
     assert int(m.real_clips.sum()) == 4

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from lvcd.errors import InputError
 from lvcd.metrics import I3D, ScriptedI3D
 from lvcd.metrics import weight_files as weights
-from lvcd.metrics.i3d import pool, prepared, same, windows
+from lvcd.metrics.cpu_kernels import same_padding
+from lvcd.metrics.i3d import i3d_input, max_pool
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_each_clip_for_itself(i3d):
 @pytest.mark.parametrize(("size", "k", "s"), [(7, 3, 2), (8, 3, 2), (8, 7, 2), (5, 3, 1), (9, 2, 2), (10, 2, 2)])
 def test_padding_is_tensorflows(size, k, s):
     """Its definition: ceil(size / s) windows; the window around the middle leans to the end by the odd pixel."""
-    before, after = same(size, k, s)
+    before, after = same_padding(size, k, s)
     assert (before + size + after - k) // s + 1 == -(-size // s)
     assert after - before in (0, 1)
 
@@ -51,33 +52,24 @@ def test_padding_is_tensorflows(size, k, s):
 @pytest.mark.parametrize(("kernel", "stride"), [((3, 3, 3), (1, 1, 1)), ((3, 3, 3), (2, 2, 2)), ((1, 3, 3), (1, 2, 2))])
 def test_pooling_is_torchs(kernel, stride):
     x = torch.rand(1, 9, 13, 14, 3)
-    pads = [side for dim in (3, 2, 1) for side in same(x.shape[dim], kernel[dim - 1], stride[dim - 1])]
+    pads = [side for dim in (3, 2, 1) for side in same_padding(x.shape[dim], kernel[dim - 1], stride[dim - 1])]
     want = F.max_pool3d(F.pad(x.movedim(-1, 1), pads), kernel, stride)
-    assert torch.equal(pool(x, kernel, stride).movedim(-1, 1), want)
+    assert torch.equal(max_pool(x, kernel, stride).movedim(-1, 1), want)
 
 
 def test_tensorflows_resize_takes_corners():
     row = torch.tensor([0.0, 1.0])
     clips = row.expand(1, 9, 3, 2, 2)
-    got = prepared(clips, "tf1")[0, 0, 0, 0]
+    got = i3d_input(clips, "tf1")[0, 0, 0, 0]
     want = 2 * np.interp(np.arange(224) * 2 / 224, [0, 1], [0, 1]) - 1
     np.testing.assert_allclose(got, want, atol=1e-6)
     centers = 2 * np.interp((np.arange(224) + 0.5) * 2 / 224 - 0.5, [0, 1], [0, 1]) - 1
-    np.testing.assert_allclose(prepared(clips, "bilinear")[0, 0, 0, 0], centers, atol=1e-6)
-
-
-def test_windows_reach_the_end():
-    assert [*windows(20, None, None)] == [slice(0, 20)]
-    assert [*windows(20, 10, None)] == [slice(0, 10), slice(10, 20)]
-    assert [*windows(23, 10, None)] == [slice(0, 10), slice(10, 20), slice(13, 23)]
-    assert [*windows(12, 10, 1)] == [slice(0, 10), slice(1, 11), slice(2, 12)]
-    with pytest.raises(InputError, match="no window of 21"):
-        [*windows(20, 21, None)]
+    np.testing.assert_allclose(i3d_input(clips, "bilinear")[0, 0, 0, 0], centers, atol=1e-6)
 
 
 def test_short_clips_are_refused():
     with pytest.raises(InputError, match="9 .*8"):
-        prepared(torch.zeros(1, 8, 3, 8, 8), "bilinear")
+        i3d_input(torch.zeros(1, 8, 3, 8, 8), "bilinear")
 
 
 class Evil:
@@ -127,4 +119,4 @@ def test_a_scripted_network_needs_its_hash(tmp_path):
     net = ScriptedI3D(path, hashlib.sha256(path.read_bytes()).hexdigest())
     clips = torch.rand(2, 9, 3, 16, 16)
     got = pickle.loads(pickle.dumps(net))(clips)
-    torch.testing.assert_close(got[:, :3], prepared(clips, "bilinear").mean((2, 3, 4)))
+    torch.testing.assert_close(got[:, :3], i3d_input(clips, "bilinear").mean((2, 3, 4)))

@@ -4,9 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lvcd.metrics import EDMD, PSNR, SSIM, TC, FrechetDistance, SegmentAccuracy
-from lvcd.metrics.base import ClipMean
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import EDMD, PSNR, SSIM, TC, ClipMean, FrechetDistance, SegmentAccuracy, Suite
 from tests.helpers.ranks import on_ranks
 
 N = 9
@@ -70,7 +68,7 @@ def lonely(rank: int, world: int, split: list[list[int]]) -> tuple:
     have no clip."""
     target = clips(5, 2, size=32)
     target[0] = target[0, :1]
-    suite = Suite({"TC": TC(size=None), "PSNR": PSNR(size=None), "color": FrechetDistance(Colors(), size=None)})
+    suite = Suite([TC(size=None), PSNR(size=None), FrechetDistance(Colors(), size=None)])
     for i in [0, 1] if world == 1 else split[rank]:
         own = target[i : i + 1]
         suite.update(0.9 * own, own, own[:, :, :1], torch.tensor([i]))

@@ -7,9 +7,21 @@ import pytest
 import torch
 
 from lvcd.errors import InputError
-from lvcd.metrics import EDMD, PSNR, SSIM, TC, FrechetDistance, PooledFeatures, SegmentAccuracy, ShiftTolerantLPIPS
+from lvcd.metrics import (
+    EDMD,
+    PSNR,
+    SSIM,
+    TC,
+    ClipMean,
+    FrechetDistance,
+    PooledFeatures,
+    SegmentAccuracy,
+    ShiftTolerantLPIPS,
+    Suite,
+    backbones,
+    paper,
+)
 from lvcd.metrics.inputs import in_chunks
-from lvcd.metrics.suite import Suite, offline, paper
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
 SIDE, T = 64, 10
@@ -34,7 +46,7 @@ def clips(b: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
 @pytest.fixture(scope="module")
 def usual() -> Suite:
     try:
-        return offline(size=SIDE)
+        return Suite(paper(size=SIDE))
     except InputError as error:
         pytest.skip(str(error))
 
@@ -73,20 +85,67 @@ def test_each_gives_what_it_gives_alone(usual):
     assert each["EDMD"] == pytest.approx(alone["EDMD"].per_clip().tolist(), rel=1e-6)
 
 
-def test_what_two_metrics_look_at_is_looked_at_once(usual, monkeypatch):
-    """Frames and originals through AlexNet, each once; nothing is remembered of them."""
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_two_metrics_need_is_computed_once(usual, reverse, monkeypatch):
+    """Generated and original frames go through AlexNet once each, in whichever order the metrics are."""
     preds, target, sketches = (x[:, :9] for x in clips(1))
-    looks, seen = usual._looks, []
-    own = looks.backbone.forward
-    monkeypatch.setattr(looks.backbone, "forward", lambda frames: seen.append(len(frames)) or own(frames))
-    names = ("FrechetDistance[shift-tolerant-alex]", "ShiftTolerantLPIPS")
-    suite = Suite({name: usual.metrics[name] for name in names}, looks)
+    seen, forward = [], backbones.AlexNet.forward
+    monkeypatch.setattr(backbones.AlexNet, "forward", lambda net, x: seen.append(len(x)) or forward(net, x))
+    together = [FrechetDistance(PooledFeatures(), SIDE), ShiftTolerantLPIPS(SIDE)][:: -1 if reverse else 1]
+    alone = [metric.clone() for metric in together]
+    suite = Suite(together)
     suite.update(preds, target, sketches, torch.tensor([7]))
-    assert sum(seen) == 2 * 9 and not looks._seen
+    assert sum(seen) == 2 * 9
+    for metric in alone:
+        Suite([metric]).update(preds, target, sketches, torch.tensor([7]))
+        assert metric.compute() == suite.metrics[metric.name].compute()  # to the last bit
+    assert sum(seen) == 3 * 2 * 9
+
+
+def test_metrics_of_another_size_share_nothing(usual, monkeypatch):
+    preds, target, sketches = clips(1)
+    seen, forward = [], backbones.AlexNet.forward
+    monkeypatch.setattr(backbones.AlexNet, "forward", lambda net, x: seen.append(len(x)) or forward(net, x))
+    suite = Suite([FrechetDistance(PooledFeatures(), SIDE), ShiftTolerantLPIPS(SIDE // 2)])
+    suite.update(preds[:, :2], target[:, :2], sketches[:, :2], torch.tensor([7]))
+    assert sum(seen) == 2 * 2 * 2
+
+
+def test_a_value_is_anew_after_an_update(usual):
+    """torchmetrics keeps a computed value until the next update."""
+    preds, target, sketches = clips(2)
+    suite = Suite([FrechetDistance(PooledFeatures(), SIDE), ShiftTolerantLPIPS(SIDE)])
+    values = []
+    for i in range(2):
+        suite.update(preds[i : i + 1], target[i : i + 1], sketches[i : i + 1], torch.tensor([i]))
+        values.append([report["value"] for report in suite.reports().values()])
+    assert values[0][0] != values[1][0] and values[0][1] != values[1][1]
+
+
+class Brightness(ClipMean):
+    higher_is_better = True
+
+    def update(self, preds, target):
+        self.add(preds.mean((1, 2, 3, 4)), preds.shape[1])
+
+
+def test_a_suite_takes_metrics_lists_and_none():
+    suite = Suite([None, [PSNR(size=None), [SSIM(size=None)]], Brightness()])
+    assert list(suite.metrics) == ["PSNR", "SSIM", "Brightness"]
+    preds, target, sketches = clips(2)
+    suite.update(preds, target, sketches, torch.arange(2))
+    assert suite.reports()["Brightness"]["value"] == pytest.approx(preds.mean().item(), rel=1e-6)
+
+
+def test_what_is_no_metric_or_twice_there_is_refused():
+    with pytest.raises(InputError, match="two metrics have the column PSNR"):
+        Suite([PSNR(), PSNR(ceiling=50.0)])
+    with pytest.raises(InputError, match="Linear is no metric"):
+        Suite([torch.nn.Linear(1, 1)])
 
 
 def test_what_has_no_value_says_why():
-    suite = Suite({"TC": TC(size=None), "PSNR": PSNR(size=None), "SSIM": SSIM(size=None)})
+    suite = Suite([TC(size=None), PSNR(size=None), SSIM(size=None)])
     preds, target, sketches = (x[:, :1].repeat(1, 3, 1, 1, 1) for x in clips(2))
     suite.update(preds, target, sketches, torch.arange(2))
     reports = json.loads(json.dumps(suite.reports(), allow_nan=False))
@@ -99,7 +158,7 @@ def test_what_has_no_value_says_why():
 
 
 def test_short_clips_have_no_fvd_and_weights_that_are_missing_are_named(usual, tmp_path):
-    assert "FVD" not in paper(frames=8).metrics and "FVD" in usual.metrics
+    assert "FVD" not in Suite(paper(), frames=8).metrics and "FVD" in usual.metrics
     for wrong in ("inception", "backbone", "raft"):
         with pytest.raises(InputError, match="check the path"):
             paper(**{wrong: tmp_path / "none.pth"})

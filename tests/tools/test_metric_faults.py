@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvcd.metrics import EDMD, PSNR, TC, SegmentAccuracy
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import EDMD, PSNR, TC, SegmentAccuracy, Suite
 from tools.metric_faults import FAULTS, Clip, clips, error, notices, scored, text
 
 
@@ -17,7 +16,7 @@ def clip() -> Clip:
 @pytest.fixture(scope="module")
 def table(clip) -> dict[str, dict[str, float]]:
     metrics = (PSNR(size=None), EDMD(size=None), TC(size=None), SegmentAccuracy())
-    suite = Suite({metric.name: metric for metric in metrics})
+    suite = Suite(metrics)
     return {name: scored(suite, [clip], fault) for name, fault in FAULTS.items()}
 
 

@@ -51,7 +51,7 @@ def run_evaluation(config: DictConfig) -> Row:
 
     from lvcd.evaluation import BOARD, Ranks, TestSet, evaluate
     from lvcd.leaderboard.wandb_tables import send_if_wanted
-    from lvcd.metrics.suite import paper
+    from lvcd.metrics import Suite
     from lvcd.system import choose_device
 
     keep_freed_memory()
@@ -59,7 +59,7 @@ def run_evaluation(config: DictConfig) -> Row:
     config.device = ranks.device(choose_device(config.device))
     tests = TestSet(instantiate(config.protocol))
     method = instantiate(config.method)
-    suite = paper(**config.weights, frames=min(tests.lengths))
+    suite = Suite(instantiate(config.metrics, _convert_="all").values(), frames=min(tests.lengths))
     out = Path(config.out)
     row = evaluate(method, tests, suite, out, seed=config.seed, device=config.device, ranks=ranks)
     if ranks.first:

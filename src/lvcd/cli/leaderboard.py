@@ -12,7 +12,7 @@ from lvcd.errors import InputError
 HELP = "show evaluations, each under its protocol: as a table, or as a page with the clips"
 FILE = Path("outputs/eval/leaderboard.jsonl")
 """Where lvcd eval writes it."""
-OF_SCORING = ("protocol.", "weights.", "device=", "wandb=")
+OF_SCORING = ("protocol.", "metrics.", "weights.", "device=", "wandb=")
 """Settings of conf/eval that concern frames which are painted already."""
 
 
@@ -82,7 +82,7 @@ def _wandb(a: argparse.Namespace) -> None:
 def _add(a: argparse.Namespace) -> None:
     from .hydra_entry import compose_config, one_line
 
-    if wrong := next((word for word in a.settings if not word.startswith(OF_SCORING)), None):
+    if wrong := next((word for word in a.settings if not word.lstrip("+~").startswith(OF_SCORING)), None):
         names = ", ".join(OF_SCORING)
         raise InputError(f"{wrong} changes nothing once frames are painted: give settings that begin with {names}")
     config_dir = ["--config-dir", a.config_dir] if a.config_dir is not None else []
@@ -92,13 +92,13 @@ def _add(a: argparse.Namespace) -> None:
 
     from lvcd.evaluation import GivenFrames, TestSet, evaluate
     from lvcd.leaderboard.wandb_tables import send_if_wanted
-    from lvcd.metrics.suite import paper
+    from lvcd.metrics import Suite
     from lvcd.system import choose_device
 
     with one_line("lvcd leaderboard"):
         tests = TestSet(instantiate(config.protocol))
         given = GivenFrames(a.name, a.frames, tests)
-        suite = paper(**config.weights, frames=min(tests.lengths))
+        suite = Suite(instantiate(config.metrics, _convert_="all").values(), frames=min(tests.lengths))
         row = evaluate(given, tests, suite, a.file.parent, device=choose_device(config.device), board=a.file.name)
         print(f"{a.file}: row {row.id} of {a.name}, {row.n} clips of {a.protocol}")
         send_if_wanted(config.wandb, a.file)

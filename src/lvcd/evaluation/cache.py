@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 from lvcd.io.disk import atomic, named, reading, writing
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import Suite
 
 
 class Painted(NamedTuple):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lvcd.io.disk import Lock
 from lvcd.leaderboard import Row, append
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import Suite
 from lvcd.spacing import evenly_spaced
 from lvcd.system import peak_memory_gib, reset_peak_memory
 

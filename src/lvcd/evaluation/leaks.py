@@ -25,6 +25,7 @@ from torch import Tensor
 from lvcd.data.augment.palette import recolor
 from lvcd.lineart.color_leak import LUMINANCE, paper
 from lvcd.metrics import PSNR, SegmentAccuracy
+from lvcd.metrics.inputs import ClipBatch
 
 from .testset import Clip, binarized, clip_seed
 
@@ -82,7 +83,7 @@ def look(clip: Clip, seen: Clip, painted: Tensor, usual: Tensor) -> Look:
     changed = float(((painted - usual).double() * wanted).sum()), float(wanted.square().sum())
     scores = {}
     for metric in (PSNR(), SegmentAccuracy()):
-        metric.feed(painted[None], seen.original[None], clip.sketches[None], torch.tensor([0]))
+        metric.update_from_clips(ClipBatch(painted[None], seen.original[None], clip.sketches[None], torch.tensor([0])))
         scores[metric.name] = metric.per_clip().item()
     return Look((table.T @ table).numpy(), changed, scores)
 

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lvcd.io.disk import atomic, writing
-from lvcd.metrics import FrechetDistance
-from lvcd.metrics.suite import Suite
+from lvcd.metrics import FrechetDistance, Suite
 
 from .cache import job_name
 from .provenance import code, device_name, versions

@@ -1,6 +1,10 @@
-"""Metrics that torchmetrics lacks or that must be the published ones: each says with its value how it came about."""
+"""Metrics of colorized video: those of the LVCD paper and stand-ins that run offline, each with a report on its value.
+
+A metric of one's own derives from `ClipMean`; a `Suite` updates several with the same clips.
+"""
 
 from .backbones import PooledFeatures
+from .base import ClipMean, Reported
 from .edmd import EDMD
 from .fid import FID
 from .flow import DIS, RAFT
@@ -10,9 +14,11 @@ from .i3d import I3D, ScriptedI3D
 from .lpips import LPIPS, ShiftTolerantLPIPS
 from .pixels import PSNR, SSIM
 from .segments import SegmentAccuracy
+from .suite import Suite, paper
 from .tc import TC
 
 __all__ = [
+    "ClipMean",
     "DIS",
     "EDMD",
     "FID",
@@ -23,9 +29,12 @@ __all__ = [
     "PSNR",
     "PooledFeatures",
     "RAFT",
+    "Reported",
     "SSIM",
     "ScriptedI3D",
     "SegmentAccuracy",
     "ShiftTolerantLPIPS",
+    "Suite",
     "TC",
+    "paper",
 ]

@@ -1,4 +1,4 @@
-"""What every metric has besides its value: a report that says how the number came about.
+"""Base classes of the metrics: a value, and a report that says how it came about.
 
 letters: b clips, t frames, H W pixels, k clips so far
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,16 +19,16 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from lvcd.errors import InputError
 
-from .inputs import Filter
+from .inputs import ClipBatch, Filter
 
-LEVEL = 0.95
-"""Share of repetitions with other clips in which an interval is meant to hold the mean value."""
-NORMAL = 1.959964
+CONFIDENCE = 0.95
+"""Fraction of repetitions with other clips whose interval holds the mean value."""
+NORMAL_QUANTILE = 1.959964
 """Two-sided 95 % quantile of the normal distribution."""
 
 
 class Extractor:
-    """A network that a metric looks through, with its identity: `name`, and `sha256` of its weights, or None."""
+    """A callable that a metric sees frames through, with its identity: `name`, and `sha256` of its weights or None."""
 
     def __init__(self, call: Callable[..., Tensor]):
         self.call = call
@@ -36,16 +36,18 @@ class Extractor:
         self.sha256: str | None = getattr(call, "sha256", None)
 
     def on(self, device: torch.device) -> Callable[..., Tensor]:
-        """The callable, moved there if it is a network."""
+        """Return the callable, moved to `device` if it is a network."""
         return self.call.to(device) if isinstance(self.call, torch.nn.Module) else self.call
 
     def identity(self) -> dict[str, str | None]:
+        """Return what a row of the board says of it."""
         return {"name": self.name, "sha256": self.sha256}
 
 
 class Reported(Metric):
-    """A metric with a name for its column and a report.
+    """A torchmetrics Metric with a column of the board and a report.
 
+    A metric of one's own derives from `ClipMean`, or from this class where clips have no score of their own.
     Extractors are kept out of the module tree: they are no part of a checkpoint and have nothing to train. Sums stay
     float64 whatever `set_dtype` asks for, because they are compared across machines.
     """
@@ -54,36 +56,53 @@ class Reported(Metric):
     full_state_update = False
     size: int | None = None
     filter: Filter = "bilinear_antialias"
+    min_frames = 1
+    """A suite leaves the metric out where clips have fewer frames."""
 
     @property
     def name(self) -> str:
-        """Its column on a board."""
+        """Name of the metric's column on the board."""
         return type(self).__name__
 
     @property
-    def sees(self) -> tuple[int | None, Filter]:
-        """How it resizes frames before all else."""
+    def resize_spec(self) -> tuple[int | None, Filter]:
+        """Side in px and filter that frames are resized with before all else; a side of None leaves them."""
         return self.size, self.filter
 
     def settings(self) -> dict[str, Any]:
-        """All that changes the value, beside the frames: plain values that JSON can hold."""
+        """Return all that changes the value besides the frames: plain values that JSON can hold."""
         return {}
 
     def extractor_identity(self) -> dict[str, str | None] | None:
+        """Return the identity of the metric's extractor; None where it has none."""
         return None
 
-    def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
-        """`update` with what this metric takes: generated and original frames (b t 3 H W), sketches (b t 1 H W), line =
-        1, all in [0, 1], and the clips' numbers in the test set (b)."""
-        self.update(preds, target)
+    def update_from_clips(self, clips: ClipBatch) -> None:
+        """Call `update` with what this metric takes of the clips: here generated and original frames, resized.
 
-    def forget_generated(self) -> None:
-        """For other frames of the same clips: reset, but for what `feed` has learned of the originals alone."""
+        A metric that needs the sketches or the clips' numbers overrides this.
+        """
+        self.update(*clips.resized(*self.resize_spec))
+
+    def shared_key(self) -> Hashable | None:
+        """Return what names the computation that this metric can share with others of a suite; None = none.
+
+        Where two metrics have an equal key, the suite calls `compute_shared` of one of them, and both find the result
+        in `ClipBatch.shared`.
+        """
+        return None
+
+    def compute_shared(self, preds: Tensor, target: Tensor) -> Any:
+        """Compute what `shared_key` names, of frames (b t 3 H W) that are resized already."""
+        raise NotImplementedError
+
+    def reset_generated(self) -> None:
+        """Reset the metric for other generated frames of the same clips; what it knows of originals may stay."""
         self.reset()
 
     @contextmanager
     def sync_context(self, *args: Any, **kwargs: Any) -> Generator[None, None, None]:
-        """As torchmetrics has it; but what fails within it leaves the metric with its own states again."""
+        """Synchronize as torchmetrics does, and give the metric its own states back where the block fails, too."""
         try:
             with super().sync_context(*args, **kwargs):
                 yield
@@ -94,42 +113,53 @@ class Reported(Metric):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the sums, and of what a process without clips sends to the others."""
+        """Type of the sums, and of what a process without clips sends to the others."""
         return torch.float64
 
     def set_dtype(self, dst_type: str | torch.dtype) -> Reported:
+        """Leave the sums in float64."""
         return self
 
     def report(self) -> dict[str, Any]:
-        """name, value, n, interval (low, high, level, method) or None, settings, extractor, notes; for JSON.
+        """Return name, value, n, interval (low, high, level, method) or None, settings, extractor and notes, for JSON.
 
-        Over the clips of all processes: each must call it.
+        They are over the clips of all processes: each must call it.
         """
         value = self.compute().item()
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
             details = self.details(value)
         return {"name": self.name, "value": value, **details, **self.identity()}
 
-    def without_value(self, why: str) -> dict[str, Any]:
-        """The report of a metric that has no value, and why not."""
-        return {"name": self.name, "value": None, "n": 0, "interval": None, "notes": [why], **self.identity()}
+    def report_without_value(self, reason: str) -> dict[str, Any]:
+        """Return the report of a metric that has no value for these clips."""
+        return {"name": self.name, "value": None, "n": 0, "interval": None, "notes": [reason], **self.identity()}
 
     def identity(self) -> dict[str, Any]:
+        """Return what defines the metric: rows are ranked together only where it is equal."""
         return {"settings": self.settings(), "extractor": self.extractor_identity()}
 
     @abstractmethod
     def details(self, value: float) -> dict[str, Any]:
-        """n, interval and notes, from states that are those of all processes by now."""
+        """Return n, interval and notes of the report. The states are those of all processes by now."""
 
 
 class ClipMean(Reported):
-    """Mean over frames of a score that each clip has for itself: keeps 16 bytes a clip.
+    """A score of each clip and its mean over all frames, with a bootstrap interval; keeps 16 bytes a clip.
 
     A subclass calls `add(scores, frames)` in `update`. A clip weighs as many frames as were scored in it.
+
+    >>> class Brightness(ClipMean):
+    ...     higher_is_better = True
+    ...     def update(self, preds, target):
+    ...         self.add(preds.mean((1, 2, 3, 4)), preds.shape[1])
+    >>> metric = Brightness()
+    >>> metric.update(torch.full((1, 2, 3, 4, 4), 0.25), torch.zeros(1, 2, 3, 4, 4))
+    >>> metric.report()["value"]
+    0.25
     """
 
     bounds: tuple[float, float] = (0.0, math.inf)
-    """Of its values: no interval reaches beyond."""
+    """Range of the values: no interval reaches beyond."""
     scores: list[Tensor]
     frames: list[Tensor]
 
@@ -139,44 +169,48 @@ class ClipMean(Reported):
         self.add_state("frames", default=[], dist_reduce_fx="cat")
 
     def add(self, scores: Tensor, frames: Tensor | int) -> None:
-        """scores (b): mean over the scored frames of each clip; frames (b) or one number: how many those are."""
+        """Add the scores of some clips.
+
+        scores (b): means over the scored frames of each clip. frames (b), or one number: how many frames those are.
+        """
         self.scores.append(scores.detach().double())
         self.frames.append(torch.as_tensor(frames, device=scores.device).double().expand(len(scores)).clone())
 
     def per_clip(self) -> Tensor:
-        """(k) float64, in the order in which the clips came; NaN where none of a clip's frames could be scored."""
+        """Return the scores (k) float64 in the order of the updates; NaN where no frame of a clip could be scored."""
         if not len(self.scores):
             raise InputError(f"{self.name} has seen no clips: give it some before asking for its value")
         return torch.where(dim_zero_cat(self.frames) > 0, dim_zero_cat(self.scores), torch.nan)
 
     def compute(self) -> Tensor:
-        """Scalar float64."""
+        """Return the mean over frames, a scalar in float64. InputError: no frame could be scored."""
         scores, frames = self.per_clip(), dim_zero_cat(self.frames)
         if not bool((frames > 0).any()):
             raise InputError(f"{self.name}: none of the frames could be scored: give it other clips")
         return (scores.nan_to_num() * frames).sum() / frames.sum()
 
     def details(self, value: float) -> dict[str, Any]:
-        """n counts clips with at least one scored frame, frames those frames."""
+        """Return n, the number of clips with a scored frame, frames, the number of those, interval and notes."""
         frames = dim_zero_cat(self.frames)
-        kept = frames > 0
-        if interval := bootstrap(self.per_clip()[kept], frames[kept]):
+        scored = frames > 0
+        if interval := bootstrap(self.per_clip()[scored], frames[scored]):
             interval["low"] = max(interval["low"], self.bounds[0])
             interval["high"] = min(interval["high"], self.bounds[1])
-        return {"n": int(kept.sum()), "frames": int(frames.sum()), "interval": interval, "notes": self.notes()}
+        return {"n": int(scored.sum()), "frames": int(frames.sum()), "interval": interval, "notes": self.notes()}
 
     def notes(self) -> list[str]:
-        """What a reader of the number must know."""
+        """Return what a reader of the value must know, one sentence each."""
         return []
 
 
 def bootstrap(scores: Tensor, weights: Tensor, draws: int = 2000, seed: int = 0) -> dict[str, Any] | None:
-    """Interval of the weighted mean of scores (k) over clips drawn with replacement; None for one clip.
+    """Return the interval (low, high, level, method) of a weighted mean over clips drawn with replacement.
 
-    The percentiles of the drawn means, moved away from the mean: a sample of k spreads less than where it came from, by
-    ((k - 1) / k)^1/2, and of how much it spreads it is no sure witness, for which Student's t stands (Hesterberg 2015,
-    arXiv 1411.5279, on the narrowness of bootstraps). By the percentiles alone every fifth pair of equal methods would
-    differ on four clips. Independent of the clips' order, so that several processes get the interval of one.
+    scores, weights (k); None for one clip. It holds the percentiles of the drawn means, scaled away from the mean twice
+    (Hesterberg 2015, arXiv 1411.5279, on the narrowness of bootstraps): by ((k - 1) / k)^-1/2, because a sample of k
+    spreads less than its source, and by Student's t over the normal quantile, because the spread itself is estimated.
+    With the percentiles alone every fifth pair of equal methods would differ on four clips. The order of the clips does
+    not matter, so that several processes get the interval of one.
     """
     k = len(scores)
     if k < 2:
@@ -189,16 +223,14 @@ def bootstrap(scores: Tensor, weights: Tensor, draws: int = 2000, seed: int = 0)
         s, w = table[:, rng.integers(0, k, k)]
         means[i] = (s * w).sum() / w.sum()
     mean = np.average(table[0], weights=table[1])
-    ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - mean
-    low, high = mean + ends * (student(k - 1) / NORMAL * math.sqrt(k / (k - 1)))
+    ends = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) - mean
+    low, high = mean + ends * (student_quantile(k - 1) / NORMAL_QUANTILE * math.sqrt(k / (k - 1)))
     method = f"bootstrap over clips, {draws} draws, widened by Student's t"
-    return {"low": float(low), "high": float(high), "level": LEVEL, "method": method}
+    return {"low": float(low), "high": float(high), "level": CONFIDENCE, "method": method}
 
 
-def student(freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t."""
-    table = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-    if freedom <= len(table):
-        return table[freedom - 1]
-    z = NORMAL
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish-Fisher
+def student_quantile(freedom: int) -> float:
+    """Return the two-sided 95 % quantile of Student's t distribution, as scipy.stats.t.ppf(0.975, freedom)."""
+    from scipy.special import stdtrit  # what scipy.stats calls, without its second of imports
+
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))

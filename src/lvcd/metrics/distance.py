@@ -1,4 +1,4 @@
-"""Distance maps: how far each pixel is from the nearest line. Exact on every device.
+"""Euclidean distance maps: the distance of each pixel from the nearest line, exact on every device.
 
 letters: n frames, H W pixels
 """
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from .inputs import Array
 
-PARABOLAS = 2**26
-"""Numbers that a distance map on a GPU holds at once: 256 MiB."""
+MAX_PARABOLA_VALUES = 2**26
+"""float32 numbers that a distance map on a GPU holds at once: 256 MiB."""
 
 
 def distance_map(lines: Tensor) -> Tensor:
-    """Distance from each pixel to the nearest line pixel, in px: (n H W) bool -> (n H W) float64.
+    """Return the distance from each pixel to the nearest line pixel, in px: (n H W) bool -> (n H W) float64.
 
-    For frames up to 2,896 px a side. Without a line all is as far as the diagonal is long.
+    It is exact for frames up to 2,896 px a side. In a frame without a line every distance is the diagonal.
     """
     if lines.device.type == "cpu":
         return torch.from_numpy(np.stack([distances(frame) for frame in lines.numpy()]))
@@ -31,7 +31,7 @@ def distance_map(lines: Tensor) -> Tensor:
 
 
 def distances(lines: Array) -> Array:
-    """`distance_map` of one frame on the CPU: (H W) bool -> (H W) float64."""
+    """Return the `distance_map` of one frame on the CPU: (H W) bool -> (H W) float64."""
     diagonal = lines.shape[0] ** 2 + lines.shape[1] ** 2
     if not lines.any():
         return np.full(lines.shape, math.sqrt(diagonal))
@@ -46,9 +46,10 @@ def distances(lines: Array) -> Array:
 
 
 def by_parabolas(lines: Tensor) -> Tensor:
-    """(n H W) bool on any device -> squared distances (n H W) float32; infinite in frames without a line.
+    """Return squared distances (n H W) float32 of lines (n H W) bool on any device; infinite in frames without a line.
 
-    Within each column first; then the lowest of the parabolas that the columns of a row put over it.
+    Distances within each column come first, then the lowest of the parabolas that the columns of a row put over it
+    (Felzenszwalb and Huttenlocher 2012, Distance Transforms of Sampled Functions).
     """
     n, H, W = lines.shape
     y, x = (torch.arange(size, device=lines.device, dtype=torch.float32) for size in (H, W))
@@ -57,5 +58,5 @@ def by_parabolas(lines: Tensor) -> Tensor:
     below = row.where(lines, math.inf).flip(1).cummin(1).values.flip(1)
     column = torch.minimum(row - above, below - row).square().flatten(0, 1)  # (n H W) => (rows W)
     apart = (x[:, None] - x).square()
-    parts = column.split(max(1, PARABOLAS // W**2))
+    parts = column.split(max(1, MAX_PARABOLA_VALUES // W**2))
     return torch.cat([(part[:, None] + apart).amin(-1) for part in parts]).view(n, H, W)

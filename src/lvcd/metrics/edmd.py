@@ -1,4 +1,4 @@
-"""Euclidean distance map difference: how far the lines of a generated frame lie from those of its sketch.
+"""EDMD, the Euclidean distance map difference between the lines of a generated frame and those of its sketch.
 
 LVCD (arXiv 2409.12960), section 6; distance maps: Danielsson 1980.
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import cv2
 import torch
@@ -19,20 +19,20 @@ from lvcd.errors import InputError
 
 from .base import ClipMean, Extractor
 from .distance import distance_map, distances
-from .inputs import Array, Filter, check_resize, frames_of, in_chunks, in_threads, resized
+from .inputs import Array, ClipBatch, Filter, check_resize, frames_of, in_chunks, in_threads, resized
 from .lines import XDoGLines
 
-CHUNK = 16
+FRAMES_PER_CHUNK = 16
 """Frames that lines are drawn from at once."""
-When = Literal["resized", "full"]
-"""Whether lines are drawn from the resized frames, or from the whole frames and resized then."""
 
 
 def edmd_from_lines(pred_lines: Tensor, lines: Tensor) -> Tensor:
-    """Root mean square difference of two distance maps in px: masks (b t 1 H W) in {0, 1}, line = 1 -> (b t) float64.
+    r"""Return the EDMD of two sets of line masks (b t 1 H W) in {0, 1}, line = 1, in px: (b t) float64.
 
-    0 where the lines are the same, up to the diagonal where one frame is all line and the other has none. InputError:
-    other values or shapes.
+    .. math:: EDMD = \sqrt{\frac{1}{H W} \sum_{y, x} (D(L)_{y x} - D(L')_{y x})^2}
+
+    where D is the Euclidean distance map of a frame's lines. It is 0 where the lines are equal, and the
+    diagonal where one frame is all line and the other has none. InputError: other values or shapes.
 
     >>> lines = torch.eye(4).view(1, 1, 1, 4, 4)
     >>> edmd_from_lines(lines, lines)
@@ -47,27 +47,26 @@ def edmd_from_lines(pred_lines: Tensor, lines: Tensor) -> Tensor:
         raise InputError(
             f"pred_lines are {tuple(pred_lines.shape)}, lines {tuple(lines.shape)}: give as many of the same size"
         )
-    pred, own = (mask.bool().flatten(0, 2) for mask in (pred_lines, lines))  # (b t 1 H W) => (n H W)
+    pred, sketch = (mask.bool().flatten(0, 2) for mask in (pred_lines, lines))  # (b t 1 H W) => (n H W)
     if lines.device.type == "cpu":
-        found = torch.tensor(in_threads(_difference, [*torch.stack([pred, own], 1).numpy()]), dtype=torch.float64)
+        found = torch.tensor(in_threads(_differences, [*torch.stack([pred, sketch], 1).numpy()]), dtype=torch.float64)
     else:
-        found = (distance_map(pred) - distance_map(own)).square().mean((1, 2)).sqrt()
+        found = (distance_map(pred) - distance_map(sketch)).square().mean((1, 2)).sqrt()
     return found.unflatten(0, lines.shape[:2])
 
 
-def _difference(pairs: list[Array]) -> list[float]:
-    """Masks on the CPU, each (2 H W) bool -> root mean square difference of the two maps, of each. In float64, a frame
-    at a time."""
+def _differences(pairs: list[Array]) -> list[float]:
+    """Return the EDMD of each pair of masks (2 H W) bool on the CPU, in float64, a frame at a time."""
     found = []
-    for pred, own in pairs:
-        apart = distances(pred)
-        apart -= distances(own)
-        found.append(cv2.norm(apart) / math.sqrt(apart.size))  # numpy's vdot would start all threads of BLAS for it
+    for pred, sketch in pairs:
+        difference = distances(pred)
+        difference -= distances(sketch)
+        found.append(cv2.norm(difference) / math.sqrt(difference.size))  # numpy's vdot would start all threads of BLAS
     return found
 
 
 def sketches_of(sketches: Tensor, frames: Tensor) -> Tensor:
-    """Sketches (b t 1 H W) in [0, 1], line = 1, one for each of the frames -> float32. InputError: they are not."""
+    """Return sketches (b t 1 H W) in [0, 1] as float32, one for each of the frames. InputError: they are not that."""
     if not isinstance(sketches, Tensor) or sketches.ndim != 5 or sketches.shape[2] != 1:
         kind = tuple(sketches.shape) if isinstance(sketches, Tensor) else type(sketches).__name__
         raise InputError(f"sketches are (b t 1 H W), these are {kind}: reshape them")
@@ -81,8 +80,9 @@ def sketches_of(sketches: Tensor, frames: Tensor) -> Tensor:
 class EDMD(ClipMean):
     """EDMD, mean over frames, in px: 0 where the generated lines lie on the sketch's; lower is better.
 
-    Reads as the average shift of the lines. A frame without a line pixel counts with the diagonal as its distance; the
-    report says how many those were. An extractor takes frames in [0, 1] and gives lines in [0, 1], line = 1.
+    See `edmd_from_lines`. The value reads as the average shift of the lines. A frame without a line pixel has the
+    diagonal as its distance everywhere; the report counts such frames. An extractor takes frames (n 3 H W) in [0, 1]
+    and returns lines (n 1 H W) in [0, 1], line = 1, drawn from the resized frames.
 
     >>> edmd = EDMD(lambda frames: 1 - frames.amax(1, keepdim=True), "darkness", size=None)
     >>> paper = torch.ones(1, 1, 3, 4, 4)
@@ -99,8 +99,7 @@ class EDMD(ClipMean):
         self,
         extractor: Callable[[Tensor], Tensor] | None = None,  # frames (n 3 H W) -> lines (n 1 H W); None = XDoGLines()
         extractor_name: str | None = None,  # None = its own
-        threshold: float = 0.5,  # what is darker is a line pixel: of the drawn lines, and of the sketches
-        lines: When = "resized",
+        threshold: float = 0.5,  # a pixel above it is a line, of the drawn lines and of the sketches
         size: int | None = 256,
         filter: Filter = "bilinear_antialias",
         **kwargs: Any,
@@ -109,49 +108,40 @@ class EDMD(ClipMean):
         check_resize(size, filter)
         if not 0 <= threshold < 1:
             raise InputError(f"the threshold of a line lies in [0, 1), not at {threshold}: the default is 0.5")
-        if lines not in get_args(When):
-            raise InputError(f"lines are drawn from {' or '.join(get_args(When))} frames, not {lines!r}: choose one")
-        self.threshold, self.lines, self.size, self.filter = threshold, lines, size, filter
+        self.threshold, self.size, self.filter = threshold, size, filter
         self.extractor = Extractor(extractor or XDoGLines())
         self.extractor.name = extractor_name or self.extractor.name
         self.add_state("blank", torch.zeros(2, dtype=torch.long), "sum")
 
     def update(self, preds: Tensor, sketches: Tensor) -> None:
-        """Generated frames (b t 3 H W) and the sketches that they follow (b t 1 H W), both in [0, 1], line = 1."""
+        """Add generated frames (b t 3 H W) and the sketches that they follow (b t 1 H W), both in [0, 1], line = 1."""
         preds = frames_of("preds", preds)
         sketches = sketches_of(sketches, preds).to(preds.device)
         if self.size is None and sketches.shape[-2:] != preds.shape[-2:]:
             raise InputError(
                 f"sketches are {tuple(sketches.shape[-2:])} and frames {tuple(preds.shape[-2:])} large: give a size"
             )
-        if self.lines == "resized":
-            drawn = self._draw(resized(preds, self.size, self.filter))
-        else:
-            drawn = resized(self._draw(preds), self.size, self.filter)
-        own = resized(sketches, self.size, self.filter)
-        masks = [x > self.threshold for x in (drawn, own)]
+        drawn = self._draw(resized(preds, self.size, self.filter))
+        masks = [x > self.threshold for x in (drawn, resized(sketches, self.size, self.filter))]
         self.add(edmd_from_lines(*masks).mean(1), preds.shape[1])
         self.blank += torch.stack([(~mask.flatten(2).any(2)).sum() for mask in masks])
 
     def _draw(self, frames: Tensor) -> Tensor:
-        """(b t 3 h w) -> (b t 1 h w)"""
+        """Extract the lines (b t 1 h w) of frames (b t 3 h w)."""
         flat = frames.flatten(0, 1)
-        drawn = in_chunks(self.extractor.on(frames.device), CHUNK, flat).float()
+        drawn = in_chunks(self.extractor.on(frames.device), FRAMES_PER_CHUNK, flat).float()
         if drawn.shape != (len(flat), 1, *flat.shape[2:]):
             raise InputError(
                 f"{self.extractor.name} makes {tuple(drawn.shape)} of {tuple(flat.shape)}: it is to return (n 1 H W)"
             )
         return drawn.unflatten(0, frames.shape[:2])
 
-    @property
-    def sees(self) -> tuple[int | None, Filter]:
-        return None if self.lines == "full" else self.size, self.filter
-
-    def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
-        self.update(preds, sketches)
+    def update_from_clips(self, clips: ClipBatch) -> None:
+        self.update(clips.resized(*self.resize_spec)[0], clips.sketches)
 
     def settings(self) -> dict[str, Any]:
-        return {"threshold": self.threshold, "lines": self.lines, "size": self.size, "filter": self.filter}
+        """Return the settings; "lines", the frames that lines are drawn from, is part of the key of existing boards."""
+        return {"threshold": self.threshold, "lines": "resized", "size": self.size, "filter": self.filter}
 
     def extractor_identity(self) -> dict[str, str | None]:
         return self.extractor.identity()

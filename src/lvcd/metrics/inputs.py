@@ -1,13 +1,14 @@
-"""What the metrics are given: frames as they must be, brought to one size.
+"""Check what metrics are given, resize it, and compute in chunks or threads.
 
 letters: b clips, t frames, n frames of all clips, H W pixels
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, get_args
 
 import cv2
@@ -22,17 +23,18 @@ Array = np.ndarray[Any, Any]
 T = TypeVar("T")
 R = TypeVar("R")
 
-Filter = Literal["bilinear_antialias", "bicubic_antialias", "bilinear", "area", "nearest"]
-"""How frames are resized. The first two weigh all pixels that a new one covers, as PIL does, the third only four."""
+Filter = Literal["bilinear_antialias", "bilinear"]
+"""How frames are resized: from all pixels that a new one covers, as PIL does (this project's protocol), or from the
+nearest four, as torch-fidelity and the ports of FVD do."""
 
 SLACK = 1e-3
-"""How far outside [0, 1] rounding may take a pixel; it is clamped."""
+"""How far outside [0, 1] rounding may take a pixel value; it is clamped."""
 
 
 def frames_of(what: str, frames: Tensor) -> Tensor:
-    """Frames (b t 3 H W) of any float type in [0, 1] -> the same in float32.
+    """Return frames (b t 3 H W) of any float type in [0, 1] as float32.
 
-    Raises InputError for anything else, for NaN and for infinities.
+    InputError: another type, shape or range, NaN or infinite values. `what` names the argument in the message.
     """
     if not isinstance(frames, Tensor) or not frames.is_floating_point():
         kind = frames.dtype if isinstance(frames, Tensor) else type(frames).__name__
@@ -43,13 +45,13 @@ def frames_of(what: str, frames: Tensor) -> Tensor:
     low, high = (x.item() for x in frames.aminmax())
     if not (low >= -SLACK and high <= 1 + SLACK):  # written so that NaN fails
         if not bool(frames.isfinite().all()):
-            raise InputError(f"{what}: some pixels are not numbers (NaN or infinite): look at what made these frames")
+            raise InputError(f"{what}: some pixels are not numbers (NaN or infinite): check what made these frames")
         raise InputError(f"{what}: frames are in [0, 1], these reach from {low:.4g} to {high:.4g}: rescale them")
     return frames if low >= 0 and high <= 1 else frames.clamp(0, 1)
 
 
 def pairs_of(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Generated and original frames, both (b t 3 H W) in [0, 1], checked, float32. InputError: they do not match."""
+    """Return generated and original frames, both (b t 3 H W) in [0, 1], as float32. InputError: they do not match."""
     preds, target = frames_of("preds", preds), frames_of("target", target)
     if preds.shape != target.shape:
         raise InputError(
@@ -59,38 +61,71 @@ def pairs_of(preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_resize(size: int | None, filter: Filter) -> None:
-    """InputError: no size or filter that `resized` knows."""
+    """Check the arguments of `resized`. InputError: a size below 1 or an unknown filter."""
     if size is not None and size < 1:
         raise InputError(f"size is a number of pixels or None, not {size}: the paper's is 256")
     if filter not in get_args(Filter):
-        raise InputError(f"filter is one of {', '.join(get_args(Filter))}, not {filter!r}: choose one of these")
+        raise InputError(f"filter is {' or '.join(get_args(Filter))}, not {filter!r}: choose one of these")
 
 
 def resized(frames: Tensor, size: int | None, filter: Filter) -> Tensor:
-    """Frames (b t 3 H W) in [0, 1] -> (b t 3 size size), whatever their proportions were; None leaves them."""
+    """Resize frames (b t c H W) in [0, 1] to (b t c size size), whatever their aspect ratio; None leaves them."""
     if size is None or frames.shape[-2:] == (size, size):
         return frames
     mode, _, antialias = filter.partition("_")
-    flat = frames.flatten(0, 1)  # (b t 3 H W) => (n 3 H W)
+    flat = frames.flatten(0, 1)  # (b t c H W) => (n c H W)
     flat = F.interpolate(flat, (size, size), mode=mode, antialias=bool(antialias))
-    return flat.clamp(0, 1).unflatten(0, frames.shape[:2])  # bicubic overshoots
+    return flat.clamp(0, 1).unflatten(0, frames.shape[:2])
 
 
-def at_once(device: torch.device) -> int:
-    """Frames that go through a network of pictures together: on a CPU so few that they stay near a core."""
+@dataclass
+class ClipBatch:
+    """Some clips, and what several metrics need of them, computed once for all.
+
+    The reference frame is not among the frames. `preds` and `target` are checked and float32.
+    """
+
+    preds: Tensor
+    """Generated frames (b t 3 H W) in [0, 1]."""
+    target: Tensor
+    """Original frames (b t 3 H W) in [0, 1]."""
+    sketches: Tensor
+    """(b t 1 H W) in [0, 1], line = 1."""
+    index: Tensor
+    """Numbers of the clips in the test set: (b) long."""
+    shared: dict[Hashable, Any] = field(default_factory=dict)
+    """`Reported.shared_key` -> what `Reported.compute_shared` gave, of keys that several metrics of a suite have."""
+    _resized: dict[Hashable, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def resized(self, size: int | None, filter: Filter) -> tuple[Tensor, Tensor]:
+        """Return `preds` and `target`, both (b t 3 size size)."""
+        spec = size, filter
+        if spec not in self._resized:
+            self._resized[spec] = resized(self.preds, *spec), resized(self.target, *spec)
+        return self._resized[spec]
+
+
+def frames_per_chunk(device: torch.device) -> int:
+    """Return how many frames an image network takes at once: on a CPU so few that they stay in a core's cache."""
     return 2 if device.type == "cpu" else 16
 
 
-def in_chunks(extract: Callable[..., Tensor], chunk: int, *inputs: Tensor) -> Tensor:
-    """extract over `chunk` rows at a time of each of the inputs: without gradients, the mixed precision of a training
-    run, and TF32."""
-    with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False), _exact():
-        return torch.cat([extract(*parts) for parts in zip(*(x.split(chunk) for x in inputs))])
+def in_chunks(function: Callable[..., Any], chunk: int, *inputs: Tensor) -> Any:
+    """Call `function` on `chunk` rows at a time of each of the inputs (n ...) and concatenate its tensors, or each of
+    the tensors of its tuple.
+
+    It runs without gradients, without the mixed precision of a training run and without TF32.
+    """
+    with torch.no_grad(), torch.autocast(inputs[0].device.type, enabled=False), _exact_products():
+        parts = [function(*rows) for rows in zip(*(x.split(chunk) for x in inputs))]
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    return tuple(torch.cat(tensors) for tensors in zip(*parts))
 
 
 @contextmanager
-def _exact() -> Iterator[None]:
-    """Neither convolutions nor products of matrices in TF32."""
+def _exact_products() -> Iterator[None]:
+    """Turn TF32 off for convolutions and products of matrices."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -101,17 +136,20 @@ def _exact() -> Iterator[None]:
 
 
 def levels(frame: Array) -> list[Array]:
-    """(3 H W) float32 in [0, 1] -> its three colors, each (H W) uint8."""
+    """Return the three channels of a frame (3 H W) float32 in [0, 1], each (H W) uint8."""
     return [np.asarray(cv2.convertScaleAbs(color, alpha=255)) for color in frame]
 
 
-def in_threads(work: Callable[[list[T]], list[R]], items: list[T]) -> list[R]:
-    """work(items), for work of OpenCV and numpy that minds no other item: cut into a stretch for each of torch's
-    threads, which run at once."""
+def in_threads(function: Callable[[list[T]], list[R]], items: list[T]) -> list[R]:
+    """Return `function(items)`, computed in as many threads as torch uses, each on a stretch of the items.
+
+    For functions of OpenCV and numpy, which release the interpreter's lock, and whose result of an item depends on no
+    other item.
+    """
     threads = min(torch.get_num_threads(), len(items))
     if threads < 2:
-        return work(items)
+        return function(items)
     cuts = [len(items) * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        parts = pool.map(work, [items[a:b] for a, b in zip(cuts, cuts[1:])])
+        parts = pool.map(function, [items[a:b] for a, b in zip(cuts, cuts[1:])])
         return [result for part in parts for result in part]

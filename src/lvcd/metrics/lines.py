@@ -1,4 +1,7 @@
-"""Whose lines EDMD compares if nobody says otherwise: XDoG's, offline."""
+"""The line extractor that EDMD uses by default: XDoG, which needs no weights.
+
+letters: n frames, H W pixels
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from .inputs import Array, in_threads, levels
 
 
 class XDoGLines:
-    """Frames (n 3 H W) in [0, 1] -> lines (n 1 H W) in [0, 1], line = 1: those that `lvcd prepare` draws.
+    """Frames (n 3 H W) in [0, 1] -> lines (n 1 H W) in [0, 1], line = 1, as `lvcd prepare` draws them.
 
-    The frames are rounded to 8 bits. On a CPU by OpenCV, elsewhere by kornia: they differ by at most one level of 255,
-    in fewer than one pixel of a thousand.
+    The frames are rounded to 8 bits. OpenCV draws on a CPU and kornia on other devices: the two differ by at most one
+    level of 255, in fewer than one pixel of a thousand.
     """
 
     name, sha256 = "xdog", None
@@ -34,5 +37,5 @@ class XDoGLines:
         return torch.from_numpy(np.stack(drawn))[:, None]
 
     def _draw(self, frames: list[Array]) -> list[Array]:
-        """Each (3 H W) -> lines (H W)"""
+        """Return the lines (H W) of each frame (3 H W)."""
         return [1 - draw_lines(levels(frame), **self.settings).astype(np.float32) / 255 for frame in frames]

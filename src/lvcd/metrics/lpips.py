@@ -1,98 +1,51 @@
-"""Learned perceptual distance of two pictures: Zhang et al. 2018 (arXiv 1801.03924), and its shift-tolerant kin.
+"""LPIPS, the learned perceptual distance of two frames (Zhang et al. 2018, arXiv 1801.03924), and shift-tolerant LPIPS.
 
-letters: b clips, t frames, n frames of all clips, c channels, H W pixels, h w at some depth
+letters: b clips, t frames, n frames of all clips, H W pixels
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvcd.errors import InputError
 
 from . import weight_files as weights
 from .backbones import (
-    TORCHVISION,
-    Net,
-    PooledFeatures,
-    check_net,
-    shift_tolerant_backbone,
-    shift_tolerant_state,
-    torchvision_backbone,
+    TORCHVISION_FILE,
+    PerceptualNetwork,
+    SharedFeatures,
+    lpips_heads,
+    shift_tolerant_alexnet,
+    torchvision_alexnet,
 )
 from .base import ClipMean, Extractor
-from .inputs import Filter, at_once, check_resize, in_chunks, pairs_of, resized
+from .inputs import ClipBatch, Filter, check_resize, frames_per_chunk, in_chunks, pairs_of, resized
 
-HEADS = {
-    "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-    "vgg": "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
-}
-"""SHA-256 of the linear heads, version 0.1, as torchmetrics ships them."""
-
-
-def perceptual_distance(preds: list[Tensor], target: list[Tensor], heads: list[Tensor]) -> Tensor:
-    """Sum over depths of the mean over h w of heads . (p - t)^2, p and t scaled to length 1 over c => (n).
-
-    preds, target: features (n c h w) of each depth; heads: weights (c) of each depth.
-
-    >>> up, right = torch.tensor([0.0, 2.0]).view(1, 2, 1, 1), torch.tensor([3.0, 0.0]).view(1, 2, 1, 1)
-    >>> perceptual_distance([up], [right], [torch.tensor([0.5, 0.25])])
-    tensor([0.7500])
-    """
-    total = torch.zeros(len(preds[0]), device=preds[0].device)
-    for p, t, head in zip(preds, target, heads):
-        apart = _unit(p).sub_(_unit(t)).square_()  # (n h w c)
-        total += (apart @ head).mean((1, 2))
-    return total
-
-
-def _unit(x: Tensor) -> Tensor:
-    """(n c h w) -> (n h w c), each pixel of length 1"""
-    x = x.movedim(1, -1)
-    return x * (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + 1e-10).reciprocal()
-
-
-class _Pair(nn.Module):
-    """Frames and their originals, both (n 3 H W) in [0, 1] -> distances (n)."""
-
-    def __init__(self, backbone: nn.Module, heads: list[Tensor], name: str, sha256: str):
-        super().__init__()
-        self.backbone, self.name, self.sha256 = backbone, name, sha256
-        self.heads = nn.ParameterList(nn.Parameter(head.flatten(), requires_grad=False) for head in heads)
-
-    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        return perceptual_distance(self.backbone(preds), self.backbone(target), list(self.heads))
-
-
-class _Look(nn.Module):
-    """The backbone of pooled features, which then know what it saw."""
-
-    def __init__(self, features: PooledFeatures):
-        super().__init__()
-        self.features = features
-
-    def forward(self, frames: Tensor) -> list[Tensor]:
-        return self.features.look(frames)
+HEADS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
+"""Of the linear heads for AlexNet, version 0.1, that torchmetrics ships."""
 
 
 class _Perceptual(ClipMean):
     higher_is_better = False
 
-    def __init__(self, pair: _Pair, size: int | None, filter: Filter, **kwargs: Any):
+    def __init__(self, network: PerceptualNetwork, size: int | None, filter: Filter, **kwargs: Any):
         super().__init__(**kwargs)
         check_resize(size, filter)
         self.size, self.filter = size, filter
-        self.extractor = Extractor(pair)
+        self.extractor = Extractor(network)  # not a submodule: see Reported
 
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Generated and original frames, both (b t 3 H W) in [0, 1]."""
-        preds, target = (resized(x, self.size, self.filter) for x in pairs_of(preds, target))
-        flat = (x.flatten(0, 1) for x in (preds, target))  # (b t 3 H W) => (n 3 H W)
-        distance = in_chunks(self.extractor.on(preds.device), at_once(preds.device), *flat)
-        self.add(distance.double().unflatten(0, preds.shape[:2]).mean(1), preds.shape[1])
+    def update(self, preds: Tensor, target: Tensor, distances: Tensor | None = None) -> None:
+        """Add generated and original frames, both (b t 3 H W) in [0, 1]; distances (b t): theirs, where known."""
+        if distances is None:
+            preds, target = (resized(x, self.size, self.filter) for x in pairs_of(preds, target))
+            flat = (x.flatten(0, 1) for x in (preds, target))  # (b t 3 H W) => (n 3 H W)
+            found = in_chunks(self.extractor.on(preds.device), frames_per_chunk(preds.device), *flat)
+            distances = found.unflatten(0, preds.shape[:2])
+        self.add(distances.double().mean(1), distances.shape[1])
 
     def settings(self) -> dict[str, Any]:
         return {"size": self.size, "filter": self.filter}
@@ -102,12 +55,11 @@ class _Perceptual(ClipMean):
 
 
 class LPIPS(_Perceptual):
-    """LPIPS version 0.1, mean over frames: 0 for equal frames, rarely above 1, lower is better.
+    """LPIPS version 0.1 with AlexNet, mean over frames: 0 for equal frames, rarely above 1, lower is better.
 
-    `weights` is torchvision's file of the backbone, alexnet-owt-7be5be79.pth or vgg16-397923af.pth, which no package
-    ships. InputError: none given, or another file.
+    `weights` is torchvision's alexnet-owt-7be5be79.pth, which no package ships. InputError: none, or another file.
 
-    >>> lpips = LPIPS(weights="alexnet-owt-7be5be79.pth")  # doctest: +SKIP
+    >>> lpips = LPIPS("alexnet-owt-7be5be79.pth")  # doctest: +SKIP
     >>> lpips.update(generated, original)  # doctest: +SKIP
     >>> lpips.compute()  # doctest: +SKIP
     tensor(0.0560, dtype=torch.float64)
@@ -115,35 +67,31 @@ class LPIPS(_Perceptual):
 
     def __init__(
         self,
-        net: Net = "alex",  # papers that do not say mean this one
         weights: str | Path | None = None,
         size: int | None = 256,
         filter: Filter = "bilinear_antialias",
         **kwargs: Any,
     ):
-        check_net(net)
         if weights is None:
             raise InputError(
-                f"LPIPS needs torchvision's {TORCHVISION[net][0]}: give its path as weights=, "
+                f"LPIPS needs torchvision's {TORCHVISION_FILE}: give its path as weights=, "
                 "or use ShiftTolerantLPIPS, whose weights a package ships"
             )
-        backbone, sha256 = torchvision_backbone(net, weights)
-        super().__init__(_Pair(backbone, _heads(net), f"torchvision-{net}", sha256), size, filter, **kwargs)
+        backbone, sha256 = torchvision_alexnet(weights)
+        super().__init__(PerceptualNetwork(backbone, _heads(), "torchvision-alex", sha256), size, filter, **kwargs)
 
 
-def _heads(net: Net) -> list[Tensor]:
-    """Weights of the five depths, from torchmetrics."""
-    path = weights.in_package("torchmetrics", f"functional/image/lpips_models/{net}.pth", "pip install torchmetrics")
-    data, _ = weights.read(path, HEADS[net], "the heads of LPIPS 0.1")
-    state = weights.tensors(data, "the heads of LPIPS 0.1")
-    return [state[f"lin{i}.model.1.weight"] for i in range(5)]
+def _heads() -> list[Tensor]:
+    path = weights.in_package("torchmetrics", "functional/image/lpips_models/alex.pth", "pip install torchmetrics")
+    data, _ = weights.read(path, HEADS_SHA256, "the heads of LPIPS 0.1")
+    return lpips_heads(weights.tensors(data, "the heads of LPIPS 0.1"))
 
 
 class ShiftTolerantLPIPS(_Perceptual):
     """ST-LPIPS (Ghildyal and Liu 2022, arXiv 2207.13686), mean over frames: 0 for equal frames, lower is better.
 
-    Offline: the package stlpips_pytorch ships its weights. Not LPIPS: it forgives shifts of a pixel, and its numbers
-    are others.
+    It runs offline: the package stlpips_pytorch ships its weights. It is not LPIPS: it forgives shifts of a pixel, and
+    its values differ.
 
     >>> metric = ShiftTolerantLPIPS(size=None)
     >>> frames = torch.linspace(0, 1, 3 * 64 * 64).view(1, 1, 3, 64, 64)
@@ -152,17 +100,17 @@ class ShiftTolerantLPIPS(_Perceptual):
     tensor(0., dtype=torch.float64)
     """
 
-    def __init__(
-        self,
-        net: Net = "alex",
-        size: int | None = 256,
-        filter: Filter = "bilinear_antialias",
-        looks: PooledFeatures | None = None,  # of the same net, to be spared looking at the same frames again
-        **kwargs: Any,
-    ):
-        check_net(net)
-        state, sha256 = shift_tolerant_state(net)
-        heads = [state[f"lin{i}.model.1.weight"] for i in range(5)]
-        backbone = _Look(looks) if looks else shift_tolerant_backbone(state, net)
-        pair = _Pair(backbone, heads, f"shift-tolerant-{net}", sha256)
-        super().__init__(pair, size, filter, **kwargs)
+    def __init__(self, size: int | None = 256, filter: Filter = "bilinear_antialias", **kwargs: Any):
+        super().__init__(shift_tolerant_alexnet(), size, filter, **kwargs)
+
+    def shared_key(self) -> Hashable:
+        return self.extractor.name, self.extractor.sha256, self.resize_spec
+
+    def compute_shared(self, preds: Tensor, target: Tensor) -> SharedFeatures:
+        network = self.extractor.call
+        assert isinstance(network, PerceptualNetwork)
+        return network.shared_features(preds, target)
+
+    def update_from_clips(self, clips: ClipBatch) -> None:
+        shared: SharedFeatures | None = clips.shared.get(self.shared_key())
+        self.update(*clips.resized(*self.resize_spec), None if shared is None else shared.distances)

@@ -1,4 +1,4 @@
-"""All metrics of an evaluation, fed together.
+"""All metrics of an evaluation, updated together.
 
 letters: b clips, t frames, H W pixels
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ from .fid import FID
 from .flow import RAFT
 from .frechet import FrechetDistance
 from .fvd import FVD
-from .i3d import MIN_FRAMES
-from .inputs import pairs_of, resized
+from .inputs import ClipBatch, pairs_of
 from .lpips import LPIPS, ShiftTolerantLPIPS
 from .pixels import PSNR, SSIM
 from .segments import SegmentAccuracy
@@ -32,41 +32,58 @@ from .tc import TC
 
 
 class Suite:
-    """Metrics by the names of their columns.
+    """Metrics by the names of their columns, updated with the same clips.
 
-    >>> suite = Suite({"PSNR": PSNR(size=None)})
+    What several of them need, resized frames and a network's features, is computed once for all.
+
+    >>> suite = Suite([PSNR(size=None)])
     >>> frames = torch.full((1, 2, 3, 4, 4), 0.5)
     >>> suite.update(frames + 0.1, frames, frames[:, :, :1], torch.tensor([0]))
     >>> round(suite.reports()["PSNR"]["value"], 3)
     20.0
     """
 
-    def __init__(self, metrics: Mapping[str, Reported], looks: PooledFeatures | None = None):
-        """looks: a network through which more than one of them looks"""
-        self.metrics, self._looks = dict(metrics), looks
+    def __init__(
+        self,
+        metrics: Iterable[Reported | Iterable[Reported] | None],  # in the order of their columns; None is left out
+        frames: int | None = None,  # of the shortest clip: metrics that need more are left out; None = enough
+    ):
+        self.metrics: dict[str, Reported] = {}
+        for metric in _flat(metrics):
+            if not isinstance(metric, Reported):
+                raise InputError(
+                    f"{type(metric).__name__} is no metric of a suite: derive it from lvcd.metrics.ClipMean"
+                )
+            if metric.name in self.metrics:
+                raise InputError(f"two metrics have the column {metric.name}: leave one out, or name it otherwise")
+            if frames is None or frames >= metric.min_frames:
+                self.metrics[metric.name] = metric
         self.seconds = dict.fromkeys(self.metrics, 0.0)
-        """What each has taken so far, its report too."""
+        """Time that each column has taken so far, its report included. A shared computation counts for the first of the
+        columns that need it."""
 
     def update(self, preds: Tensor, target: Tensor, sketches: Tensor, index: Tensor) -> None:
-        """Generated and original frames (b t 3 H W), sketches (b t 1 H W), line = 1, all in [0, 1], no reference among
-        them; index (b) long: the clips' numbers in the test set. InputError: what one of the metrics cannot take."""
-        preds, target = pairs_of(preds, target)
-        seen: dict[tuple, tuple[Tensor, Tensor]] = {}  # once for all that resize alike
-        first = sorted(self.metrics.items(), key=lambda told: not isinstance(told[1], ShiftTolerantLPIPS))
-        for column, metric in first:  # whose looks serve others
+        """Update all metrics with some clips.
+
+        preds, target: generated and original frames (b t 3 H W) in [0, 1], without the reference.
+        sketches: (b t 1 H W) in [0, 1], line = 1. index: numbers of the clips in the test set, (b) long.
+        InputError: what a metric cannot take.
+        """
+        clips = ClipBatch(*pairs_of(preds, target), sketches, index)
+        users = Counter(metric.shared_key() for metric in self.metrics.values())
+        for column, metric in self.metrics.items():
             started = time.perf_counter()
-            if metric.sees not in seen:
-                seen[metric.sees] = resized(preds, *metric.sees), resized(target, *metric.sees)
-            metric.feed(*seen[metric.sees], sketches, index)
+            key = metric.shared_key()
+            if key is not None and users[key] > 1 and key not in clips.shared:
+                clips.shared[key] = metric.compute_shared(*clips.resized(*metric.resize_spec))
+            metric.update_from_clips(clips)
             self.seconds[column] += time.perf_counter() - started
-        if self._looks is not None:
-            self._looks.forget()
 
     def reports(self) -> dict[str, dict[str, Any]]:
-        """Of each column what `Reported.report` says, and higher_is_better: true, false, or None, nearest to 1.
+        """Return each column's `Reported.report`, and its higher_is_better: true, false, or None for nearest to 1.
 
-        What has no value for these clips, as TC where all stand still, has None, and its notes say why. Over the clips
-        of all processes: each must call it.
+        A column without a value for these clips, as TC where nothing moves, has None, and its notes say why. The values
+        are over the clips of all processes: each must call it.
         """
         reports = {}
         for column, metric in self.metrics.items():
@@ -76,46 +93,57 @@ class Suite:
                 try:
                     report = metric.report()
                 except InputError as error:
-                    report = metric.without_value(str(error))
+                    report = metric.report_without_value(str(error))
             reports[column] = {**report, "higher_is_better": metric.higher_is_better}
             self.seconds[column] += time.perf_counter() - started
         return reports
 
     def per_clip(self) -> dict[str, list[float]]:
-        """Scores of this process's clips, in the order they came, of the metrics that score each for itself; NaN where
-        a clip has none."""
+        """Return the scores of this process's clips in the order of the updates, of the metrics that score clips.
+
+        A clip without a score has NaN.
+        """
         return {c: m.per_clip().tolist() for c, m in self.metrics.items() if isinstance(m, ClipMean)}
 
-    def restart(self) -> None:
-        """For other frames of the same clips; what is known of their originals stays. `seconds` start anew."""
+    def reset_generated(self) -> None:
+        """Reset all metrics for other generated frames of the same clips; what they know of originals stays."""
         for column, metric in self.metrics.items():
-            metric.forget_generated()
+            metric.reset_generated()
             self.seconds[column] = 0.0
 
     def to(self, device: torch.device | str) -> Suite:
+        """Move the metrics to a device."""
         for metric in self.metrics.values():
             metric.to(device)
         return self
 
 
-def paper(
-    inception: str | Path | None = None,  # torch-fidelity's file: FID in place of FrechetDistance[...]
-    backbone: str | Path | None = None,  # torchvision's AlexNet: LPIPS in place of ShiftTolerantLPIPS
-    raft: str | Path | None = None,  # torchvision's RAFT, for TC in place of DIS
-    lines: Callable[[Tensor], Tensor] | None = None,  # as EDMD takes it; None = XDoG
-    lines_name: str | None = None,
-    frames: int | None = None,  # of the shortest clip: too few for FVD leave it out; None = enough
-    size: int | None = 256,  # all but SegmentAccuracy see frames of this many px a side
-) -> Suite:
-    """The paper's metrics and the accuracy of regions; what lacks its weights is replaced by what runs without.
+def _flat(entries: Any) -> list[Any]:
+    """Return the metrics of nested iterables, in order and without None."""
+    if entries is None:
+        return []
+    if isinstance(entries, Iterable) and not isinstance(entries, torch.nn.Module):
+        return [metric for entry in entries for metric in _flat(entry)]
+    return [entries]
 
-    The replacements have names of their own, so that they never stand in the column of what they replace.
+
+def paper(
+    inception: str | Path | None = None,  # torch-fidelity's weights: FID in place of FrechetDistance[...]
+    backbone: str | Path | None = None,  # torchvision's AlexNet: LPIPS in place of ShiftTolerantLPIPS
+    raft: str | Path | None = None,  # torchvision's RAFT for TC, in place of DIS
+    lines: Callable[[Tensor], Tensor] | None = None,  # EDMD's extractor; None = XDoG
+    lines_name: str | None = None,
+    size: int | None = 256,  # all but SegmentAccuracy see frames of this many px a side; None = as they are
+) -> list[Reported]:
+    """Return the metrics of LVCD (arXiv 2409.12960, section 6), PSNR over moving pixels, and the accuracy of regions.
+
+    A metric whose weights are not given is replaced by one that runs offline, which has a name of its own, so that it
+    never stands in the column of what it replaces. InputError: a package or a published file is missing.
     """
-    looks = PooledFeatures() if not inception or not backbone else None
-    metrics: list[Reported] = [
-        FrechetDistance(looks, size) if looks and not inception else FID(inception, size),
-        *([] if frames is not None and frames < MIN_FRAMES else [FVD(size=size)]),
-        LPIPS(weights=backbone, size=size) if backbone else ShiftTolerantLPIPS(size=size, looks=looks),
+    return [
+        FID(inception, size) if inception else FrechetDistance(PooledFeatures(), size),
+        FVD(size=size),
+        LPIPS(backbone, size) if backbone else ShiftTolerantLPIPS(size),
         PSNR(size=size),
         PSNR(moving=True, size=size),
         SSIM(size),
@@ -124,14 +152,3 @@ def paper(
         SegmentAccuracy(),
         SegmentAccuracy(moving=True),
     ]
-    return Suite({metric.name: metric for metric in metrics}, looks)
-
-
-def offline(
-    lines: Callable[[Tensor], Tensor] | None = None,
-    lines_name: str | None = None,
-    frames: int | None = None,
-    size: int | None = 256,
-) -> Suite:
-    """`paper` without a file of the user's."""
-    return paper(None, None, None, lines, lines_name, frames, size)

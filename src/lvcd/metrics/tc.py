@@ -1,13 +1,13 @@
-"""Temporal consistency: how much a video changes beside its motion, against how much the original does.
+"""TC, temporal consistency: how much a video changes beyond its motion, relative to the original.
 
-LVCD (arXiv 2409.12960), section 6. A grey, blurred video scores below 1: never show this number alone.
+LVCD (arXiv 2409.12960), section 6. A grey, blurred video scores below 1: never show this value alone.
 
 letters: b clips, t frames, p pairs of neighboring frames in a clip, n pairs of all clips, H W pixels
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,17 +18,15 @@ from .base import ClipMean, Extractor
 from .flow import DIS, Flow, warp
 from .inputs import Filter, check_resize, in_chunks, pairs_of, resized
 
-CHUNK = 8
-"""Pairs of frames whose flow is found at once."""
-Over = Literal["mean_of_ratios", "ratio_of_sums"]
-"""How the pairs of a clip become one number."""
+PAIRS_PER_CHUNK = 8
+"""Pairs of frames whose flow is computed at once."""
 
 
 def relative_changes(earlier: Tensor, later: Tensor, flow: Tensor) -> Tensor:
-    """norm2(warp(earlier) - later) / norm2(later) of v videos beside each other: frames (n v 3 H W), one flow for all
-    (n 2 H W) from later back -> (n v) float64.
+    """Return |warp(earlier) - later| / |later| of pairs of frames of v videos with one flow: (n v) float64.
 
-    0 where nothing changes, be it black; infinite where something turns black.
+    earlier, later: frames (n v 3 H W). flow: (n 2 H W) px, from later back to earlier. A pair that does not change has
+    0, a black one too; a pair that turns black has infinity.
     """
     warped = warp(earlier.flatten(1, 2), flow).view_as(later)  # (n v 3 H W) => (n 3v H W)
     error, size = _norm(warped.sub_(later)), _norm(later)
@@ -36,26 +34,28 @@ def relative_changes(earlier: Tensor, later: Tensor, flow: Tensor) -> Tensor:
 
 
 def _norm(x: Tensor) -> Tensor:
-    """(n v 3 H W) -> (n v) float64: squares in float32, which are summed along a row there and then in float64."""
+    """Return the norms of frames (n v 3 H W): (n v) float64. Squares and sums along a row are in float32."""
     return x.square().sum(-1).double().sum((2, 3)).sqrt()
 
 
 def _equal(target: Tensor, original: Tensor) -> Tensor:
-    """Pairs of equal frames (b p): a warp rounds where nothing moves, so their change (b p) may not be quite 0."""
-    near = original < 1e-3
-    equal = torch.zeros_like(near)
-    for clip, pair in near.nonzero().tolist():
+    """Return the mask (b p) of pairs of equal frames: a warp rounds, so their `original` change (b p) may exceed 0."""
+    almost_equal = original < 1e-3
+    equal = torch.zeros_like(almost_equal)
+    for clip, pair in almost_equal.nonzero().tolist():
         equal[clip, pair] = torch.equal(target[clip, pair], target[clip, pair + 1])
     return equal
 
 
 class TC(ClipMean):
-    """TC, the mean over clips: 1 where the video is as consistent as the original, above where it flickers.
+    r"""TC, mean over pairs of neighboring frames: 1 for the original itself, above 1 where the video flickers more.
 
-    Of each pair (t, t + 1) it is relative_change of the generated frames over that of the original ones, both warped
-    along the flow of the original from t + 1 back to t. Pairs that stand still in the original have no ratio, nor has
-    one that turns black: they are skipped, and the report says how many. A clip weighs as many pairs as are left, which
-    the report calls frames. Neither lower nor higher is better: nearest to 1 is.
+    .. math:: TC = \frac{1}{p} \sum_t \frac{|W(x_t) - x_{t+1}| / |x_{t+1}|}{|W(y_t) - y_{t+1}| / |y_{t+1}|}
+
+    of generated frames x and original frames y, where W warps along the original's optical flow from t + 1 back to t.
+    Pairs that stand still in the original, or turn black in either video, have no ratio: they are skipped, and the
+    report counts them. A clip weighs as many pairs as are left, which the report calls frames. Neither lower nor higher
+    is better: nearest to 1 is.
 
     >>> frames = torch.linspace(0, 1, 2 * 3 * 32 * 32).view(1, 2, 3, 32, 32)
     >>> tc = TC(size=None)
@@ -70,7 +70,6 @@ class TC(ClipMean):
     def __init__(
         self,
         flow: Flow | None = None,  # first and second frame (n 3 H W) in [0, 1] -> (n 2 H W) px; None = DIS()
-        over: Over = "mean_of_ratios",
         still: float = 0.0,  # a pair whose original changes by this much or less stands still
         size: int | None = 256,
         filter: Filter = "bilinear_antialias",
@@ -78,16 +77,14 @@ class TC(ClipMean):
     ):
         super().__init__(**kwargs)
         check_resize(size, filter)
-        if over not in get_args(Over):
-            raise InputError(f"pairs become one number by {' or '.join(get_args(Over))}, not {over!r}: choose one")
         if not still >= 0:
-            raise InputError(f"a pair stands still from 0 up, not from {still}: the default is 0")
-        self.over, self.still, self.size, self.filter = over, still, size, filter
+            raise InputError(f"still={still}: give a change of 0 or more, up to which a pair stands still")
+        self.still, self.size, self.filter = still, size, filter
         self.extractor = Extractor(flow or DIS())
         self.add_state("skipped", torch.zeros(2, dtype=torch.long), "sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Generated and original frames, both (b t 3 H W) in [0, 1]. A clip of one frame has no pair, and no score."""
+        """Add generated and original frames, both (b t 3 H W) in [0, 1]. A clip of one frame has no score."""
         preds, target = (resized(x, self.size, self.filter) for x in pairs_of(preds, target))
         b, t = preds.shape[:2]
         if t < 2:
@@ -96,33 +93,26 @@ class TC(ClipMean):
         # (b t 3 H W) => (b t 2 3 H W): generated beside original; => (n 2 3 H W)
         both = torch.stack([preds, target], 2)
         earlier, later = both[:, :-1].flatten(0, 1), both[:, 1:].flatten(0, 1)
-        changes = in_chunks(self._changes, CHUNK, earlier, later).unflatten(0, (b, t - 1))
+        changes = in_chunks(self._changes, PAIRS_PER_CHUNK, earlier, later).unflatten(0, (b, t - 1))
         generated, original = changes.unbind(2)
         still = (original <= self.still) | _equal(target, original)
         black = ~still & ~(original.isfinite() & generated.isfinite())
         self.skipped += torch.stack([still.sum(), black.sum()])
-        self._add(generated, original, ~still & ~black)
+        scored = ~still & ~black
+        ratios = (generated / original).where(scored, torch.zeros_like(generated))
+        self.add(ratios.sum(1) / scored.sum(1), scored.sum(1))
 
     def _changes(self, earlier: Tensor, later: Tensor) -> Tensor:
-        """Both (n 2 3 H W) -> (n 2)"""
+        """Return the relative changes (n 2) of pairs of frames, both (n 2 3 H W): the generated before the original."""
         flow = self.extractor.on(later.device)(later[:, 1], earlier[:, 1])
-        together = 1 if later.device.type == "cpu" else CHUNK  # one pair fits into a core's own memory
+        together = 1 if later.device.type == "cpu" else PAIRS_PER_CHUNK  # one pair fits into a core's cache
         return in_chunks(relative_changes, together, earlier, later, flow)
 
-    def _add(self, generated: Tensor, original: Tensor, kept: Tensor) -> None:
-        """Changes, and whether they count, all (b p)."""
-        zero = torch.zeros_like(generated)
-        pairs = kept.sum(1)
-        if self.over == "mean_of_ratios":
-            scores = (generated / original).where(kept, zero).sum(1) / pairs
-        else:
-            scores = generated.where(kept, zero).sum(1) / original.where(kept, zero).sum(1)
-        self.add(scores, pairs)
-
     def settings(self) -> dict[str, Any]:
+        """Return the settings; "over", how pairs become one number, is part of the key of existing boards."""
         warped = "from t to t + 1 along the flow from t + 1 to t, bilinear, edges repeated"
-        own = {"over": self.over, "still": self.still, "warp": warped}
-        return {**own, "size": self.size, "filter": self.filter}
+        fixed = {"over": "mean_of_ratios", "still": self.still, "warp": warped}
+        return {**fixed, "size": self.size, "filter": self.filter}
 
     def extractor_identity(self) -> dict[str, str | None]:
         return self.extractor.identity()

@@ -1,4 +1,4 @@
-"""Weight files of others: found without importing their package, hashed, and read without running what is in them."""
+"""Read the weight files of others: found without importing their package, hashed, and read without running code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lvcd.errors import InputError
 
 
 def in_package(package: str, file: str, advice: str) -> Path:
-    """Path of a file that an installed package ships. The package is not imported. InputError: it is not there."""
+    """Return the path of a file that an installed package ships, without importing it. InputError: not installed."""
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / file
@@ -27,7 +27,7 @@ def in_package(package: str, file: str, advice: str) -> Path:
 
 
 def read(path: str | Path, sha256: str, what: str) -> tuple[bytes, str]:
-    """Bytes and SHA-256 of a file whose hash is `sha256`. InputError: unreadable, or another file."""
+    """Return bytes and SHA-256 of a file whose hash must be `sha256`. InputError: unreadable, or another file."""
     text = str(path) if str(path).isprintable() else repr(str(path))
     try:
         data = Path(path).read_bytes()
@@ -42,7 +42,7 @@ def read(path: str | Path, sha256: str, what: str) -> tuple[bytes, str]:
 
 
 def tensors(data: bytes, what: str) -> dict[str, Tensor]:
-    """A state dict from the bytes of a .pth file. InputError: it holds anything but tensors."""
+    """Return the state dict in the bytes of a .pth file. InputError: it holds anything but tensors."""
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         return {key: value.detach() for key, value in state.items() if isinstance(value, Tensor)}
@@ -50,8 +50,8 @@ def tensors(data: bytes, what: str) -> dict[str, Tensor]:
         raise InputError(f"{what} is not a file of tensors ({type(error).__name__}): get it again") from error
 
 
-class _Arrays(pickle.Unpickler):
-    """Admits numpy arrays and plain containers, nothing else: such a file cannot run code."""
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickler of numpy arrays and plain containers, nothing else: such a file cannot run code."""
 
     ALLOWED: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): np.ndarray,
@@ -67,9 +67,9 @@ class _Arrays(pickle.Unpickler):
 
 
 def arrays(data: bytes, what: str) -> Any:
-    """Nested dicts of numpy arrays from the bytes of a pickle. InputError: it holds anything else."""
+    """Return the nested dicts of numpy arrays in the bytes of a pickle. InputError: it holds anything else."""
     try:
-        return _Arrays(io.BytesIO(data)).load()
+        return _ArrayUnpickler(io.BytesIO(data)).load()
     except Exception as error:
         reason = " ".join(str(error).split())[:80]
         raise InputError(f"{what} is not a file of arrays ({reason}): get it again") from error

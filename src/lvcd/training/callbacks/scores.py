@@ -6,6 +6,7 @@ letters: b clips, t frames (the reference at 0), n = t - 1 painted frames, H W p
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
-from lvcd.metrics.suite import Suite, paper
+from lvcd.metrics import Suite, paper
 
 from .. import FineTuneModule
 from .paint import SEGMENT_OVERLAP, ValidationClip, clips_of_batch, paint, training_pipeline
@@ -23,8 +24,8 @@ from .paint import SEGMENT_OVERLAP, ValidationClip, clips_of_batch, paint, train
 class Scores(lightning.Callback):
     """Paints the data module's `fixed_clips`, each from its own seed, and logs their scores, over all ranks.
 
-    The columns are `val/FVD`, `val/EDMD`, `val/TC` ..., one for each metric of lvcd.metrics.suite.paper. With Ema in
-    the run, the average paints.
+    The columns are `val/FVD`, `val/EDMD`, `val/TC` ..., one for each metric of lvcd.metrics.paper and of `metrics`.
+    With Ema in the run, the average paints.
 
     The first validation is always scored, which measures how long that takes. A later one is scored only if scores
     then take at most `max_time_fraction` of the run's time so far. `scores/seconds` is their time, `scores/skipped`
@@ -45,10 +46,11 @@ class Scores(lightning.Callback):
         max_time_fraction: float = 0.1,  # of the run's time
         steps: int | None = None,  # denoising steps; None = the model's own
         overlap: int = SEGMENT_OVERLAP,  # of segments, where clips are longer than the window
-        inception: str | Path | None = None,  # weight files of FID, LPIPS and RAFT: see lvcd.metrics.suite.paper
+        inception: str | Path | None = None,  # weight files of FID, LPIPS and RAFT: see lvcd.metrics.paper
         backbone: str | Path | None = None,
         raft: str | Path | None = None,
         seed: int = 0,
+        metrics: Mapping[str, Any] | None = None,  # more columns: any name -> a metric, or several
     ):
         is_valid = clips >= 0 and frames >= 1 and overlap >= 0 and (steps is None or steps >= 1)
         if not is_valid or not 0 < max_time_fraction <= 1:
@@ -58,7 +60,7 @@ class Scores(lightning.Callback):
             )
         self.count, self.frames, self.size, self.max_time_fraction = clips, frames, size, max_time_fraction
         self.steps, self.overlap, self.seed = steps, overlap, seed
-        self.weights = (inception, backbone, raft)
+        self.weights, self.metrics = (inception, backbone, raft), dict(metrics or {})
         self.suite: Suite | None = None
         self.clips: list[tuple[int, ValidationClip]] = []
         """This rank's clips with their numbers."""
@@ -73,7 +75,8 @@ class Scores(lightning.Callback):
         if not paints or not self.count or not hasattr(trainer.datamodule, "fixed_clips"):
             return
         try:
-            self.suite = paper(*self.weights, frames=self.frames, size=self.size)
+            usual = paper(*self.weights, size=self.size)
+            self.suite = Suite([usual, self.metrics.values()], frames=self.frames)
         except InputError as error:
             if any(self.weights):
                 raise
@@ -117,7 +120,7 @@ class Scores(lightning.Callback):
 
     def _scores(self, trainer: Any, module: FineTuneModule, suite: Suite) -> dict[str, float]:
         """Return column -> value; empty if any rank's GPU lacks the memory."""
-        suite.restart()
+        suite.reset_generated()
         message, failed = "there are no scores, a GPU has no memory left for them: set callbacks.scores=null", 0.0
         pipeline = training_pipeline(module, trainer.precision_plugin.forward_context)
         try:
