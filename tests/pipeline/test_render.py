@@ -1,0 +1,93 @@
+"""render_clip: what `lvcd colorize` does, called from Python by a page, a node or a script."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lvcd.data.cartoons import draw
+from lvcd.errors import InputError
+from lvcd.io.images import read_image, write_png
+from lvcd.pipeline import RenderCancelled, RenderSettings, render_clip
+
+HEIGHT, WIDTH, FRAMES = 32, 48, 26  # three chunks of the decoder
+SETTINGS = RenderSettings(steps=2, overlap=2)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "sketches").mkdir()
+    drawn = draw(3, FRAMES, HEIGHT, WIDTH)
+    for i, lines in enumerate(drawn.lines):
+        write_png(folder / "sketches" / f"{i}.png", np.repeat((255 - lines)[..., None], 3, -1))
+    write_png(folder / "reference.png", drawn.frames[0])
+    return folder / "sketches", folder / "reference.png"
+
+
+def images(folder) -> list[bytes]:
+    return [file.read_bytes() for file in sorted(folder.glob("*.png"))]
+
+
+@pytest.fixture(scope="module")
+def whole(clip, model_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "out"
+    render_clip(*clip, out, model_folder, settings=SETTINGS, device="cpu")
+    return images(out)
+
+
+def test_progress_is_reported_to_the_end(clip, model_folder, tmp_path):
+    starts, steps = [], []
+    result = render_clip(*clip, tmp_path / "out", model_folder, settings=SETTINGS, device="cpu",
+                         on_start=starts.append, on_progress=steps.append)  # fmt: skip
+    assert (result.path, result.frames, result.already_finished) == (tmp_path / "out", FRAMES, False)
+    assert [(s.total_frames, s.size, s.lines, s.device) for s in starts] == [(FRAMES, (HEIGHT, WIDTH), "dark", "cpu")]
+    assert steps[-1].frames == steps[-1].total_frames == FRAMES and steps[-1].steps == steps[-1].total_steps
+    for before, after in zip(steps, steps[1:]):
+        assert (before.frames, before.steps) <= (after.frames, after.steps)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_cancelled_and_resumed_is_never_cancelled(clip, model_folder, tmp_path, flat):
+    settings = RenderSettings(steps=2, overlap=2, flat=flat)
+    render = dict(model=model_folder, settings=settings, device="cpu")
+    render_clip(*clip, tmp_path / "once", **render)
+    last = []
+    with pytest.raises(RenderCancelled) as stop:
+        render_clip(*clip, tmp_path / "out", **render, on_progress=last.append,
+                    is_cancelled=lambda: last[-1].frames > 9)  # fmt: skip
+    progress = stop.value.progress
+    assert 9 < progress.frames < FRAMES and len(images(progress.partial)) == progress.frames
+    assert not (tmp_path / "out").exists()
+    render_clip(*clip, tmp_path / "out", **render, resume=True)
+    assert images(tmp_path / "out") == images(tmp_path / "once")
+
+
+def test_a_finished_output_is_not_painted_again(clip, model_folder, tmp_path, whole):
+    for _ in range(2):
+        result = render_clip(*clip, tmp_path / "out", model_folder, settings=SETTINGS, device="cpu", resume=True)
+    assert result.already_finished and images(tmp_path / "out") == whole
+
+
+def test_the_references_own_frame_comes_out_as_it_went_in(clip, model_folder, tmp_path):
+    settings = RenderSettings(steps=1, overlap=2, reference_frame=0, flat=True)
+    render_clip(*clip, tmp_path / "out", model_folder, settings=settings, device="cpu")
+    assert np.array_equal(read_image(tmp_path / "out" / "00000.png"), read_image(clip[1]))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"overlap": -1}, {"gap": 3.0}, {"flat": True, "gap": float("nan")}, {"steps": 0}, {"seed": 2**64}]
+)
+def test_settings_that_cannot_be_used(wrong):
+    with pytest.raises(InputError, match=next(reversed(wrong))):
+        RenderSettings(**wrong)
+
+
+def test_open_lines_are_a_warning(clip, model_folder, tmp_path):
+    (tmp_path / "open").mkdir()
+    write_png(tmp_path / "open" / "0.png", np.full((HEIGHT, WIDTH, 3), 255, np.uint8))
+    warnings = []
+    settings = RenderSettings(steps=1, overlap=2, flat=True, lines="dark")
+    render_clip(tmp_path / "open", clip[1], tmp_path / "out", model_folder, settings=settings, device="cpu",
+                on_warning=warnings.append)  # fmt: skip
+    assert len(warnings) == 1 and "sketch 0" in warnings[0]
