@@ -14,7 +14,7 @@ import numpy as np
 
 from lvcd.errors import InputError
 from lvcd.io.disk import named, reading, sha256
-from lvcd.shards.format import decode_png
+from lvcd.io.images import decode_png
 from lvcd.shards.index import ClipEntry, clip_entries
 
 KINDS = (("frame", "RGB"), ("sketch", "L"))

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lvcd.io.disk import atomic, writing
-from lvcd.shards.format import decode_png
+from lvcd.io.images import decode_png
 from lvcd.shards.index import LICENSES, ClipCounts, ClipEntry, ShardIndex
 from lvcd.spacing import evenly_spaced
 

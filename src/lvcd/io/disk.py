@@ -1,18 +1,18 @@
-"""What can go wrong with a file of the user, told in one line; and files that appear whole or not at all."""
+"""Files of the user: errors in one line, hashes, locks, and files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import av
+from filelock import FileLock, Timeout
 from PIL import UnidentifiedImageError
 
 from lvcd.errors import InputError
@@ -22,13 +22,13 @@ _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def named(path: str | os.PathLike) -> str:
-    """The path as a message shows it: on one line, whatever its name holds."""
+    """Return a path as a message shows it: on one line, whatever characters its name holds."""
     text = os.fspath(path)
     return text if text.isprintable() else repr(text)
 
 
 def in_pixels(shape: tuple[int, ...]) -> str:
-    """(H W ...) as a message shows it."""
+    """Return an array's shape (H W ...) as a message shows it: width x height pixels."""
     return f"{shape[1]} x {shape[0]} pixels"
 
 
@@ -39,7 +39,10 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def reading(what: str, path: Path, advice: str) -> Iterator[None]:
-    """Anything a decoder raises => InputError naming the file."""
+    """Turn whatever a decoder raises into an InputError: "cannot read `what` `path` (reason): `advice`".
+
+    An InputError passes as it is, and so does MemoryError, which is not the file's fault.
+    """
     try:
         yield
     except (InputError, MemoryError):
@@ -53,7 +56,7 @@ def reading(what: str, path: Path, advice: str) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path, advice: str = "run again") -> Iterator[None]:
-    """An error of the disk while writing `path` => InputError that ends in `advice`."""
+    """Turn an error of the disk while `path` is written into an InputError whose message ends in `advice`."""
     try:
         yield
     except OSError as error:
@@ -63,12 +66,10 @@ def writing(path: Path, advice: str = "run again") -> Iterator[None]:
         if error.errno in _NOT_ALLOWED:
             raise InputError(f"{where}: make it writable or choose another output, and {advice}") from error
         raise InputError(f"{where}: check the path and the disk, and {advice}") from error
-    except av.error.FFmpegError as error:
-        raise InputError(f"cannot encode {named(path)} ({_reason(error)}): choose another format or size") from error
 
 
 def require_file(path: Path) -> None:
-    """InputError: nothing there, not a regular file, or empty."""
+    """Check that a path is a regular file with content. InputError: it is not."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -82,14 +83,15 @@ def require_file(path: Path) -> None:
 
 
 def sha256(file: Path) -> str:
-    """Of a file's content, in hexadecimal. InputError: it cannot be read."""
+    """Return the SHA-256 of a file's content, in hexadecimal. InputError: the file cannot be read."""
     with reading("file", file, "check the disk"), file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
 def atomic(path: Path, advice: str = "run again") -> Iterator[Path]:
-    """A hidden name beside `path` to write to; it becomes `path` at the end, or is removed if anything fails."""
+    """Yield a hidden file name beside `path` to write to; the file is renamed to `path` at the end, or removed if
+    anything fails. InputError, which ends in `advice`: the disk is full, read-only or gone."""
     temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with writing(path, advice):
@@ -100,34 +102,49 @@ def atomic(path: Path, advice: str = "run again") -> Iterator[Path]:
         raise
 
 
-class Lock:
-    """One run at a time for one output. The lock dies with its process; its hidden file may outlive a kill.
+@contextmanager
+def atomic_folder(path: Path, advice: str = "run again") -> Iterator[Path]:
+    """Yield an empty folder `<path>.partial` to fill; it is renamed to `path` at the end, or removed if anything fails.
 
-    busy    what a message says of the run that has it, and what to do
-    InputError: another run has it.
+    `path` must not exist, or be an empty folder; its parents are made. What a killed run left is removed first.
+    InputError: another run fills the folder, or the disk is full, read-only or gone.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    with writing(path, advice):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        busy = f"another run is writing {named(path)} right now: wait for it or choose another name"
+        lock = Lock(path.with_name(f".{path.name}.lock"), busy)
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            yield partial
+            with suppress(FileNotFoundError):
+                path.rmdir()
+            partial.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            lock.release()
+
+
+class Lock:
+    """An exclusive lock on one output, so that a single run at a time writes it.
+
+    The lock ends with its process, however that ends. Its hidden file may outlive a kill and then blocks nobody.
     """
 
     def __init__(self, file: Path, busy: str):
-        self._file, self._busy = file, busy
-        while not self._acquire():
-            pass
-
-    def _acquire(self) -> bool:
-        """False if the run that had the file removed it while we waited for it: make a new one."""
-        self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o666)
-        held = False
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = os.path.samestat(os.fstat(self._handle), self._file.stat())
-        except BlockingIOError as error:
-            raise InputError(self._busy) from error
-        except FileNotFoundError:
-            pass
-        finally:
-            if not held:
-                os.close(self._handle)
-        return held
+        """Take the lock without waiting. InputError, with the message `busy`: another run has it."""
+        self._file = file
+        self._lock = FileLock(file, blocking=False, thread_local=False)
+        while not self._lock.is_locked:
+            try:
+                self._lock.acquire()
+            except Timeout as error:
+                if file.exists():  # else it was released and removed just now: take a new one
+                    raise InputError(busy) from error
 
     def release(self) -> None:
-        self._file.unlink(missing_ok=True)  # before the lock goes, so that whoever opened this file sees it is gone
-        os.close(self._handle)
+        """Remove the lock's file and let the next run have the lock."""
+        with suppress(PermissionError):  # Windows removes no open file: there filelock does it, after the release
+            self._file.unlink(missing_ok=True)  # before the release, so that a run that opened it sees it is gone
+        self._lock.release()

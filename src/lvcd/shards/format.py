@@ -1,4 +1,4 @@
-"""The one owner of the shard format: names, manifests, the writer and the PNGs. data/README.md describes the format.
+"""The one owner of the shard format: names, manifests and the writer. data/README.md describes the format.
 
 A shard is a plain tar of clips that WebDataset reads; a folder of shards has a `manifest.json`.
 
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
-from PIL import Image
+
+from lvcd.io.images import encode_png
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +32,8 @@ MEMBER = re.compile(
     r"(?P<field>json|(?P<kind>frame|sketch)(?P<index>[0-9]{3,9})\.png|(?:latents|tokens|sketches)\.npy)"
 )
 """The name of a file in a shard."""
+PNG_LEVEL = 3
+"""zlib's compression level of the PNGs that `ShardWriter.add` makes."""
 SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 """The name of a shard. It may become part of an address: a manifest from elsewhere gets no command through."""
 DEFAULT_FPS = 12.0
@@ -119,7 +121,11 @@ class ShardWriter:
         count = 0
         for frame, drawing in frames:
             self.add_files(
-                key, {f"frame{count:03d}.png": encode_png(frame), f"sketch{count:03d}.png": encode_png(drawing)}
+                key,
+                {
+                    f"frame{count:03d}.png": encode_png(frame, PNG_LEVEL),
+                    f"sketch{count:03d}.png": encode_png(drawing, PNG_LEVEL),
+                },
             )
             count += 1
         return count
@@ -147,34 +153,3 @@ def playback_fps(metadata: dict[str, Any]) -> float:
 def metadata_json(metadata: dict[str, Any]) -> bytes:
     """Return the content of a clip's JSON file."""
     return json.dumps(metadata, indent=1, sort_keys=True).encode()
-
-
-# ----------------------------------------------------------------------------------------------------------------- PNGs
-
-
-def encode_png(pixels: Array, compress_level: int = 3) -> bytes:
-    """Compress uint8 (H W 3) RGB or (H W) to a PNG with Pillow."""
-    data = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(data, format="PNG", compress_level=compress_level)
-    return data.getvalue()
-
-
-def encode_png_fast(pixels: Array) -> bytes:
-    """Compress uint8 (H W 3) RGB or (H W) to a PNG with OpenCV, by run lengths and Huffman codes.
-
-    These search for nothing, so that the bytes do not depend on the processor. On cartoons they are smaller than
-    Pillow's level 3 (67 kB for 88, 569 x 320) in less than half of its time.
-    """
-    color = pixels.ndim == 3
-    row_filter = cv2.IMWRITE_PNG_FILTER_SUB if color else cv2.IMWRITE_PNG_FILTER_NONE
-    settings = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE,
-                cv2.IMWRITE_PNG_FILTER, row_filter)  # fmt: skip
-    done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if color else pixels, settings)
-    assert done
-    return data.tobytes()
-
-
-def decode_png(data: bytes, mode: str) -> Array:
-    """Decode a PNG to uint8 (H W 3) for mode "RGB", or (H W) for mode "L". Decoders raise nearly any exception."""
-    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-        return np.array(image.convert(mode))

@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 
 from lvcd.errors import InputError
 from lvcd.io.disk import named, reading
+from lvcd.io.images import decode_png
 
-from .format import MEMBER, decode_png
+from .format import MEMBER
 
 Report = Callable[[str], object]
 """Is called with one line for every clip or part of a shard that cannot be read."""

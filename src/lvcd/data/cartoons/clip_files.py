@@ -9,7 +9,8 @@ from typing import Any
 
 import cv2
 
-from lvcd.shards.format import encode_png, metadata_json
+from lvcd.io.images import encode_png
+from lvcd.shards.format import metadata_json
 
 from . import FPS, draw
 from .splits import Recipe

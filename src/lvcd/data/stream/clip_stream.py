@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lvcd.shards.format import DEFAULT_FPS, Manifest, decode_png
+from lvcd.io.images import decode_png
+from lvcd.shards.format import DEFAULT_FPS, Manifest
 
 from ..augment import Augment
 from ..clip import Sampling, fit
