@@ -69,7 +69,7 @@ class Recording:
         weights = {}
         for file in ("weights", "vae"):
             if self.has(file):
-                weights |= {k: checkpoint.held(v) for k, v in self.load(file).items()}
+                weights |= {k: checkpoint.in_memory(v) for k, v in self.load(file).items()}
         source = self.folder / "weights"
         configs = {
             "unet": lambda: unet_config(weights, source, self.config["num_head_channels"]),
@@ -79,7 +79,7 @@ class Recording:
         }
         nets = []
         for name in names:
-            component = Component.of(name, configs[name](), source)
+            component = Component.from_config(name, configs[name](), source)
             state = {k: v.read() for k, v in component.to_ours(weights).items()}
             if name == "vae":
                 state["quant_conv.weight"] = torch.eye(2 * component.model.config.latent_channels)[:, :, None, None]
@@ -254,7 +254,7 @@ def _gradients(batch, loss, unet, controlnet, wanted, d) -> Iterator[Line]:
     loss.backward()
     theirs = {}
     for name, net in (("unet", unet), ("controlnet", controlnet)):
-        component = Component.of(name, dict(net.config), Path("the recording"))
+        component = Component.from_config(name, dict(net.config), Path("the recording"))
         # None: a query or key of cross-attention to one token, which changes nothing; the original has zeros there.
         theirs |= {component.names[k].name: p.grad for k, p in net.named_parameters() if p.grad is not None}
     for name, want in wanted.items():

@@ -177,7 +177,7 @@ def test_what_was_drawn_anew_is_not_taken_for_finished(colorize, tmp_path):
     assert colorize(*words, "--overwrite")[0] == 0
 
 
-@pytest.mark.parametrize("where", ["color", "open_model"])
+@pytest.mark.parametrize("where", ["color", "load_model"])
 @pytest.mark.parametrize(
     "fault", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
 )
@@ -186,7 +186,7 @@ def test_too_little_memory_is_one_line(colorize, monkeypatch, where, fault):
         raise fault
 
     monkeypatch.setattr(
-        "lvcd.pipeline.render.color" if where == "color" else "lvcd.checkpoints.convert.open_model", fails
+        "lvcd.pipeline.render.color" if where == "color" else "lvcd.checkpoints.convert.load_model", fails
     )
     code, (line,) = colorize()
     assert code == 2 and "too little memory" in line
@@ -290,15 +290,15 @@ def test_there_and_back(golden, tmp_path):
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from lvcd.checkpoints.component import Component
-    from lvcd.checkpoints.files import held
+    from lvcd.checkpoints.files import in_memory
 
     config = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 1}
     config |= {"image_size": 28, "patch_size": 14, "projection_dim": 32, "hidden_act": "gelu"}
     clip = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
-    clip_part = Component.of("image_encoder", config, tmp_path)
+    clip_part = Component.from_config("image_encoder", config, tmp_path)
     weights = {k: v.float() for k, v in load_file(golden / "weights.safetensors").items()}
     vae = {k: v.float() for k, v in load_file(golden / "vae.safetensors").items() if k.startswith(("first_", "cond"))}
-    tensors = clip_part.to_original({k: held(v) for k, v in clip.state_dict().items() if k in clip_part.names})
+    tensors = clip_part.to_original({k: in_memory(v) for k, v in clip.state_dict().items() if k in clip_part.names})
     sgm = {k: v.read().contiguous() for k, v in tensors.items()}
     unet = {k: v for k, v in weights.items() if k.startswith("model.")}
     retrained = {k: v for k, v in unet.items() if ".attn1." in k}

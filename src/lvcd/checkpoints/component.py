@@ -1,4 +1,4 @@
-"""A network as files name its parts: which of our names is which of the original's, in one table for both directions.
+"""Components: the networks of a model, with the names that their tensors have in our files and in the original's.
 
 sgm name                                         component          class
 model.diffusion_model.                           unet               ColorUNet
@@ -18,25 +18,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from lvcd.errors import InputError
 from lvcd.nn.condition import LatentEncoder
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.unet import ColorUNet
-from lvcd.nn.vae import ColorVAE
+from lvcd.nn.vae import VideoVAE, vae_class
 
-from .files import Checkpoint, Config, Lazy, combine, held, write_sharded
-from .names import PACK, TABLES, UNPACK, Table, Theirs, prefixes
+from .files import Config, LazyStateDict, LazyTensor, apply_lazily, in_memory, write_sharded
+from .names import FROM_ORIGINAL, TABLES, TO_ORIGINAL, NameTable, OriginalName, prefixes
 
 CLASSES: dict[str, tuple[str, type]] = {
     "unet": ("lvcd.nn.unet", ColorUNet),
     "controlnet": ("lvcd.nn.controlnet", SketchControlNet),
-    "vae": ("diffusers", AutoencoderKLTemporalDecoder),
+    "vae": ("diffusers", VideoVAE),
     "image_encoder": ("transformers", CLIPVisionModelWithProjection),
     "condition_encoder": ("lvcd.nn.condition", LatentEncoder),
 }
+"""Component -> the library that model_index.json names, and the class."""
 PREFIXES = {
     "unet": "model.diffusion_model.",
     "controlnet": "control_model.",
@@ -44,22 +44,27 @@ PREFIXES = {
     "image_encoder": "conditioner.embedders.0.open_clip.model.visual.",
     "condition_encoder": "conditioner.embedders.3.encoder.",
 }
+"""Component -> the prefix of its tensors' names in the original's checkpoints."""
 
 
 @dataclass
 class Component:
-    """One network of the pipeline, known by its configuration, without weights."""
+    """A network of the pipeline without weights, and the names of its tensors."""
 
     name: str
     model: Any
     """An nn.Module of the class in CLASSES, on the meta device."""
-    names: Table
-    """Every tensor of the original's part -> its place there. A bijection."""
+    names: NameTable
+    """Our name of every tensor that the original has too -> its place there. A bijection."""
 
     @classmethod
-    def of(cls, name: str, config: Config, source: Path) -> Component:
-        """source: who is to blame if no network can be built of `config`."""
-        kind = ColorVAE if config.get("_class_name") == ColorVAE.__name__ else CLASSES[name][1]
+    def from_config(cls, name: str, config: Config, source: Path) -> Component:
+        """Build a component on the meta device.
+
+        source  the file or folder that messages name
+        InputError: no network can be built of `config`, or it has a tensor for which the original has no name.
+        """
+        kind = vae_class(config) if name == "vae" else CLASSES[name][1]
         try:
             with torch.device("meta"):
                 if kind is CLIPVisionModelWithProjection:
@@ -67,56 +72,59 @@ class Component:
                 else:
                     known = inspect.signature(kind).parameters
                     model = kind(**{k: v for k, v in config.items() if k in known})
-            table = TABLES[name](settings(model))
+            table = TABLES[name](config_of(model))
         except Exception as e:  # sizes that do not fit raise whatever the layer in question raises
             raise InputError(f"{source}: no {name} of such sizes can be built ({e})") from None
         names = {}
         for ours in model.state_dict():
             prefix = next((p for p in prefixes(ours) if p in table), None)
             if prefix is not None:
-                theirs, how = table[prefix]
-                names[ours] = Theirs(PREFIXES[name] + theirs + ours[len(prefix) :], how)
+                theirs, transform = table[prefix]
+                names[ours] = OriginalName(PREFIXES[name] + theirs + ours[len(prefix) :], transform)
             elif not (name == "vae" and ours.startswith("quant_conv.")):
                 raise InputError(f"{source}: {name} has {ours}, for which the original has no name")
         assert len(set(names.values())) == len(names)
         return cls(name, model, names)
 
     @cached_property
-    def expected(self) -> Checkpoint:
-        """Our names and shapes (nothing to read)."""
-        return {name: held(tensor) for name, tensor in self.model.state_dict().items()}
+    def expected(self) -> LazyStateDict:
+        """The network's tensors by our names, on the meta device: shapes without values."""
+        return {name: in_memory(tensor) for name, tensor in self.model.state_dict().items()}
 
     @cached_property
-    def expected_original(self) -> Checkpoint:
-        """The original's."""
+    def expected_original(self) -> LazyStateDict:
+        """The same tensors by the original's names and in its shapes."""
         return self.to_original(self.expected)
 
-    def to_ours(self, theirs: Checkpoint) -> Checkpoint:
-        return {ours: combine(UNPACK[how], theirs[name]) for ours, (name, how) in self.names.items()}
+    def to_ours(self, original: LazyStateDict) -> LazyStateDict:
+        """Convert tensors by the original's names to tensors by our names."""
+        return {ours: apply_lazily(FROM_ORIGINAL[how], original[name]) for ours, (name, how) in self.names.items()}
 
-    def to_original(self, ours: Checkpoint) -> Checkpoint:
-        pieces: dict[str, dict[str, Lazy]] = defaultdict(dict)
-        for mine, (name, how) in self.names.items():
-            pieces[name][how] = ours[mine]
+    def to_original(self, tensors: LazyStateDict) -> LazyStateDict:
+        """Convert tensors by our names to tensors by the original's names."""
+        pieces: dict[str, dict[str, LazyTensor]] = defaultdict(dict)
+        for ours, (name, transform) in self.names.items():
+            pieces[name][transform] = tensors[ours]
         result = {}
         for name, parts in pieces.items():
             if "q" in parts:
-                result[name] = combine(lambda *p: torch.cat(p), parts["q"], parts["k"], parts["v"])
+                result[name] = apply_lazily(lambda *p: torch.cat(p), parts["q"], parts["k"], parts["v"])
             else:
-                ((how, part),) = parts.items()
-                result[name] = combine(PACK[how], part)
+                ((transform, part),) = parts.items()
+                result[name] = apply_lazily(TO_ORIGINAL[transform], part)
         return result
 
-    def write(self, tensors: Checkpoint, folder: Path, max_shard: int) -> int:
-        """Configuration and weights as from_pretrained reads them. => the number of files with weights."""
+    def write(self, tensors: LazyStateDict, folder: Path, max_shard_bytes: int) -> int:
+        """Write config.json and weights as from_pretrained reads them, and return the number of weight files."""
         folder.mkdir()
         if self.name == "image_encoder":
             self.model.config.dtype = next(iter(tensors.values())).meta.dtype
             self.model.config.save_pretrained(folder)
-            return write_sharded(tensors, folder, "model", max_shard)
+            return write_sharded(tensors, folder, "model", max_shard_bytes)
         self.model.save_config(folder)
-        return write_sharded(tensors, folder, "diffusion_pytorch_model", max_shard)
+        return write_sharded(tensors, folder, "diffusion_pytorch_model", max_shard_bytes)
 
 
-def settings(model: Any) -> Config:
+def config_of(model: Any) -> Config:
+    """Return the configuration of a network of diffusers or of transformers."""
     return model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)

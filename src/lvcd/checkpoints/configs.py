@@ -1,4 +1,4 @@
-"""Configurations of the networks of an original checkpoint, from the shapes of its tensors: it says no more of them."""
+"""Configurations of the networks in an original checkpoint, inferred from the shapes of its tensors alone."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 from lvcd.errors import InputError
 
 from .component import PREFIXES
-from .files import Checkpoint, Config
+from .files import Config, LazyStateDict
 
 
-class _Sizes:
-    """The shapes under one prefix of a checkpoint."""
+class _Shapes:
+    """The shapes of the tensors under one prefix of a checkpoint."""
 
-    def __init__(self, tensors: Checkpoint, prefix: str, source: Path):
+    def __init__(self, tensors: LazyStateDict, prefix: str, source: Path):
         self.prefix, self.source = prefix, source
         self.shapes = {name[len(prefix) :]: t.shape for name, t in tensors.items() if name.startswith(prefix)}
 
     def __call__(self, name: str, dim: int, rank: int) -> int:
+        """Return the size of a tensor along `dim`. InputError: it is missing, or has another number of dimensions."""
         shape = self.shapes.get(name)
         if shape is None:
             raise InputError(f"{self.source}: {self.prefix}{name} is missing")
@@ -28,16 +29,23 @@ class _Sizes:
         return shape[dim]
 
     def count(self, stem: str) -> int:
-        """How many of `stem`.0, .1, ... there are (by the highest number: a gap is a missing tensor)."""
+        """Return how many of `stem`.0, .1, ... there are, by the highest number: a gap is a missing tensor."""
         numbers = [re.match(rf"{re.escape(stem)}\.(\d+)\.", name) for name in self.shapes]
         return max((int(m[1]) + 1 for m in numbers if m), default=0)
 
     def has(self, prefix: str) -> bool:
+        """Return whether any tensor's name starts so."""
         return any(name.startswith(prefix) for name in self.shapes)
 
 
-def unet_config(tensors: Checkpoint, source: Path, head_channels: int) -> Config:
-    size = _Sizes(tensors, PREFIXES["unet"], source)
+def unet_config(tensors: LazyStateDict, source: Path, head_channels: int) -> Config:
+    """Infer the U-Net's configuration.
+
+    head_channels  channels of an attention head, which no shape tells
+    source         the file that messages name
+    InputError: a tensor that tells a size is missing, or the sizes are not those of a video U-Net.
+    """
+    size = _Shapes(tensors, PREFIXES["unet"], source)
     channels: list[list[int]] = [[]]  # of each level's residual blocks
     attends = [False]
     for n in range(1, size.count("input_blocks")):
@@ -76,16 +84,18 @@ def unet_config(tensors: Checkpoint, source: Path, head_channels: int) -> Config
     }
 
 
-def controlnet_config(tensors: Checkpoint, source: Path, unet: Config) -> Config:
-    """The U-Net's, and the widths of the sketch stem: of its first convolution and of each that halves the size."""
-    size = _Sizes(tensors, PREFIXES["controlnet"], source)
+def controlnet_config(tensors: LazyStateDict, source: Path, unet: Config) -> Config:
+    """Infer the ControlNet's configuration: the U-Net's, and the widths of its sketch stem: of its first convolution,
+    and of each that halves the size."""
+    size = _Shapes(tensors, PREFIXES["controlnet"], source)
     stem = range(0, max(size.count("input_hint_block") - 1, 1), 4)
     widths = [size(f"input_hint_block.{i}.weight", 0, 4) for i in stem]
     return {k: v for k, v in unet.items() if not k.startswith("_")} | {"stem_widths": widths}
 
 
-def latent_encoder_config(tensors: Checkpoint, source: Path, prefix: str) -> Config:
-    size = _Sizes(tensors, prefix, source)
+def latent_encoder_config(tensors: LazyStateDict, source: Path, prefix: str) -> Config:
+    """Infer the configuration of the VAE encoder whose tensors' names start with `prefix`."""
+    size = _Shapes(tensors, prefix, source)
     levels = size.count("encoder.down")
     return {
         "in_channels": size("encoder.conv_in.weight", 1, 4),
@@ -95,9 +105,10 @@ def latent_encoder_config(tensors: Checkpoint, source: Path, prefix: str) -> Con
     }
 
 
-def vae_config(tensors: Checkpoint, source: Path) -> Config:
+def vae_config(tensors: LazyStateDict, source: Path) -> Config:
+    """Infer the VAE's configuration."""
     encoder = latent_encoder_config(tensors, source, PREFIXES["vae"])
-    size = _Sizes(tensors, PREFIXES["vae"], source)
+    size = _Shapes(tensors, PREFIXES["vae"], source)
     return {
         **encoder,
         "out_channels": size("decoder.conv_out.weight", 0, 4),
@@ -105,9 +116,10 @@ def vae_config(tensors: Checkpoint, source: Path) -> Config:
     }
 
 
-def clip_config(tensors: Checkpoint, source: Path) -> Config:
-    """open_clip's ViT-H-14 (heads of 80, exact gelu, eps 1e-5); heads of 64 where 80 does not divide the width."""
-    size = _Sizes(tensors, PREFIXES["image_encoder"], source)
+def clip_config(tensors: LazyStateDict, source: Path) -> Config:
+    """Infer the configuration of CLIP's image encoder, taken to be like open_clip's ViT-H-14: exact gelu, eps 1e-5,
+    heads of 80 channels, or of 64 where 80 does not divide the width."""
+    size = _Shapes(tensors, PREFIXES["image_encoder"], source)
     width, patch = size("conv1.weight", 0, 4), size("conv1.weight", 3, 4)
     head = next((h for h in (80, 64) if width % h == 0), None)
     if head is None:

@@ -1,10 +1,10 @@
-"""The released checkpoints (sgm names: svd.safetensors and lvcd.ckpt) to a folder of our classes, and back.
+"""Conversion of the released checkpoints (sgm names: svd.safetensors and lvcd.ckpt) to a model folder, and back.
 
-A checkpoint is a dict of name -> Lazy: shape and dtype are known, the numbers are read when they are written. So
-nothing is held but the tensor on its way, and everything is checked before the first byte is written.
+A state dict holds lazy tensors: shape and dtype are known, the values are read when they are written. So one tensor at
+a time is in memory, and everything is checked before the first byte is written.
 
-component  a network by our names and the original's       sizes   its configuration from shapes
-opened     what lies in a file or folder, checked          names   the tables of names
+component  a network by our names and the original's       configs  its configuration, from shapes
+loading    the components in a file or folder, checked     names    the tables of names
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ import diffusers
 import torch
 
 from lvcd.errors import InputError
+from lvcd.io.disk import atomic, atomic_folder, writing
 from lvcd.nn.condition import LatentEncoder
 
-from .component import CLASSES, Component, settings
+from .component import CLASSES, Component, config_of
 from .configs import controlnet_config
 from .files import (
-    MAX_SHARD,
-    Checkpoint,
+    MAX_SHARD_BYTES,
     Config,
-    combine,
-    held,
-    new_file,
-    new_folder,
+    LazyStateDict,
+    abbreviate,
+    apply_lazily,
+    in_memory,
     open_checkpoint,
     read_json,
-    some,
     write_json,
     write_safetensors,
     write_torch,
 )
-from .loading import IGNORED_LVCD, TRAINING, check, open_folder, open_model, open_svd
+from .loading import IGNORED_LVCD, TRAINING_ONLY, load_components, load_model, load_svd, match_keys
 
 
 @dataclass
-class Report:
-    """What a conversion did."""
+class ConversionReport:
+    """What a conversion wrote and ignored."""
 
     tensors: dict[str, int] = field(default_factory=dict)
-    """Component, or path of a file -> tensors written."""
+    """Component, or path of a file -> number of tensors written."""
     ignored: dict[str, dict[str, str]] = field(default_factory=dict)
     """Path -> name in that file or folder -> why it was not used."""
 
     def ignored_lines(self) -> Iterator[str]:
+        """Yield a line for each file and reason, with the names that were ignored."""
         for file, names in self.ignored.items():
             reasons = defaultdict(list)
             for name, reason in names.items():
                 reasons[reason].append(name)
             for reason, group in reasons.items():
-                yield f"{file}: ignored {some(group)}: {reason}"
+                yield f"{file}: ignored {abbreviate(group)}: {reason}"
 
 
 def to_diffusers(
@@ -66,40 +66,40 @@ def to_diffusers(
     head_channels: int = 64,  # of the U-Net's attention: no shape tells it. A folder's config.json knows better
     dtype: torch.dtype | None = None,  # None = as stored
     report: Callable[[str], object] = print,  # takes lines of text
-    max_shard: int = MAX_SHARD,  # bytes a file
-) -> Report:
-    """Write a folder for LineartVideoPipeline.from_pretrained. InputError, and no folder, if anything does not fit.
+    max_shard_bytes: int = MAX_SHARD_BYTES,  # of one weight file
+) -> ConversionReport:
+    """Convert the released checkpoints to a folder for LineartVideoPipeline.from_pretrained.
 
     lvcd holds the ControlNet and the U-Net's self-attentions, which replace SVD's.
+    InputError, and no folder: a file cannot be read or lacks a tensor, or `out` is taken or cannot be written.
     """
     svd, lvcd, out = Path(svd), Path(lvcd), Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out}: exists and is not an empty folder; choose another name or remove it")
     tuned, others = open_checkpoint(lvcd)
-    base = open_folder(svd, ("unet", "vae", "image_encoder")) if svd.is_dir() else open_svd(svd, head_channels)
+    base = load_components(svd, ("unet", "vae", "image_encoder")) if svd.is_dir() else load_svd(svd, head_channels)
     unet, unet_tensors = base.parts["unet"]
-    controlnet = Component.of("controlnet", controlnet_config(tuned, lvcd, settings(unet.model)), lvcd)
-    retrained = {ours: theirs.name for ours, theirs in unet.names.items() if ".attn1." in ours}
-    wanted = unet.expected_original
-    expected = controlnet.expected_original | {name: wanted[name] for name in retrained.values()}
-    ignored = dict.fromkeys(others, TRAINING) | check(tuned, expected, lvcd, IGNORED_LVCD)
-    replaced = {ours if svd.is_dir() else theirs: "replaced by LVCD's" for ours, theirs in retrained.items()}
+    controlnet = Component.from_config("controlnet", controlnet_config(tuned, lvcd, config_of(unet.model)), lvcd)
+    retrained = {ours: original.name for ours, original in unet.names.items() if ".attn1." in ours}
+    expected = controlnet.expected_original | {name: unet.expected_original[name] for name in retrained.values()}
+    ignored = dict.fromkeys(others, TRAINING_ONLY) | match_keys(tuned, expected, lvcd, IGNORED_LVCD)
+    replaced = {ours if svd.is_dir() else original: "replaced by LVCD's" for ours, original in retrained.items()}
 
     parts = base.parts | {
-        "unet": (unet, unet_tensors | {ours: tuned[theirs] for ours, theirs in retrained.items()}),
+        "unet": (unet, unet_tensors | {ours: tuned[original] for ours, original in retrained.items()}),
         "controlnet": (controlnet, controlnet.to_ours(tuned)),
     }
-    done = Report(ignored={str(svd): base.ignored | replaced, str(lvcd): ignored})
+    done = ConversionReport(ignored={str(svd): base.ignored | replaced, str(lvcd): ignored})
     index: Config = {"_class_name": "LineartVideoPipeline", "_diffusers_version": diffusers.__version__}
-    with new_folder(out) as folder:
+    with atomic_folder(out) as folder:
         for name, (library, kind) in CLASSES.items():
             index[name] = [library, kind.__name__] if name in parts else [None, None]
             if name not in parts:
                 continue
             component, tensors = parts[name]
             if dtype is not None:
-                tensors = {k: combine(lambda t: t.to(dtype), v) for k, v in tensors.items()}
-            files = component.write(tensors, folder / name, max_shard)
+                tensors = {k: apply_lazily(lambda t: t.to(dtype), v) for k, v in tensors.items()}
+            files = component.write(tensors, folder / name, max_shard_bytes)
             done.tensors[name] = len(tensors)
             size = sum(t.meta.nbytes for t in tensors.values())
             report(f"{name}: {len(tensors)} tensors, {size / 1e6:,.1f} MB in {files} file{'s'[: files > 1]}")
@@ -114,13 +114,14 @@ def to_original(
     svd_out: Path,  # .safetensors
     lvcd_out: Path,  # .safetensors, or else a torch checkpoint {"state_dict": ...}
     report: Callable[[str], object] = print,
-) -> Report:
-    """The way back. InputError, and no file, if anything does not fit.
+) -> ConversionReport:
+    """Convert a model folder back to the original's two files.
 
     The self-attentions that LVCD retrained are LVCD's in both files: SVD's own values are not in the folder. What
     to_diffusers ignored is not there either. A folder made from a diffusers-style SVD has no condition_encoder: the
     VAE's encoder is written in its place, and the VAE's quant_conv, which the original's first stage lacks, is merged
     into the convolution before it (equal up to rounding).
+    InputError, and no file: the folder lacks a tensor, or a file is taken or cannot be written.
     """
     folder, svd_out, lvcd_out = Path(folder), Path(svd_out), Path(lvcd_out)
     for path in (svd_out, lvcd_out):
@@ -130,29 +131,32 @@ def to_original(
         raise InputError(f"{svd_out}: SVD's file must be named .safetensors")
     if svd_out.resolve() == lvcd_out.resolve():
         raise InputError(f"{svd_out}: cannot be both SVD's file and LVCD's")
-    opened, empty = open_model(folder)
-    parts = opened.parts
+    loaded, vae_conditions = load_model(folder)
+    parts = loaded.parts
     vae, vae_tensors = parts["vae"]
-    if empty:
+    if vae_conditions:
         keys = inspect.signature(LatentEncoder).parameters
-        config = {k: v for k, v in settings(vae.model).items() if k in keys}
-        encoder = Component.of("condition_encoder", config, folder / "vae")
+        config = {k: v for k, v in config_of(vae.model).items() if k in keys}
+        encoder = Component.from_config("condition_encoder", config, folder / "vae")
         parts["condition_encoder"] = encoder, {name: vae_tensors[name] for name in encoder.names}
     parts["vae"] = vae, _without_quant_conv(vae_tensors)
 
-    svd: Checkpoint = {}
+    svd: LazyStateDict = {}
     for name, (component, tensors) in parts.items():
         if name != "controlnet":
             svd |= component.to_original(tensors)
     controlnet, tensors = parts["controlnet"]
-    retrained = [theirs.name for ours, theirs in parts["unet"][0].names.items() if ".attn1." in ours]
+    retrained = [original.name for ours, original in parts["unet"][0].names.items() if ".attn1." in ours]
     lvcd = controlnet.to_original(tensors) | {name: svd[name] for name in retrained}
 
-    done = Report({str(svd_out): len(svd), str(lvcd_out): len(lvcd)}, {str(folder): opened.ignored})
-    with new_file(svd_out) as part:
-        write_safetensors(svd, part)
-        with new_file(lvcd_out) as part:
-            write_safetensors(lvcd, part) if lvcd_out.suffix == ".safetensors" else write_torch(lvcd, part)
+    done = ConversionReport({str(svd_out): len(svd), str(lvcd_out): len(lvcd)}, {str(folder): loaded.ignored})
+    for path in (svd_out, lvcd_out):
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(svd_out) as svd_temp:
+        write_safetensors(svd, svd_temp)
+        with atomic(lvcd_out) as lvcd_temp:
+            write_safetensors(lvcd, lvcd_temp) if lvcd_out.suffix == ".safetensors" else write_torch(lvcd, lvcd_temp)
     for path, tensors in ((svd_out, svd), (lvcd_out, lvcd)):
         report(f"{path}: {len(tensors)} tensors, {sum(t.meta.nbytes for t in tensors.values()) / 1e6:,.1f} MB")
     for line in done.ignored_lines():
@@ -161,21 +165,24 @@ def to_original(
 
 
 def verify(folder: Path) -> None:
-    """InputError, in one line, unless `folder` is a model with every tensor of every network in its shape."""
+    """Check that a folder is a model: every network, with every tensor in its shape. No weights are read.
+
+    InputError: it is not. The message says which file is wrong and what to give instead.
+    """
     folder = Path(folder)
     if not (folder / "model_index.json").is_file():
         of_run = folder / "model"
         known = (of_run / "model_index.json").is_file()
         give = of_run if known else "a folder of lvcd convert or lvcd export, or RUN/model of train.py"
-        raise InputError(f"{folder} is no model: give {give}")
+        raise InputError(f"{folder} is not a model folder: give {give}")
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") != "LineartVideoPipeline":
-        raise InputError(f"{folder}: a {index.get('_class_name')}, not a model of lvcd; lvcd convert makes one")
-    open_model(folder)
+        raise InputError(f"{folder} is a {index.get('_class_name')}, not an lvcd model: make one with lvcd convert")
+    load_model(folder)
 
 
-def _without_quant_conv(vae: Checkpoint) -> Checkpoint:
-    """quant_conv(conv_out(x)) as one convolution; what conv_out was, to the bit, where quant_conv is the identity."""
+def _without_quant_conv(vae: LazyStateDict) -> LazyStateDict:
+    """Merge quant_conv into conv_out; where quant_conv is the identity, conv_out stays as it was, to the bit."""
     weight, bias, last_weight, last_bias = (
         vae[f"{name}.{kind}"].read() for name in ("quant_conv", "encoder.conv_out") for kind in ("weight", "bias")
     )
@@ -185,6 +192,6 @@ def _without_quant_conv(vae: Checkpoint) -> Checkpoint:
     merged_weight = torch.einsum("oi,i...->o...", square, last_weight.double())
     merged_bias = square @ last_bias.double() + bias.double()
     return vae | {
-        "encoder.conv_out.weight": held(merged_weight.to(last_weight.dtype)),
-        "encoder.conv_out.bias": held(merged_bias.to(last_bias.dtype)),
+        "encoder.conv_out.weight": in_memory(merged_weight.to(last_weight.dtype)),
+        "encoder.conv_out.bias": in_memory(merged_bias.to(last_bias.dtype)),
     }

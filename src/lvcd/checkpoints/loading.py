@@ -1,5 +1,5 @@
-"""What lies in a file or a folder of networks, opened and checked: every tensor is there in its shape, and nothing else
-but what is known and not needed. The numbers are not read yet."""
+"""Components loaded from a file or folder, and checked: every tensor is there in its shape, and all else that is there
+is known and not needed. The tensors are lazy: their values have not been read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from lvcd.errors import InputError
 
 from .component import CLASSES, PREFIXES, Component
 from .configs import clip_config, latent_encoder_config, unet_config, vae_config
-from .files import DTYPES, Checkpoint, held, open_checkpoint, open_safetensors, read_json, some
+from .files import (
+    SAFETENSORS_DTYPES,
+    LazyStateDict,
+    abbreviate,
+    in_memory,
+    open_checkpoint,
+    open_safetensors,
+    read_json,
+)
 
-# What may lie in the files besides, and why it is left there. Prefixes where they end in ".", else whole names.
 TEXT_TOWER = "CLIP's text tower, of which only the image half is used"
-TRAINING = "used in training only"
+TRAINING_ONLY = "used in training only"
 IGNORED_SVD = {
     "model_ema.": "moving average of the weights",
     "conditioner.embedders.0.open_clip.model.transformer.": TEXT_TOWER,
@@ -31,24 +38,33 @@ IGNORED_SVD = {
     "conditioner.embedders.0.std": "CLIP's normalization, a constant",
     "conditioner.embedders.3.encoder.decoder.": "decoder of the conditioner's VAE, never called",
     "conditioner.embedders.3.encoder.post_quant_conv.": "decoder of the conditioner's VAE, never called",
-    "conditioner.embedders.3.encoder.loss.": TRAINING,
-    "first_stage_model.loss.": TRAINING,
-    "loss_fn.": TRAINING,
+    "conditioner.embedders.3.encoder.loss.": TRAINING_ONLY,
+    "first_stage_model.loss.": TRAINING_ONLY,
+    "loss_fn.": TRAINING_ONLY,
     "denoiser.": "noise schedule, which is computed",
     "filter.": "NSFW filter, never called",
     "nsfw_filter.": "NSFW filter, never called",
 }
+"""What else SVD's file may hold, and why it is ignored: a prefix that ends in ".", or a whole name -> the reason."""
 IGNORED_LVCD = {
     **IGNORED_SVD,
     "conditioner.": "taken from SVD's file",
     "first_stage_model.": "taken from SVD's file",
     "control_model_ema.": "moving average of the weights",
 }
+"""The same for LVCD's file."""
 IGNORED_DIFFUSERS = {"vision_model.embeddings.position_ids": "a count from 0, which is computed"}
+"""The same for a component's folder."""
 
 
-def check(found: Checkpoint, expected: Checkpoint, source: Path, ignorable: Mapping[str, str]) -> dict[str, str]:
-    """InputError unless all that is expected is there in its shape, and the rest may be ignored. => that, and why."""
+def match_keys(
+    found: LazyStateDict, expected: LazyStateDict, source: Path, ignorable: Mapping[str, str]
+) -> dict[str, str]:
+    """Check names, shapes and types of a state dict against the expected ones => ignored name -> reason.
+
+    ignorable  see IGNORED_SVD
+    InputError, which names `source`: a tensor is missing, unexpected, misshaped or not floating point.
+    """
     problems = []
     ignored, unexpected = {}, []
     for name in found.keys() - expected.keys():
@@ -62,7 +78,7 @@ def check(found: Checkpoint, expected: Checkpoint, source: Path, ignorable: Mapp
         for name, want in expected.items()
         if name in found and found[name].shape != want.shape
     ]
-    no_floats = [name for name in expected if name in found and found[name].meta.dtype not in DTYPES]
+    no_floats = [name for name in expected if name in found and found[name].meta.dtype not in SAFETENSORS_DTYPES]
     for problem, names in (
         ("missing", [name for name in expected if name not in found]),
         ("unexpected", unexpected),
@@ -70,21 +86,28 @@ def check(found: Checkpoint, expected: Checkpoint, source: Path, ignorable: Mapp
         ("not floating point", no_floats),
     ):
         if names:
-            problems.append(f"{problem}: {some(names)}")
+            problems.append(f"{problem}: {abbreviate(names)}")
     if problems:
         raise InputError(f"{source}: {'; '.join(problems)}")
     return dict(sorted(ignored.items()))
 
 
 @dataclass
-class Opened:
-    parts: dict[str, tuple[Component, Checkpoint]]
-    """Component's name -> it, and its tensors by our names."""
+class LoadedParts:
+    """The components that a file or folder holds."""
+
+    parts: dict[str, tuple[Component, LazyStateDict]]
+    """Component's name -> the component, and its tensors by our names."""
     ignored: dict[str, str]
     """Name in the file -> why it is not in `parts`."""
 
 
-def open_svd(path: Path, head_channels: int) -> Opened:
+def load_svd(path: Path, head_channels: int) -> LoadedParts:
+    """Load Stable Video Diffusion's single file (sgm names): all components but the ControlNet.
+
+    head_channels  channels of an attention head of the U-Net
+    InputError: the file cannot be read, or is not SVD's.
+    """
     tensors, others = open_checkpoint(path)
     configs = {
         "unet": unet_config(tensors, path, head_channels),
@@ -92,45 +115,46 @@ def open_svd(path: Path, head_channels: int) -> Opened:
         "image_encoder": clip_config(tensors, path),
         "condition_encoder": latent_encoder_config(tensors, path, PREFIXES["condition_encoder"]),
     }
-    components = [Component.of(name, config, path) for name, config in configs.items()]
-    expected: Checkpoint = {}
+    components = [Component.from_config(name, config, path) for name, config in configs.items()]
+    expected: LazyStateDict = {}
     for component in components:
         expected |= component.expected_original
-    ignored = dict.fromkeys(others, TRAINING) | check(tensors, expected, path, IGNORED_SVD)
+    ignored = dict.fromkeys(others, TRAINING_ONLY) | match_keys(tensors, expected, path, IGNORED_SVD)
     parts = {c.name: (c, c.to_ours(tensors)) for c in components}
     vae = parts["vae"][1]
     last = vae["encoder.conv_out.bias"].meta
     eye = torch.eye(len(last))[:, :, None, None].to(last.dtype)
-    vae |= {"quant_conv.weight": held(eye), "quant_conv.bias": held(torch.zeros(len(last)).to(last.dtype))}
-    return Opened(parts, ignored)
+    vae |= {"quant_conv.weight": in_memory(eye), "quant_conv.bias": in_memory(torch.zeros(len(last)).to(last.dtype))}
+    return LoadedParts(parts, ignored)
 
 
-def open_model(folder: Path) -> tuple[Opened, bool]:
-    """=> its components, and whether it lacks a condition encoder (the VAE's serves)."""
+def load_model(folder: Path) -> tuple[LoadedParts, bool]:
+    """Load a model folder => its components, and whether the VAE's encoder serves as the condition encoder, because the
+    folder has none of its own. InputError: a component is missing or does not match its configuration."""
     empty = read_json(folder / "model_index.json").get("condition_encoder") in (None, [None, None])
-    return open_folder(folder, [name for name in CLASSES if not (empty and name == "condition_encoder")]), empty
+    return load_components(folder, [name for name in CLASSES if not (empty and name == "condition_encoder")]), empty
 
 
-def open_folder(folder: Path, names: Iterable[str]) -> Opened:
-    """Components of a folder that diffusers or to_diffusers wrote."""
-    opened = Opened({}, {})
+def load_components(folder: Path, names: Iterable[str]) -> LoadedParts:
+    """Load components of a folder that diffusers or `to_diffusers` wrote. InputError: see `load_model`."""
+    loaded = LoadedParts({}, {})
     for name in names:
         config = read_json(folder / name / "config.json")
-        component = Component.of(name, config, folder / name)
+        component = Component.from_config(name, config, folder / name)
         tensors = _open_weights(folder / name, "model" if name == "image_encoder" else "diffusion_pytorch_model")
-        opened.ignored |= check(tensors, component.expected, folder / name, IGNORED_DIFFUSERS)
-        opened.parts[name] = component, {key: tensors[key] for key in component.expected}
-    return opened
+        loaded.ignored |= match_keys(tensors, component.expected, folder / name, IGNORED_DIFFUSERS)
+        loaded.parts[name] = component, {key: tensors[key] for key in component.expected}
+    return loaded
 
 
-def _open_weights(folder: Path, stem: str) -> Checkpoint:
+def _open_weights(folder: Path, stem: str) -> LazyStateDict:
     """One file or several, in full precision or the fp16 variant, in this order of preference."""
     for variant in ("", ".fp16"):
         if (whole := folder / f"{stem}{variant}.safetensors").is_file():
             return open_safetensors(whole)
         if (index := folder / f"{stem}.safetensors.index{variant}.json").is_file():
             files = read_json(index).get("weight_map", {})
-            tensors: Checkpoint = {}
+            tensors: LazyStateDict = {}
             for file in sorted(set(files.values())):
                 if not (folder / file).is_file():
                     raise InputError(f"{folder / file}: missing, {index.name} names it")

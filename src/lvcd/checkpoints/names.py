@@ -1,4 +1,4 @@
-"""Which of our names is which of the original's (sgm): one table for each component, used in both directions."""
+"""Tables of names: which tensor of ours is which of the original's (sgm), a table a component, for both directions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 from .files import Config
 
 
-class Theirs(NamedTuple):
-    """Where one of our tensors lies in the original."""
+class OriginalName(NamedTuple):
+    """The place of one of our tensors in the original's checkpoint."""
 
     name: str
-    how: str = "same"
-    """A key of UNPACK."""
+    transform: str = "same"
+    """How the original's tensor becomes ours: a key of FROM_ORIGINAL."""
 
 
-UNPACK: dict[str, Callable[[Tensor], Tensor]] = {  # theirs => ours
+FROM_ORIGINAL: dict[str, Callable[[Tensor], Tensor]] = {
     "same": lambda t: t,
     "conv1x1": lambda t: t.flatten(1),  # (o i 1 1) => (o i)
     "transposed": lambda t: t.t(),
@@ -27,22 +27,27 @@ UNPACK: dict[str, Callable[[Tensor], Tensor]] = {  # theirs => ours
     "k": lambda t: t.chunk(3)[1],
     "v": lambda t: t.chunk(3)[2],
 }
-PACK: dict[str, Callable[[Tensor], Tensor]] = {  # ours => theirs, where one tensor is one tensor
+"""Transform -> the original's tensor to ours."""
+TO_ORIGINAL: dict[str, Callable[[Tensor], Tensor]] = {
     "same": lambda t: t,
     "conv1x1": lambda t: t[:, :, None, None],
     "transposed": lambda t: t.t(),
 }
+"""Transform -> our tensor to the original's. Three of ours, q, k and v, are with_prefixes to one instead."""
 
-Table = dict[str, Theirs]
-"""A prefix of our names (whole names included) -> what stands there in the original."""
+NameTable = dict[str, OriginalName]
+"""A prefix of our names, or a whole name -> what stands in its place in the original."""
 
 
-def joined(ours: str, theirs: str, inner: Mapping[str, Any]) -> Table:
-    """inner: our names -> theirs (str or Theirs), both below the prefixes `ours` and `theirs`."""
+def with_prefixes(ours: str, theirs: str, inner: Mapping[str, Any]) -> NameTable:
+    """Put prefixes before a table: `ours` before our names, `theirs` before the original's.
+
+    inner  our names -> the original's, each a str or an OriginalName
+    """
     table = {}
-    for mine, other in inner.items():
-        name, how = other if isinstance(other, Theirs) else Theirs(other)
-        table[ours + mine] = Theirs(theirs + name, how)
+    for name, original in inner.items():
+        original_name, transform = original if isinstance(original, OriginalName) else OriginalName(original)
+        table[ours + name] = OriginalName(theirs + original_name, transform)
     return table
 
 
@@ -75,54 +80,56 @@ def _per_level(value: int | Sequence[int], levels: int) -> list[int]:
     return [value] * levels if isinstance(value, int) else list(value)
 
 
-def encoder_table(config: Config) -> Table:
-    """The half that U-Net and ControlNet share."""
+def encoder_table(config: Config) -> NameTable:
+    """Return the table of the encoder, the half that U-Net and ControlNet share."""
     table = {
-        "conv_in": Theirs("input_blocks.0.0"),
-        "time_embedding.linear_1": Theirs("time_embed.0"),
-        "time_embedding.linear_2": Theirs("time_embed.2"),
-        "add_embedding.linear_1": Theirs("label_emb.0.0"),
-        "add_embedding.linear_2": Theirs("label_emb.0.2"),
-        **joined("mid_block.resnets.0.", "middle_block.0.", UNET_RESNET),
-        **joined("mid_block.attentions.0.", "middle_block.1.", UNET_ATTENTION),
-        **joined("mid_block.resnets.1.", "middle_block.2.", UNET_RESNET),
+        "conv_in": OriginalName("input_blocks.0.0"),
+        "time_embedding.linear_1": OriginalName("time_embed.0"),
+        "time_embedding.linear_2": OriginalName("time_embed.2"),
+        "add_embedding.linear_1": OriginalName("label_emb.0.0"),
+        "add_embedding.linear_2": OriginalName("label_emb.0.2"),
+        **with_prefixes("mid_block.resnets.0.", "middle_block.0.", UNET_RESNET),
+        **with_prefixes("mid_block.attentions.0.", "middle_block.1.", UNET_ATTENTION),
+        **with_prefixes("mid_block.resnets.1.", "middle_block.2.", UNET_RESNET),
     }
     kinds = config["down_block_types"]
     n = count(1)
     for i, (kind, layers) in enumerate(zip(kinds, _per_level(config["layers_per_block"], len(kinds)))):
         for j in range(layers):
             block = next(n)
-            table |= joined(f"down_blocks.{i}.resnets.{j}.", f"input_blocks.{block}.0.", UNET_RESNET)
+            table |= with_prefixes(f"down_blocks.{i}.resnets.{j}.", f"input_blocks.{block}.0.", UNET_RESNET)
             if "CrossAttn" in kind:
-                table |= joined(f"down_blocks.{i}.attentions.{j}.", f"input_blocks.{block}.1.", UNET_ATTENTION)
+                table |= with_prefixes(f"down_blocks.{i}.attentions.{j}.", f"input_blocks.{block}.1.", UNET_ATTENTION)
         if i + 1 < len(kinds):
-            table[f"down_blocks.{i}.downsamplers.0.conv"] = Theirs(f"input_blocks.{next(n)}.0.op")
+            table[f"down_blocks.{i}.downsamplers.0.conv"] = OriginalName(f"input_blocks.{next(n)}.0.op")
     return table
 
 
-def unet_table(config: Config) -> Table:
-    table = {**encoder_table(config), "conv_norm_out": Theirs("out.0"), "conv_out": Theirs("out.2")}
+def unet_table(config: Config) -> NameTable:
+    """Return the table of the U-Net."""
+    table = {**encoder_table(config), "conv_norm_out": OriginalName("out.0"), "conv_out": OriginalName("out.2")}
     kinds = config["up_block_types"]
     n = count()
     for i, (kind, layers) in enumerate(zip(kinds, _per_level(config["layers_per_block"], len(kinds))[::-1])):
         attends = "CrossAttn" in kind
         for j in range(layers + 1):
             block = next(n)
-            table |= joined(f"up_blocks.{i}.resnets.{j}.", f"output_blocks.{block}.0.", UNET_RESNET)
+            table |= with_prefixes(f"up_blocks.{i}.resnets.{j}.", f"output_blocks.{block}.0.", UNET_RESNET)
             if attends:
-                table |= joined(f"up_blocks.{i}.attentions.{j}.", f"output_blocks.{block}.1.", UNET_ATTENTION)
+                table |= with_prefixes(f"up_blocks.{i}.attentions.{j}.", f"output_blocks.{block}.1.", UNET_ATTENTION)
         if i + 1 < len(kinds):
-            table[f"up_blocks.{i}.upsamplers.0.conv"] = Theirs(f"output_blocks.{block}.{1 + attends}.conv")
+            table[f"up_blocks.{i}.upsamplers.0.conv"] = OriginalName(f"output_blocks.{block}.{1 + attends}.conv")
     return table
 
 
-def controlnet_table(config: Config) -> Table:
+def controlnet_table(config: Config) -> NameTable:
+    """Return the table of the ControlNet: the encoder's, the sketch stem and the zero convolutions."""
     blocks = sum(_per_level(config["layers_per_block"], levels := len(config["down_block_types"]))) + levels
     return {
         **encoder_table(config),
-        "stem": Theirs("input_hint_block"),
-        **{f"zero_convs.{k}": Theirs(f"zero_convs.{k}.0") for k in range(blocks)},
-        "zero_mid": Theirs("middle_block_out.0"),
+        "stem": OriginalName("input_hint_block"),
+        **{f"zero_convs.{k}": OriginalName(f"zero_convs.{k}.0") for k in range(blocks)},
+        "zero_mid": OriginalName("middle_block_out.0"),
     }
 
 
@@ -135,7 +142,7 @@ VAE_VIDEO_RESNET = {
 VAE_ATTENTION = {
     "group_norm": "norm",
     **{
-        f"{ours}.{kind}": Theirs(f"{theirs}.{kind}", how)
+        f"{ours}.{kind}": OriginalName(f"{theirs}.{kind}", how)
         for ours, theirs in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out"))
         for kind, how in (("weight", "conv1x1"), ("bias", "same"))
     },
@@ -143,38 +150,39 @@ VAE_ATTENTION = {
 VAE_ENDS = {"conv_in": "conv_in", "conv_norm_out": "norm_out", "conv_out": "conv_out"}
 
 
-def latent_encoder_table(config: Config) -> Table:
+def latent_encoder_table(config: Config) -> NameTable:
+    """Return the table of the condition's encoder: a VAE's encoder with its quant_conv."""
     table = {
-        **joined("encoder.", "encoder.", VAE_ENDS),
-        **joined("encoder.mid_block.resnets.0.", "encoder.mid.block_1.", VAE_RESNET),
-        **joined("encoder.mid_block.attentions.0.", "encoder.mid.attn_1.", VAE_ATTENTION),
-        **joined("encoder.mid_block.resnets.1.", "encoder.mid.block_2.", VAE_RESNET),
-        "quant_conv": Theirs("quant_conv"),
+        **with_prefixes("encoder.", "encoder.", VAE_ENDS),
+        **with_prefixes("encoder.mid_block.resnets.0.", "encoder.mid.block_1.", VAE_RESNET),
+        **with_prefixes("encoder.mid_block.attentions.0.", "encoder.mid.attn_1.", VAE_ATTENTION),
+        **with_prefixes("encoder.mid_block.resnets.1.", "encoder.mid.block_2.", VAE_RESNET),
+        "quant_conv": OriginalName("quant_conv"),
     }
     for i in range(len(config["block_out_channels"])):
         for j in range(config["layers_per_block"]):
-            table |= joined(f"encoder.down_blocks.{i}.resnets.{j}.", f"encoder.down.{i}.block.{j}.", VAE_RESNET)
-        table[f"encoder.down_blocks.{i}.downsamplers.0.conv"] = Theirs(f"encoder.down.{i}.downsample.conv")
+            table |= with_prefixes(f"encoder.down_blocks.{i}.resnets.{j}.", f"encoder.down.{i}.block.{j}.", VAE_RESNET)
+        table[f"encoder.down_blocks.{i}.downsamplers.0.conv"] = OriginalName(f"encoder.down.{i}.downsample.conv")
     return table
 
 
-def vae_table(config: Config) -> Table:
-    """Without quant_conv, which the original's first stage has not."""
+def vae_table(config: Config) -> NameTable:
+    """Return the table of the VAE, without quant_conv, which the original's first stage lacks."""
     table = {
         **latent_encoder_table(config),
-        **joined("decoder.", "decoder.", VAE_ENDS),
-        **joined("decoder.mid_block.resnets.0.", "decoder.mid.block_1.", VAE_VIDEO_RESNET),
-        **joined("decoder.mid_block.attentions.0.", "decoder.mid.attn_1.", VAE_ATTENTION),
-        **joined("decoder.mid_block.resnets.1.", "decoder.mid.block_2.", VAE_VIDEO_RESNET),
-        "decoder.time_conv_out": Theirs("decoder.conv_out.time_mix_conv"),
+        **with_prefixes("decoder.", "decoder.", VAE_ENDS),
+        **with_prefixes("decoder.mid_block.resnets.0.", "decoder.mid.block_1.", VAE_VIDEO_RESNET),
+        **with_prefixes("decoder.mid_block.attentions.0.", "decoder.mid.attn_1.", VAE_ATTENTION),
+        **with_prefixes("decoder.mid_block.resnets.1.", "decoder.mid.block_2.", VAE_VIDEO_RESNET),
+        "decoder.time_conv_out": OriginalName("decoder.conv_out.time_mix_conv"),
     }
     del table["quant_conv"]
     levels = len(config["block_out_channels"])
     for i in range(levels):
         theirs = f"decoder.up.{levels - 1 - i}."
         for j in range(config["layers_per_block"] + 1):
-            table |= joined(f"decoder.up_blocks.{i}.resnets.{j}.", f"{theirs}block.{j}.", VAE_VIDEO_RESNET)
-        table[f"decoder.up_blocks.{i}.upsamplers.0.conv"] = Theirs(f"{theirs}upsample.conv")
+            table |= with_prefixes(f"decoder.up_blocks.{i}.resnets.{j}.", f"{theirs}block.{j}.", VAE_VIDEO_RESNET)
+        table[f"decoder.up_blocks.{i}.upsamplers.0.conv"] = OriginalName(f"{theirs}upsample.conv")
     return table
 
 
@@ -185,38 +193,40 @@ CLIP_LAYER = {
     "mlp.fc2": "mlp.c_proj",
     "self_attn.out_proj": "attn.out_proj",
     **{
-        f"self_attn.{part}_proj.{kind}": Theirs(f"attn.in_proj_{kind}", part)
+        f"self_attn.{part}_proj.{kind}": OriginalName(f"attn.in_proj_{kind}", part)
         for part in "qkv"
         for kind in ("weight", "bias")
     },
 }
 
 
-def clip_table(config: Config) -> Table:
+def clip_table(config: Config) -> NameTable:
+    """Return the table of CLIP's image encoder, whose query, key and value projections the original fuses."""
     table = {
-        "vision_model.embeddings.class_embedding": Theirs("class_embedding"),
-        "vision_model.embeddings.patch_embedding": Theirs("conv1"),
-        "vision_model.embeddings.position_embedding.weight": Theirs("positional_embedding"),
-        "vision_model.pre_layrnorm": Theirs("ln_pre"),
-        "vision_model.post_layernorm": Theirs("ln_post"),
-        "visual_projection.weight": Theirs("proj", "transposed"),
+        "vision_model.embeddings.class_embedding": OriginalName("class_embedding"),
+        "vision_model.embeddings.patch_embedding": OriginalName("conv1"),
+        "vision_model.embeddings.position_embedding.weight": OriginalName("positional_embedding"),
+        "vision_model.pre_layrnorm": OriginalName("ln_pre"),
+        "vision_model.post_layernorm": OriginalName("ln_post"),
+        "visual_projection.weight": OriginalName("proj", "transposed"),
     }
     for i in range(config["num_hidden_layers"]):
-        table |= joined(f"vision_model.encoder.layers.{i}.", f"transformer.resblocks.{i}.", CLIP_LAYER)
+        table |= with_prefixes(f"vision_model.encoder.layers.{i}.", f"transformer.resblocks.{i}.", CLIP_LAYER)
     return table
 
 
-TABLES: dict[str, Callable[[Config], Table]] = {
+TABLES: dict[str, Callable[[Config], NameTable]] = {
     "unet": unet_table,
     "controlnet": controlnet_table,
     "vae": vae_table,
     "image_encoder": clip_table,
     "condition_encoder": latent_encoder_table,
 }
+"""Component's name -> its table, for a configuration."""
 
 
 def prefixes(name: str) -> Iterator[str]:
-    """ "a.b.c" => "a.b.c", "a.b", "a" """
+    """Yield a name and its prefixes, the longest first: "a.b.c" => "a.b.c", "a.b", "a"."""
     while name:
         yield name
         name = name.rpartition(".")[0]
