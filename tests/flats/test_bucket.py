@@ -83,7 +83,7 @@ def test_going_on_is_not_having_stopped():
     for painted, sketch in later[:2]:
         parts(sketch, painted)
     second = PaintBucket(frame, lines)
-    second.go_on(later[1][1], parts.colors)
+    second.resume_after(later[1][1], parts.colors)
     for (painted, sketch), one in zip(later[2:], expected[2:]):
         assert np.array_equal(second(sketch, painted), one)
 
@@ -100,7 +100,7 @@ def test_medians_are_numpys(seed):
     rng = np.random.default_rng(seed)
     sketch = (rng.random((9, 11)) > 0.6).astype(np.float32)
     frame, counted = rng.random((9, 11, 3), np.float32), rng.random((9, 11)) > 0.5
-    regions = Regions.of(sketch)
+    regions = Regions.from_sketch(sketch)
     for r, found in enumerate(_medians(frame, regions, counted)):
         inside = regions.map == r
         chosen = inside & counted if (inside & counted).any() else inside

@@ -1,6 +1,6 @@
-"""The regions between the lines of a drawing, and how alike those of two drawings are.
+"""The regions between the lines of a drawing, and scores of how well those of two drawings match.
 
-letters: a regions of one drawing, b of the other, H W pixels
+letters: a regions of one drawing, b of the other, H W pixels. A sketch is in [0, 1], 1 on a line.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .ink import Array, nearest
+from .fills import Array, nearest_true
 
-LINE = 0.5
-"""What is darker parts two regions."""
-WEIGHTS = {"overlap": 1.0, "position": 1.0, "area": 1.0, "shape": 1.0, "neighbors": 2.0}
-ROUNDS = 2
-"""How often regions ask their neighbors whom those match."""
-CLOSE = 0.25
-"""Of the height: regions that move so far keep 1/e of their likeness in position."""
+LINE_THRESHOLD = 0.5
+"""Sketch value above which a pixel is a line, which parts two regions."""
+SCORE_WEIGHTS = {"overlap": 1.0, "position": 1.0, "area": 1.0, "shape": 1.0, "neighbors": 2.0}
+"""Weight of each term of `match_scores`."""
+NEIGHBOR_ROUNDS = 2
+"""How often the scores of a region's neighbors are added to its own."""
+POSITION_SCALE = 0.25
+"""Distance, of the frame's height, at which the likeness of two regions' positions has fallen to 1/e."""
 
 
 def between_lines(lines: Array, gap: float = 0.0) -> Array:
-    """Mask (H W) bool, line = True -> numbers of the regions (H W), from 1 up, 0 on lines. 4-connected.
+    """Number the 4-connected regions between lines: mask (H W) bool, True on a line => (H W) int, from 1; 0 on lines.
 
-    gap  px: what is joined by no more than gaps of this width is parted there, as if a ball of this size could not
-         pass (trapped-ball segmentation: Zhang et al. 2009, Vectorizing Cartoon Animations). It parts narrow necks too.
+    gap  px. Regions that are joined only through gaps up to this width are parted there, as if a ball of that size
+         could not pass (trapped-ball segmentation: Zhang et al. 2009, Vectorizing Cartoon Animations). It parts narrow
+         necks too.
     """
     free = (~lines).astype(np.uint8)
     whole = cv2.connectedComponents(free, connectivity=4)[1]
@@ -46,40 +48,40 @@ class Regions:
     """The regions of one drawing."""
 
     map: Array
-    """(H W) number of the region, from 0, that a pixel is in or nearest to"""
+    """(H W) the number, from 0, of the region that a pixel is in or nearest to."""
     area: Array
-    """(a) px"""
+    """(a) px."""
     center: Array
-    """(a 2) y, x as shares of the height"""
+    """(a 2) y, x as fractions of the frame's height."""
     shape: Array
-    """(a 3) what does not change when a region moves, turns or grows: how round, how long, how much of its box"""
-    beside: Array
-    """(a a) share of a region's border that it has with each of the others"""
+    """(a 3) logarithms of roundness, elongation and spread, which change little when a region moves, turns or grows."""
+    borders: Array
+    """(a a) the fraction of a region's border that it has in common with each of the others."""
 
     @classmethod
-    def of(cls, sketch: Array, gap: float = 0.0) -> Regions:
-        """sketch (H W) in [0, 1]; gap: see `between_lines`"""
+    def from_sketch(cls, sketch: Array, gap: float = 0.0) -> Regions:
+        """Find the regions of a sketch (H W); gap: see `between_lines`."""
         H, W = sketch.shape
-        found = between_lines(sketch > LINE, gap)
-        inside = found[nearest(found > 0)] - 1 if found.any() else np.zeros((H, W), np.int64)
+        found = between_lines(sketch > LINE_THRESHOLD, gap)
+        inside = found[nearest_true(found > 0)] - 1 if found.any() else np.zeros((H, W), np.int64)
         count = int(inside.max()) + 1
         own = np.where(found > 0, found - 1, -1) if found.any() else inside
-        flat, kept = own.ravel(), own.ravel() >= 0
-        y, x = (grid.ravel()[kept] / H for grid in np.mgrid[:H, :W])
-        area = np.bincount(flat[kept], minlength=count)
+        flat, counted = own.ravel(), own.ravel() >= 0
+        y, x = (grid.ravel()[counted] / H for grid in np.mgrid[:H, :W])
+        area = np.bincount(flat[counted], minlength=count)
 
         def mean(values: Array) -> Array:
-            return np.bincount(flat[kept], values, count) / area
+            return np.bincount(flat[counted], values, count) / area
 
         cy, cx = mean(y), mean(x)
         yy, xx, xy = mean(y * y) - cy**2, mean(x * x) - cx**2, mean(x * y) - cy * cx
         middle, half = (yy + xx) / 2, np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
         spread = area / H**2 / (4 * np.pi * np.sqrt(np.maximum(middle**2 - half**2, 1e-9)))  # 1 for an ellipse
         long = np.sqrt((middle + half + 1e-5) / (np.maximum(middle - half, 0) + 1e-5))
-        edge = np.bincount(flat[kept], _edges(own).ravel()[kept], count) + 1
+        edge = np.bincount(flat[counted], _edges(own).ravel()[counted], count) + 1
         round_ = np.log(4 * np.pi * area / edge**2 + 1e-3)
         shape = np.stack([round_, np.log(long), np.log(spread + 1e-3)], -1)
-        return cls(inside, area, np.stack([cy, cx], -1), shape, _beside(inside, count))
+        return cls(inside, area, np.stack([cy, cx], -1), shape, _borders(inside, count))
 
 
 def _edges(regions: Array) -> Array:
@@ -90,7 +92,7 @@ def _edges(regions: Array) -> Array:
     return np.any([other != center for other in others], 0).astype(float)
 
 
-def _beside(inside: Array, count: int) -> Array:
+def _borders(inside: Array, count: int) -> Array:
     """(H W) => (a a), rows that sum to 1, or 0 for a region alone"""
     shared = np.zeros((count, count))
     for one, other in ((inside[:, 1:], inside[:, :-1]), (inside[1:], inside[:-1])):
@@ -100,8 +102,8 @@ def _beside(inside: Array, count: int) -> Array:
     return shared / np.maximum(shared.sum(1, keepdims=True), 1)
 
 
-def likeness(a: Regions, b: Regions) -> Array:
-    """(a b), larger for regions that are more likely the same."""
+def match_scores(a: Regions, b: Regions) -> Array:
+    """Score each pair of regions of two drawings => (a b), larger for regions that are more likely the same."""
     meet = np.zeros((len(a.area), len(b.area)))
     np.add.at(meet, (a.map.ravel(), b.map.ravel()), 1)
     union = meet.sum(1)[:, None] + meet.sum(0) - meet
@@ -109,14 +111,14 @@ def likeness(a: Regions, b: Regions) -> Array:
     ratio = np.abs(np.log(a.area[:, None] / b.area))
     form = np.square(a.shape[:, None] - b.shape).sum(-1)
     alike = (
-        WEIGHTS["overlap"] * meet / union
-        + WEIGHTS["position"] * np.exp(-distance / CLOSE**2)
-        + WEIGHTS["area"] * np.exp(-ratio)
-        + WEIGHTS["shape"] * np.exp(-form)
+        SCORE_WEIGHTS["overlap"] * meet / union
+        + SCORE_WEIGHTS["position"] * np.exp(-distance / POSITION_SCALE**2)
+        + SCORE_WEIGHTS["area"] * np.exp(-ratio)
+        + SCORE_WEIGHTS["shape"] * np.exp(-form)
     )
     total = alike
-    for _ in range(ROUNDS):
+    for _ in range(NEIGHBOR_ROUNDS):
         sure = np.square(total / total.max())
-        best = np.stack([(sure * (row > 0)).max(1) for row in b.beside], 1)  # (a b): among the neighbors of b
-        total = alike + WEIGHTS["neighbors"] * (a.beside @ best)
+        best = np.stack([(sure * (row > 0)).max(1) for row in b.borders], 1)  # (a b): among the neighbors of b
+        total = alike + SCORE_WEIGHTS["neighbors"] * (a.borders @ best)
     return total

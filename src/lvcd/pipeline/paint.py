@@ -91,4 +91,4 @@ class FlatFiller:
 
     def resume(self, sketch: Tensor, state: dict[str, Tensor]) -> None:
         """Go on as after filling this sketch (1 H W), with the `state` of then."""
-        self.bucket.go_on(sketch[0].numpy(), state["flats"].numpy())
+        self.bucket.resume_after(sketch[0].numpy(), state["flats"].numpy())

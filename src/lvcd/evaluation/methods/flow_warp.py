@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
-from lvcd.flats import as_array, fills, ink, inked
-from lvcd.flats.ink import Array
+from lvcd.flats import as_array, draw_lines_over, fill_lines, line_color
+from lvcd.flats.fills import Array
 
 REACH = 1 / 8
 """How far a line is felt, as a share of the height: flow has nothing to hold on to in blank paper."""
@@ -42,7 +42,7 @@ class FlowWarp:
         if min(H, W) < LEAST:
             raise InputError(f"flow_warp needs frames of {LEAST} x {LEAST} px, these are {W} x {H}: take larger ones")
         frame, own = as_array(reference), as_array(reference_sketch)[..., 0]
-        fill, color = fills(frame, own), ink(frame, own)
+        fill, color = fill_lines(frame, own), line_color(frame, own)
         rows, columns = np.mgrid[:H, :W]
         here = np.stack([columns, rows], -1).astype(np.float32)  # (H W 2)
         before, painted = felt(own), []
@@ -50,8 +50,8 @@ class FlowWarp:
             after = felt(sketch)
             at = here + self._search.calc(after, before, None)  # type: ignore[call-overload]
             moved = cv2.remap(fill, at[..., 0], at[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-            fill = fills(moved, sketch)
-            painted.append(inked(fill, sketch, color))
+            fill = fill_lines(moved, sketch)
+            painted.append(draw_lines_over(fill, sketch, color))
             before = after
         return torch.from_numpy(np.stack(painted)).movedim(-1, 1)
 

@@ -57,7 +57,7 @@ class Ours:
         weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
         dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
         own = {"kind": self.kind, "weights": weights, **config, "dtype": dtype}
-        flats = {"flat": {**PaintBucket.settings, **PaintBucket.told}} if self.flat else {}
+        flats = {"flat": {**PaintBucket.settings, **PaintBucket.model_settings}} if self.flat else {}
         return {**own, **flats, "sampling": self.given.complete(self.pipeline.config).record()}
 
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
