@@ -236,7 +236,7 @@ def test_growing_and_cropping(height, width, multiple, lead):
     pixels = torch.randn(*lead, height, width)
     padding = Padding(height, width, multiple)
     for mode in ("constant", "replicate"):
-        grown = padding.grow(pixels, mode)
+        grown = padding.pad(pixels, mode)
         assert grown.shape[:-2] == pixels.shape[:-2]
         for size, side in zip(grown.shape[-2:], (height, width)):
             assert size % multiple == 0 and side <= size < side + multiple

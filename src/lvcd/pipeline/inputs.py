@@ -1,4 +1,4 @@
-"""Images as people have them, to tensors at the size that is painted."""
+"""Inputs: images as people have them become tensors at the size that is painted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASPECT_TOLERANCE = 0.02
 
 
 def array(image: Image) -> np.ndarray:
-    """=> uint8 (H W 3) or (H W 4); palettes and grey become RGB, transparency is kept."""
+    """Convert an image to uint8 (H W 3), or (H W 4) with transparency; palettes and grey become RGB."""
     if isinstance(image, PIL.Image.Image):
         if image.mode.startswith("I;16"):  # which PIL would clip
             return array((np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535)
@@ -37,16 +37,16 @@ def array(image: Image) -> np.ndarray:
 
 
 def size_of(image: Image) -> tuple[int, int]:
-    """=> height, width in pixels."""
+    """Return the height and width of an image in pixels."""
     if isinstance(image, PIL.Image.Image):
         return image.height, image.width
     return tuple(image.shape[-2:]) if isinstance(image, Tensor) else tuple(image.shape[:2])  # type: ignore[return-value]
 
 
 def color(image: Image, size: tuple[int, int], name: str = "the reference") -> Tensor:
-    """A colored image => (3 H W) in [-1, 1] at `size`; what is transparent becomes white.
+    """Convert a colored image to a tensor (3 H W) in [-1, 1] at `size`; what is transparent becomes white.
 
-    Raises InputError, which calls it `name`, if its aspect ratio is not that of `size`.
+    Raises InputError if its aspect ratio is not that of `size`; `name` names the image in the message.
     """
     if isinstance(image, Tensor):
         pixels = image.float().expand(3, -1, -1) if image.shape[0] == 1 else image.float()
@@ -63,24 +63,24 @@ def color(image: Image, size: tuple[int, int], name: str = "the reference") -> T
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether (height, width) are of one aspect ratio, but for the rounding of a resize."""
+    """Return whether two sizes (height, width) have one aspect ratio, but for the rounding of a resize."""
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= ASPECT_TOLERANCE
 
 
 def line_mode(clip: Sequence[Image] | FrameReader, lines: str) -> str:
-    """How the images of a clip show their lines: `lines`, or if that is "auto", what a few of them look like."""
+    """Return how the images of a clip show their lines: `lines`, or for "auto" what five of them look like."""
     if lines != "auto" or isinstance(clip[0], Tensor):
         return lines
     return detect_lines([array(clip[i]) for i in evenly_spaced(len(clip), 5)])
 
 
 def sketch(image: Image, lines: str, size: tuple[int, int]) -> Tensor:
-    """A line drawing => (1 H W) in [0, 1], line = 1, at `size`. `lines`: dark, light or alpha."""
+    """Convert a line drawing to a sketch (1 H W) in [0, 1], line = 1, at `size`. `lines`: dark, light or alpha."""
     return resize(image.float() if isinstance(image, Tensor) else to_sketch(array(image), lines), size)  # type: ignore[arg-type]
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """(c h w) => (c H W), bicubic with antialiasing, in the range that came in; untouched if it has that size."""
+    """Resize (c h w) => (c H W), bicubic with antialiasing, clamped to the range that came in."""
     if tuple(pixels.shape[-2:]) == tuple(size):
         return pixels
     low, high = pixels.min(), pixels.max()
@@ -88,16 +88,17 @@ def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Padding:
-    """Grows pictures to a multiple of some pixels at the right and bottom, and crops them back."""
+    """Pads images at the right and bottom to a multiple of some pixels, and crops them back."""
 
     def __init__(self, height: int, width: int, multiple: int):
         self.height, self.width = height, width
         self.more = (0, -width % multiple, 0, -height % multiple)
 
-    def grow(self, pixels: Tensor, mode: str) -> Tensor:
-        """(... c H W) => (... c H' W'); mode "constant" adds zeros, "replicate" the last row and column."""
+    def pad(self, pixels: Tensor, mode: str) -> Tensor:
+        """Pad (... c H W) => (... c H' W'); mode "constant" adds zeros, "replicate" the last row and column."""
         grown = F.pad(pixels.flatten(0, -4) if pixels.ndim > 4 else pixels, self.more, mode)
         return grown.unflatten(0, pixels.shape[:-3]) if pixels.ndim > 4 else grown
 
     def crop(self, pixels: Tensor) -> Tensor:
+        """Remove the padding (... H' W') => (... H W)."""
         return pixels[..., : self.height, : self.width]

@@ -238,7 +238,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         def prepare(frames: Sequence[int], concat: Tensor) -> SlotDenoise:
             read = {f: reference_sketch if f == REFERENCE else sketch(first + f) for f in set(frames)}
             lines = torch.stack([read[f].to(latent) for f in frames], dim=1)
-            return self._denoiser(token, concat, padding.grow(lines, "constant"), sampling.guidance)
+            return self._denoiser(token, concat, padding.pad(lines, "constant"), sampling.guidance)
 
         # 4. Draw noise from each clip's own generator, or take what the last segment before an interruption left.
         chunks = ChunkDecoder(self._decode if decode else lambda z: z, latent.float() * scale)
@@ -272,7 +272,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         kept = encoder.dtype
         if kept == torch.float16 and self.vae.config.force_upcast:  # SVD's encoder overflows; its decoder does not
             encoder.to(torch.float32)
-        latent = encode_mode(encoder, padding.grow(reference.to(device, encoder.dtype), "replicate"))
+        latent = encode_mode(encoder, padding.pad(reference.to(device, encoder.dtype), "replicate"))
         encoder.to(kept)
         token = clip_token(self.image_encoder, reference.to(device, self.image_encoder.dtype))
         return token.to(dtype), latent.to(dtype)
