@@ -36,9 +36,9 @@ def step(which: str) -> dict[str, dict[str, float]]:
     import torch
 
     from lvcd.frames import FrameLayout
-    from lvcd.nn.condition import Condition, numbers
+    from lvcd.nn.condition import Condition, added_time_ids
     from lvcd.nn.controlnet import SketchControlNet
-    from lvcd.nn.network import bind
+    from lvcd.nn.network import conditioned_network
     from lvcd.nn.unet import ColorUNet
     from tests.helpers import oracles
 
@@ -57,15 +57,15 @@ def step(which: str) -> dict[str, dict[str, float]]:
         "normal": FrameLayout.referenced(window, 1 + overlap),
         "prev-reference": FrameLayout.prev_referenced(window, overlap),
     }
-    condition = Condition(torch.randn(1, 1, 1024), torch.randn(1, t, 4, h, w), numbers(1))
+    condition = Condition(torch.randn(1, 1, 1024), torch.randn(1, t, 4, h, w), added_time_ids(1))
     sketches, x, c_noise = torch.rand(1, t, 1, 8 * h, 8 * w), torch.randn(1, t, 4, h, w), torch.tensor([0.3])
     results = {mode: {"seconds": float("inf"), "MB": 0.0} for mode in layouts}
     with torch.no_grad():
-        bound = bind(unet, controlnet, condition, sketches, fixed=True) if which == "ours" else None
+        bound = conditioned_network(unet, controlnet, condition, sketches, embed_once=True) if which == "ours" else None
         for _ in range(REPEATS):
             for mode, layout in layouts.items():
                 before, start = forget_peak(), time.perf_counter()
-                out = (bound or bind(unet, controlnet, condition, sketches))(x, c_noise, layout)
+                out = (bound or conditioned_network(unet, controlnet, condition, sketches))(x, c_noise, layout)
                 r = results[mode]
                 r["seconds"] = min(r["seconds"], time.perf_counter() - start)
                 r["MB"] = max(r["MB"], resident("VmHWM") - before)

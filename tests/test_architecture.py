@@ -110,7 +110,7 @@ def test_imports(module):
         ("shards/folder", "from lvcd.prepare.part import Part"),
         ("nn/unet", "from lvcd import data"),
         ("nn/unet", "import lvcd.sampling.segments"),
-        ("io/reader", "from lvcd.nn.attention import Shared"),
+        ("io/reader", "from lvcd.nn.attention import LayoutContext"),
         ("io/reader", "from ..lineart.sketch import xdog"),
         ("lineart/sketch", "from ..nn.condition import Condition"),
         ("pipeline/render", "from ..training import Training"),
@@ -129,7 +129,7 @@ def test_a_wrong_import_is_seen(module, line):
 
 
 def test_a_right_import_is_not():
-    code = "import torch\nfrom lvcd.frames import FrameLayout\nfrom .attention import Shared\nimport diffusers"
+    code = "import torch\nfrom lvcd.frames import FrameLayout\nfrom .attention import LayoutContext\nimport diffusers"
     assert faults("nn/unet", code) == []
 
 

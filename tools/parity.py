@@ -29,11 +29,11 @@ from lvcd.checkpoints.configs import controlnet_config, latent_encoder_config, u
 from lvcd.diffusion.loss import denoising_loss
 from lvcd.diffusion.precondition import precondition
 from lvcd.frames import FrameLayout
-from lvcd.nn.attention import IsolatedTemporalAttnProcessor, ReferenceAttnProcessor, Shared
-from lvcd.nn.condition import Condition, encode_mode, numbers
+from lvcd.nn.attention import IsolatedTemporalAttnProcessor, LayoutContext, ReferenceAttnProcessor
+from lvcd.nn.condition import Condition, added_time_ids, encode_mode
 from lvcd.nn.conv import IsolatedConv3d
-from lvcd.nn.encoder import obey_layout
-from lvcd.nn.network import bind
+from lvcd.nn.encoder import install_layout
+from lvcd.nn.network import conditioned_network
 from lvcd.sampling.config import SamplingConfig
 from lvcd.sampling.decode import ChunkDecoder
 from lvcd.sampling.segments import plan_segments
@@ -111,7 +111,7 @@ def attention(recording: Recording) -> Iterator[Line]:
     def part(layer: str) -> dict[str, Tensor]:
         return {k.removeprefix(f"{layer}.w."): v for k, v in d.items() if k.startswith(f"{layer}.w.")}
 
-    shared = Shared()
+    context = LayoutContext()
 
     def self_attention(layer: str) -> Attention:
         w = part(layer)
@@ -136,18 +136,18 @@ def attention(recording: Recording) -> Iterator[Line]:
         ("19_prevref_late_unbiased", late, 15),
     ):
         if f"ref.y_{name}" in d:
-            shared.layout = layout
-            got = ReferenceAttnProcessor(shared, layer)(ref, d[f"ref.x_{name.split('_')[0]}"])
+            context.layout = layout
+            got = ReferenceAttnProcessor(context, layer)(ref, d[f"ref.x_{name.split('_')[0]}"])
             yield f"ref.y_{name}", off(got, d[f"ref.y_{name}"]), 1e-4
 
     temp = self_attention("temp")
     kernel = part("conv")
     plain = nn.Conv3d(kernel["weight"].shape[1], kernel["weight"].shape[0], (3, 1, 1), padding=(1, 0, 0))
-    conv = IsolatedConv3d(plain, shared)
+    conv = IsolatedConv3d(plain, context)
     conv.load_state_dict(kernel)
     for t in (14, 15, 19):
-        shared.layout = FrameLayout.referenced(window, t - window) if t > window else FrameLayout.plain(t)
-        yield f"temp.y_{t}", off(IsolatedTemporalAttnProcessor(shared)(temp, d[f"temp.x_{t}"]), d[f"temp.y_{t}"]), 1e-4
+        context.layout = FrameLayout.referenced(window, t - window) if t > window else FrameLayout.plain(t)
+        yield f"temp.y_{t}", off(IsolatedTemporalAttnProcessor(context)(temp, d[f"temp.x_{t}"]), d[f"temp.y_{t}"]), 1e-4
         yield f"conv.y_{t}", off(conv(d[f"conv.x_{t}"]), d[f"conv.y_{t}"]), 1e-4
 
     if any(k.startswith("resblock.y") for k in d):
@@ -156,10 +156,10 @@ def attention(recording: Recording) -> Iterator[Line]:
             w["in_layers.0.weight"].shape[0], w["out_layers.0.weight"].shape[0], w["emb_layers.1.weight"].shape[1], 1e-5
         )
         table = {"time_mixer.mix_factor": "time_mixer.mix_factor", **names.UNET_RESNET}
-        obey_layout(block, shared)
+        install_layout(block, context)
         block.load_state_dict(_renamed(block, table, w))
         for t in (15, 19):
-            shared.layout = FrameLayout.referenced(window, t - window)
+            context.layout = FrameLayout.referenced(window, t - window)
             got = block(d[f"resblock.x_{t}"], d[f"resblock.emb_{t}"], torch.zeros(1, t))
             yield f"resblock.y_{t}", off(got, d[f"resblock.y_{t}"]), 1e-4
 
@@ -169,12 +169,12 @@ def attention(recording: Recording) -> Iterator[Line]:
     net = TransformerSpatioTemporalModel(
         width // size, size, width, cross_attention_dim=w["transformer_blocks.0.attn2.to_k.weight"].shape[1]
     )
-    obey_layout(net, shared)
+    install_layout(net, context)
     net.load_state_dict(_renamed(net, names.UNET_ATTENTION, w))
     for name, t, b in (("15_b1", 15, 1), ("15_b2", 15, 2), ("19_b1", 19, 1)):
         # Recorded without hooks: all frames read the clip's frame 0, the leading ones too.
         refs = t - window
-        shared.layout = FrameLayout(refs, (tuple(range(t)), (0,) * t))
+        context.layout = FrameLayout(refs, (tuple(range(t)), (0,) * t))
         got = net(d[f"transformer.x_{name}"], d[f"transformer.ctx_{name}"], torch.zeros(b, t), return_dict=False)[0]
         yield f"transformer.y_{name}", off(got, d[f"transformer.y_{name}"]), 1e-4
 
@@ -195,7 +195,7 @@ def train_forward(recording: Recording) -> Iterator[Line]:
     d = recording.load("train_forward")
     c = recording.config
     unet, controlnet = recording.networks("unet", "controlnet")
-    ids = numbers(1, None, c["fps_id"], c["motion_bucket_id"], c["cond_aug"])
+    ids = added_time_ids(1, None, c["fps_id"], c["motion_bucket_id"], c["cond_aug"])
     for batch, clips in (("b1", 1), ("b2", 2)):
 
         def get(name: str, batch=batch, clips=clips) -> Tensor:
@@ -206,7 +206,7 @@ def train_forward(recording: Recording) -> Iterator[Line]:
         x0, noise, sigma = get("latents"), get("noise"), d[f"{batch}.sigma"]
         layout = FrameLayout.referenced(x0.shape[1] - 1)
         condition = Condition(get("context")[:, 0], get("concat"), ids.repeat(clips, 1))
-        vector = unet.add_time_proj(condition.numbers.flatten()).view(clips, 1, -1).expand(-1, x0.shape[1], -1)
+        vector = unet.add_time_proj(condition.added_time_ids.flatten()).view(clips, 1, -1).expand(-1, x0.shape[1], -1)
         yield f"{batch}.vector", off(vector.flatten(0, 1), d[f"{batch}.vector"]), 1e-5
 
         sketches = get("sketch_u8").float() / 255
@@ -217,7 +217,7 @@ def train_forward(recording: Recording) -> Iterator[Line]:
             outputs.extend(out)
 
         handle = controlnet.register_forward_hook(spy)
-        bound = bind(unet, controlnet, condition, sketches)
+        bound = conditioned_network(unet, controlnet, condition, sketches)
 
         def net(x: Tensor, c_noise: Tensor, bound=bound, layout=layout, raw=raw) -> Tensor:
             raw["c_noise"], raw["F"] = c_noise, bound(x, c_noise, layout)
@@ -236,7 +236,7 @@ def train_forward(recording: Recording) -> Iterator[Line]:
         if f"{batch}.unet_out_nocontrol" in d:
             s = sigma.view(-1, 1, 1, 1, 1)
             joined = torch.cat([(x0 + s * noise) / (s**2 + 1) ** 0.5, condition.latent], dim=2)
-            got = unet(joined, raw["c_noise"], condition.token, condition.numbers, layout).flatten(0, 1)
+            got = unet(joined, raw["c_noise"], condition.token, condition.added_time_ids, layout).flatten(0, 1)
             yield f"{batch}.unet_out_nocontrol", off(got, d[f"{batch}.unet_out_nocontrol"]), 1e-4
         each_frame = raw["c_noise"][:, None].expand(-1, x0.shape[1]).flatten()
         yield f"{batch}.c_noise", off(each_frame, d[f"{batch}.c_noise"]), 1e-6
@@ -288,7 +288,7 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
     ).complete()
     sigmas = config.noise_levels
     yield f"{file}.sigmas", ((sigmas - d["sigmas"]).abs() / d["sigmas"].clamp(min=1e-9)).max().item(), 1e-6
-    token, ids = d["context"], numbers(1, None, c["fps_id"], c["motion_bucket_id"], c["cond_aug"])
+    token, ids = d["context"], added_time_ids(1, None, c["fps_id"], c["motion_bucket_id"], c["cond_aug"])
     vector = unet.add_time_proj(ids.flatten()).view(1, -1).expand(run["num_frames"], -1)
     yield f"{file}.vector", off(vector, d["vector"]), 1e-5
     torch.manual_seed(run["seed"])
@@ -300,7 +300,9 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
         clip_frames = [0 if f < 0 else f + 1 for f in frames]  # the reference is the colored frame 0
         seen["frames"].append(clip_frames)
         seen["concat"].append(concat)
-        net = bind(unet, controlnet, Condition(token, concat, ids), hints[:, clip_frames], fixed=True)
+        net = conditioned_network(
+            unet, controlnet, Condition(token, concat, ids), hints[:, clip_frames], embed_once=True
+        )
 
         def denoise(x, sigma, layout):
             seen["xt"].append(x)

@@ -22,11 +22,11 @@ def attention(attn, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None)
 class DenseReference:
     """Reference attention as the original has it: 2N gathered keys for every frame, and a dense bias if any."""
 
-    def __init__(self, shared, layer: int):
-        self.shared, self.layer = shared, layer
+    def __init__(self, context, layer: int):
+        self.context, self.layer = context, layer
 
     def __call__(self, attn, x: Tensor, *args, **kwargs) -> Tensor:
-        layout, n = self.shared.layout, x.shape[1]
+        layout, n = self.context.layout, x.shape[1]
         t = layout.num_frames
         q, k, v = attn.to_q(x), attn.to_k(x), attn.to_v(x)
         k, v = (y.view(-1, t, n, y.shape[-1]) for y in (k, v))
@@ -44,11 +44,11 @@ class DenseReference:
 class DenseTemporal:
     """Temporal self-attention of all frames under a (t, t) mask."""
 
-    def __init__(self, shared):
-        self.shared = shared
+    def __init__(self, context):
+        self.context = context
 
     def __call__(self, attn, x: Tensor, *args, **kwargs) -> Tensor:
-        t, refs = x.shape[1], self.shared.layout.num_refs
+        t, refs = x.shape[1], self.context.layout.num_refs
         mask = torch.full((t, t), -math.inf)
         mask[refs:, refs:] = 0
         mask.fill_diagonal_(0)
@@ -68,9 +68,9 @@ def densify(net) -> None:
     for module in net.modules():
         processor = getattr(module, "processor", None)
         if isinstance(processor, ReferenceAttnProcessor):
-            module.set_processor(DenseReference(processor.shared, processor.layer))
+            module.set_processor(DenseReference(processor.context, processor.layer))
         elif isinstance(processor, IsolatedTemporalAttnProcessor):
-            module.set_processor(DenseTemporal(processor.shared))
+            module.set_processor(DenseTemporal(processor.context))
         elif processor is not None:
             module.set_processor(PlainCross())
 

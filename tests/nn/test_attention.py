@@ -12,11 +12,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lvcd.frames import FrameLayout
 from lvcd.nn.attention import (
-    ConstantCrossAttnProcessor,
     FramePositions,
     IsolatedTemporalAttnProcessor,
+    LayoutContext,
     ReferenceAttnProcessor,
-    Shared,
+    SingleTokenCrossAttnProcessor,
 )
 from lvcd.nn.conv import IsolatedConv3d
 from tests.helpers import oracles
@@ -60,9 +60,9 @@ PUBLISHED = (
 @settings(deadline=None, max_examples=60)
 @given(st.one_of(layouts(), st.sampled_from(PUBLISHED)), st.integers(1, 2), st.integers(0, 20), st.integers(1, 5))
 def test_reference_attention(layout, clips, number, tokens):
-    attn, shared = layer(), Shared(layout)
+    attn, context = layer(), LayoutContext(layout)
     x = torch.randn(clips * layout.num_frames, tokens, WIDTH)
-    ours, dense = ReferenceAttnProcessor(shared, number), oracles.DenseReference(shared, number)
+    ours, dense = ReferenceAttnProcessor(context, number), oracles.DenseReference(context, number)
     assert_same(with_gradients(attn, lambda x: ours(attn, x), x), with_gradients(attn, lambda x: dense(attn, x), x))
 
 
@@ -71,17 +71,17 @@ def test_the_oracle_tells_layers_and_layouts_apart():
     attn, x = layer(), 3 * torch.randn(13, 5, WIDTH)
     prev, normal = FrameLayout.prev_referenced(8, 4), FrameLayout.referenced(8, 5)
     calls = [(prev, 0), (prev, 13), (normal, 0), (prev.with_sources(normal), 0), (FrameLayout.plain(13), 0)]
-    outs = [oracles.DenseReference(Shared(layout), number)(attn, x) for layout, number in calls]
+    outs = [oracles.DenseReference(LayoutContext(layout), number)(attn, x) for layout, number in calls]
     for i, a in enumerate(outs):
         for b in outs[:i]:
             assert (a - b).abs().max() > 1e-3
-    assert torch.equal(outs[0], oracles.DenseReference(Shared(prev), 12)(attn, x))
+    assert torch.equal(outs[0], oracles.DenseReference(LayoutContext(prev), 12)(attn, x))
 
 
 def test_a_frame_reads_only_its_sources():
     layout = FrameLayout(0, ((0, 1, 2, 3), (0, 0, 1, 2)))
     attn, x = layer(), torch.randn(4, 5, WIDTH)
-    process = ReferenceAttnProcessor(Shared(layout), 0)
+    process = ReferenceAttnProcessor(LayoutContext(layout), 0)
     before = process(attn, x)
     x[2] += 1
     changed = (process(attn, x) - before).abs().amax(dim=(1, 2))
@@ -111,10 +111,10 @@ def most_numbers(process, attn, x) -> int:
 def test_no_mask_is_made(overlap):
     tokens, layout = 192, FrameLayout.prev_referenced(14, overlap)
     t = layout.num_frames
-    attn, x, shared = layer(), torch.randn(t, tokens, WIDTH), Shared(layout)
+    attn, x, context = layer(), torch.randn(t, tokens, WIDTH), LayoutContext(layout)
     mask = t * tokens * 2 * tokens  # (T, 1, N, 2N)
-    assert most_numbers(oracles.DenseReference(shared, 0), attn, x) >= mask
-    assert most_numbers(ReferenceAttnProcessor(shared, 0), attn, x) <= t * 2 * tokens * WIDTH < mask / 8
+    assert most_numbers(oracles.DenseReference(context, 0), attn, x) >= mask
+    assert most_numbers(ReferenceAttnProcessor(context, 0), attn, x) <= t * 2 * tokens * WIDTH < mask / 8
 
 
 # --------------------------------------------------------------------------------------------------- temporal attention
@@ -124,14 +124,14 @@ def test_no_mask_is_made(overlap):
 @given(st.integers(1, 7), st.data())
 def test_isolated_temporal_attention(t, data):
     refs, places = data.draw(st.integers(0, t - 1)), data.draw(st.integers(1, 4))
-    attn, shared = layer(), Shared(FrameLayout.referenced(t - refs, refs) if refs else FrameLayout.plain(t))
+    attn, context = layer(), LayoutContext(FrameLayout.referenced(t - refs, refs) if refs else FrameLayout.plain(t))
     x = torch.randn(places, t, WIDTH)
-    ours, dense = IsolatedTemporalAttnProcessor(shared), oracles.DenseTemporal(shared)
+    ours, dense = IsolatedTemporalAttnProcessor(context), oracles.DenseTemporal(context)
     assert_same(with_gradients(attn, lambda x: ours(attn, x), x), with_gradients(attn, lambda x: dense(attn, x), x))
 
 
 def test_temporal_attention_isolates():
-    attn, process = layer(), IsolatedTemporalAttnProcessor(Shared(FrameLayout.referenced(3, 2)))
+    attn, process = layer(), IsolatedTemporalAttnProcessor(LayoutContext(FrameLayout.referenced(3, 2)))
     x = torch.randn(4, 5, WIDTH)
     before = process(attn, x)
     for frame, reached in ((0, [0]), (1, [1]), (3, [2, 3, 4])):
@@ -150,7 +150,9 @@ def test_isolated_convolution(t, data):
     refs = data.draw(st.integers(0, t - 1))
     torch.manual_seed(0)
     plain = nn.Conv3d(3, 5, (3, 1, 1), padding=(1, 0, 0))
-    conv = IsolatedConv3d(plain, Shared(FrameLayout.referenced(t - refs, refs) if refs else FrameLayout.plain(t)))
+    conv = IsolatedConv3d(
+        plain, LayoutContext(FrameLayout.referenced(t - refs, refs) if refs else FrameLayout.plain(t))
+    )
     conv.load_state_dict(plain.state_dict())
     x = torch.randn(data.draw(st.integers(1, 2)), 3, t, 2, 3)
     got = with_gradients(conv, conv, x)
@@ -164,20 +166,20 @@ def test_isolated_convolution(t, data):
 
 @pytest.mark.parametrize("tokens", [1, 2, 5])
 def test_cross_attention_is_the_ordinary_one(tokens):
-    attn, shared = layer(context=7), Shared()
-    x, context = torch.randn(6, 4, WIDTH), torch.randn(6, tokens, 7)
-    ours, plain = ConstantCrossAttnProcessor(shared), oracles.PlainCross()
-    want = with_gradients(attn, lambda x, c: plain(attn, x, c), x, context)
-    got = with_gradients(attn, lambda x, c: ours(attn, x, c).expand(-1, 4, -1), x, context)
+    attn = layer(context=7)
+    x, tokens_of_clip = torch.randn(6, 4, WIDTH), torch.randn(6, tokens, 7)
+    ours, plain = SingleTokenCrossAttnProcessor(LayoutContext()), oracles.PlainCross()
+    want = with_gradients(attn, lambda x, c: plain(attn, x, c), x, tokens_of_clip)
+    got = with_gradients(attn, lambda x, c: ours(attn, x, c).expand(-1, 4, -1), x, tokens_of_clip)
     assert_same(got, want)
 
 
-def test_constants_serve_the_rows_of_their_clip():
+def test_computed_outputs_serve_the_rows_of_their_clip():
     """In space rows are (clip, frame), in time (clip, place): a clip's rows are a run either way."""
     attn, token = layer(context=7), torch.randn(2, 1, 7)
-    constants = {attn: ConstantCrossAttnProcessor.constant(attn, token)}
+    outputs = {attn: SingleTokenCrossAttnProcessor.single_token_output(attn, token)}
     x = torch.randn(6, 4, WIDTH)
-    got = ConstantCrossAttnProcessor(Shared(constants=constants))(attn, x, None).expand(-1, 4, -1)
+    got = SingleTokenCrossAttnProcessor(LayoutContext(cross_outputs=outputs))(attn, x, None).expand(-1, 4, -1)
     want = oracles.PlainCross()(attn, x, token.repeat_interleave(3, dim=0))
     torch.testing.assert_close(got, want, atol=1e-6, rtol=1e-5)
 
@@ -195,4 +197,4 @@ def test_constants_serve_the_rows_of_their_clip():
 )
 def test_frame_positions(layout, positions):
     frame = torch.arange(layout.num_frames).repeat(2)
-    assert FramePositions(nn.Identity(), Shared(layout))(frame).tolist() == positions * 2
+    assert FramePositions(nn.Identity(), LayoutContext(layout))(frame).tolist() == positions * 2

@@ -1,4 +1,4 @@
-"""What the networks are told of the reference."""
+"""The condition: the reference's latent and CLIP embedding, against diffusers, torchvision and torch."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from transformers import CLIPImageProcessor
 
-from lvcd.nn.condition import CLIP_MEAN, CLIP_STD, Condition, LatentEncoder, clip_token, encode_mode, numbers
+from lvcd.nn.condition import CLIP_MEAN, CLIP_STD, Condition, LatentEncoder, added_time_ids, clip_token, encode_mode
 
 
 def test_numbers():
-    assert numbers(2).tolist() == [[6.0, 160.0, 0.0]] * 2
-    assert numbers(1, fps=12, bucket=30, aug=0.5).tolist() == [[12.0, 30.0, 0.5]]
-    assert numbers(1).dtype == torch.float32
+    assert added_time_ids(2).tolist() == [[6.0, 160.0, 0.0]] * 2
+    assert added_time_ids(1, fps=12, motion_bucket=30, cond_aug=0.5).tolist() == [[12.0, 30.0, 0.5]]
+    assert added_time_ids(1).dtype == torch.float32
 
 
 def test_the_dropped_condition_keeps_only_the_numbers():
-    condition = Condition(torch.randn(2, 1, 5), torch.randn(2, 3, 4, 2, 2), numbers(2))
-    dropped = condition.dropped()
+    condition = Condition(torch.randn(2, 1, 5), torch.randn(2, 3, 4, 2, 2), added_time_ids(2))
+    dropped = condition.unconditional()
     assert dropped.token.shape == (2, 1, 5) and (dropped.token == 0).all()
     assert dropped.latent.shape == (2, 3, 4, 2, 2) and (dropped.latent == 0).all()
-    assert torch.equal(dropped.numbers, condition.numbers)
+    assert torch.equal(dropped.added_time_ids, condition.added_time_ids)
     assert (condition.token != 0).all() and (condition.latent != 0).all()
 
 
@@ -38,7 +38,7 @@ def test_the_latent_is_the_posteriors_mode_unscaled(pipeline):
 def test_a_few_frames_are_encoded_at_a_time(pipeline, monkeypatch, pixels, counts):
     images, seen = torch.rand(5, 3, 16, 24) * 2 - 1, []
     want = pipeline.vae.encode(images).latent_dist.mode()
-    monkeypatch.setattr("lvcd.nn.condition.ENCODED", pixels)
+    monkeypatch.setattr("lvcd.nn.condition.ENCODER_BATCH_PIXELS", pixels)
     hook = pipeline.vae.encoder.register_forward_pre_hook(lambda net, args: seen.append(len(args[0])))
     got = encode_mode(pipeline.vae, images)
     hook.remove()

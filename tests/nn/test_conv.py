@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvcd.nn.conv import TemporalConv3d, over_time
+from lvcd.nn.conv import TemporalConv3d, temporal_conv
 
 sizes = st.integers(1, 5)
 
@@ -19,7 +19,7 @@ def test_over_time_is_the_convolution_in_three_dimensions(b, c, t, h, w, taps):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(b, c, t, h, w, generator=g, dtype=torch.float64)
     weight, bias = (torch.randn(size, generator=g, dtype=torch.float64) for size in ((3, c, taps, 1, 1), (3,)))
-    torch.testing.assert_close(over_time(x, weight, bias), F.conv3d(x, weight, bias, padding=(taps // 2, 0, 0)))
+    torch.testing.assert_close(temporal_conv(x, weight, bias), F.conv3d(x, weight, bias, padding=(taps // 2, 0, 0)))
 
 
 def test_gradients_are_the_same():

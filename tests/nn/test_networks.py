@@ -15,7 +15,7 @@ from torch import nn
 from lvcd.frames import FrameLayout
 from lvcd.nn.condition import Condition
 from lvcd.nn.controlnet import SketchControlNet, sketch_stem
-from lvcd.nn.network import bind
+from lvcd.nn.network import conditioned_network
 from lvcd.nn.unet import ColorUNet
 from tests.helpers import oracles
 
@@ -100,7 +100,7 @@ def test_the_numbers_are_embedded_one_by_one_cosine_first(unet):
     want = torch.cat([torch.cat([torch.cos(v * rates), torch.sin(v * rates)]) for v in values])
     first, second = unet.add_embedding.linear_1, unet.add_embedding.linear_2
     want = second(nn.functional.silu(first(want)))
-    close(unet.constants(torch.zeros(1, 1, CONTEXT), values[None]).added[0], want, 1e-5)
+    close(unet.embed_condition(torch.zeros(1, 1, CONTEXT), values[None]).added[0], want, 1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------- the ControlNet
@@ -167,29 +167,29 @@ def test_the_full_stem_has_the_originals_widths():
     assert isinstance(sketch_stem((16, 32), 8)[-1], nn.Conv2d)  # no SiLU after the last
 
 
-# ------------------------------------------------------------------------------------------------------------ constants
+# ------------------------------------------------------------------------------------------------ condition embeddings
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("tokens", [1, 2])
-def test_constants_change_nothing_but_the_time_it_takes(unet, controlnet, tokens):
+def test_embedding_once_changes_nothing_but_the_time_it_takes(unet, controlnet, tokens):
     arguments = drawn(2, 6, tokens=tokens)
     condition = Condition(
         arguments["encoder_hidden_states"], torch.randn(2, 6, 4, SIDE, SIDE), arguments["added_time_ids"]
     )
     sketches = torch.rand(2, 6, 1, 32, 32)
-    fixed, free = (bind(unet, controlnet, condition, sketches, fixed=f) for f in (True, False))
+    once, each = (conditioned_network(unet, controlnet, condition, sketches, embed_once=o) for o in (True, False))
     for seed, layout in enumerate((LAYOUTS["referenced"], LAYOUTS["prev-referenced"])):
         x, c_noise = drawn(2, 6, seed=seed)["sample"][:, :, :4], torch.tensor([0.3, 1.0 + seed])
-        close(fixed(x, c_noise, layout), free(x, c_noise, layout), 1e-5)
+        close(once(x, c_noise, layout), each(x, c_noise, layout), 1e-5)
 
 
 @torch.no_grad()
-def test_constants_do_not_outlive_their_call(unet):
+def test_condition_embeddings_do_not_outlive_their_call(unet):
     arguments, other = drawn(1, 3), drawn(1, 3, seed=1)
-    constants = unet.constants(other["encoder_hidden_states"], other["added_time_ids"])
+    embeddings = unet.embed_condition(other["encoder_hidden_states"], other["added_time_ids"])
     fresh = unet(**arguments)
-    with_others = unet(**arguments, constants=constants)
+    with_others = unet(**arguments, condition_embeddings=embeddings)
     assert (with_others - fresh).abs().max() > 1e-4  # they count ...
     assert torch.equal(unet(**arguments), fresh)  # ... as long as they are given
 
@@ -279,10 +279,10 @@ def test_residuals_for_another_network(unet, controlnet):
 @torch.no_grad()
 def test_a_copy_lives_for_itself(unet):
     twin = copy.deepcopy(unet)
-    assert twin._shared is not unet._shared
-    slots = [m.processor.shared for m in twin.modules() if hasattr(m, "processor")]
-    slots += [m.shared for m in twin.modules() if hasattr(m, "shared")]
-    assert slots and all(slot is twin._shared for slot in slots)
+    assert twin._context is not unet._context
+    slots = [m.processor.context for m in twin.modules() if hasattr(m, "processor")]
+    slots += [m.context for m in twin.modules() if hasattr(m, "context")]
+    assert slots and all(slot is twin._context for slot in slots)
     arguments = drawn(1, 6)
     wanted = {name: unet(**arguments, layout=layout) for name, layout in LAYOUTS.items()}
     for name, layout in LAYOUTS.items():

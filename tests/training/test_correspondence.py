@@ -133,7 +133,7 @@ def test_a_taught_network_looks_better():
 def test_looked_up_clips_have_the_reference_beside_itself_alone():
     module, batch = FineTuneModule(toy()), clips(2)
     _, condition = module.encode(batch)
-    told = condition.at_reference_where(torch.tensor([True, False]))
+    told = condition.reference_only_where(torch.tensor([True, False]))
     assert told.latent[0, 1:].eq(0).all() and torch.equal(told.latent[0, 0], condition.latent[0, 0])
     assert torch.equal(told.latent[1], condition.latent[1]) and torch.equal(told.token, condition.token)
 

@@ -140,8 +140,9 @@ class Lock:
             try:
                 self._lock.acquire()
             except Timeout as error:
-                if file.exists():  # else it was released and removed just now: take a new one
+                if file.exists():
                     raise InputError(busy) from error
+                file.touch()  # it was removed with its release just now; or it cannot be made, and this says why
 
     def release(self) -> None:
         """Remove the lock's file and let the next run have the lock."""

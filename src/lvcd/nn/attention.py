@@ -1,6 +1,6 @@
-"""How the rights in a FrameLayout are carried out inside diffusers' attention layers: as attention processors.
+"""Attention processors that carry out a FrameLayout inside diffusers' attention layers.
 
-Inside the networks frames are folded, (b t) with t fastest. None of the processors here has a parameter.
+Inside the networks frames are folded, (b t) with t fastest. None of the processors has a parameter.
 """
 
 from __future__ import annotations
@@ -17,39 +17,43 @@ from lvcd.frames import FrameLayout
 
 
 @dataclass
-class Shared:
-    """What all layers of one network read during a forward pass.
+class LayoutContext:
+    """The frame layout of the current call, which all layers of one network read.
 
-    `forward` writes it and nobody clears it: gradient checkpointing runs blocks again during backward.
+    A network's `forward` writes it and nobody clears it: gradient checkpointing runs blocks again during backward.
     """
 
     layout: FrameLayout = field(default_factory=lambda: FrameLayout.plain(1))
-    constants: dict[Attention, Tensor] | None = None
-    """Cross-attention outputs (b 1 c) computed once for many calls; None = compute them in the call."""
+    cross_outputs: dict[Attention, Tensor] | None = None
+    """Outputs (b 1 c) of the cross-attentions, computed once for many calls; None = compute them in the call."""
 
 
 def attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Softmax attention of projected tokens: q (n N c), k v (n M c) => (n N c); bias broadcasts to (n heads N M)."""
+    """Compute softmax attention of projected tokens: q (n N c), k v (n M c) => (n N c).
+
+    bias: added to the logits, broadcast to (n heads N M); None = none.
+    """
     q, k, v = (rearrange(x, "n l (heads c) -> n heads l c", heads=attn.heads) for x in (q, k, v))
     return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=bias), "n heads l c -> n l (heads c)")
 
 
 def project_out(attn: Attention, x: Tensor) -> Tensor:
+    """Apply an attention layer's output projection: (n N c) => (n N c)."""
     return attn.to_out[1](attn.to_out[0](x))
 
 
 class ReferenceAttnProcessor:
-    """Spatial self-attention over the joined tokens of a frame's sources (LVCD 4.3 and 5.2; method, section 6).
+    """Spatial self-attention in which a frame reads the joined tokens of its sources (paper, 4.3 and 5.2; method, 6).
 
-    No mask: frames that read equally many sources share one call. Where sources have unequal gains, ln(gain) is one
-    number per key, broadcast over frames, heads and queries.
+    There is no mask: frames that read equally many sources share one call. Where sources have unequal gains, ln(gain)
+    is one number per key, broadcast over frames, heads and queries.
     """
 
-    def __init__(self, shared: Shared, layer: int):
-        self.shared, self.layer = shared, layer
+    def __init__(self, context: LayoutContext, layer: int):
+        self.context, self.layer = context, layer
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *args, **kwargs) -> Tensor:
-        layout = self.shared.layout
+        layout = self.context.layout
         q, k, v = (
             rearrange(to(hidden_states), "(b t) n c -> b t n c", t=layout.num_frames)
             for to in (attn.to_q, attn.to_k, attn.to_v)
@@ -85,13 +89,13 @@ def _take(x: Tensor, frames: tuple[int, ...]) -> Tensor:
 
 
 class IsolatedTemporalAttnProcessor:
-    """Temporal self-attention among the video frames only; a reference frame sees itself (method, section 5)."""
+    """Temporal self-attention among the video frames; a reference frame attends to itself alone (method, section 5)."""
 
-    def __init__(self, shared: Shared):
-        self.shared = shared
+    def __init__(self, context: LayoutContext):
+        self.context = context
 
     def __call__(self, attn: Attention, hidden_states: Tensor, *args, **kwargs) -> Tensor:
-        refs = self.shared.layout.num_refs
+        refs = self.context.layout.num_refs
         v = attn.to_v(hidden_states)
         video = hidden_states[:, refs:]
         out = attend(attn, attn.to_q(video), attn.to_k(video), v[:, refs:])
@@ -99,40 +103,40 @@ class IsolatedTemporalAttnProcessor:
         return project_out(attn, torch.cat([v[:, :refs], out], dim=1) if refs else out)
 
 
-class ConstantCrossAttnProcessor:
+class SingleTokenCrossAttnProcessor:
     """Cross-attention to one context token a clip: its softmax is 1, so queries do not matter (method, section 11).
 
-    Any other context takes the ordinary way.
+    A context of several tokens is attended to as usual.
     """
 
-    def __init__(self, shared: Shared):
-        self.shared = shared
+    def __init__(self, context: LayoutContext):
+        self.context = context
 
     @staticmethod
-    def constant(attn: Attention, token: Tensor) -> Tensor:
-        """token: (n 1 d) => (n 1 c), the same for every query."""
+    def single_token_output(attn: Attention, token: Tensor) -> Tensor:
+        """Compute the output for a context of one token, which is the same for every query: (n 1 d) => (n 1 c)."""
         return project_out(attn, attn.to_v(token))
 
     def __call__(self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, *args, **kw) -> Tensor:
-        if self.shared.constants is not None:
-            constant = self.shared.constants[attn]  # (b 1 c); the rows are (b t) in space and (b h w) in time
-            return constant.repeat_interleave(hidden_states.shape[0] // constant.shape[0], dim=0)
+        if self.context.cross_outputs is not None:
+            output = self.context.cross_outputs[attn]  # (b 1 c); the rows are (b t) in space and (b h w) in time
+            return output.repeat_interleave(hidden_states.shape[0] // output.shape[0], dim=0)
         if encoder_hidden_states.shape[1] == 1:
-            return self.constant(attn, encoder_hidden_states)
+            return self.single_token_output(attn, encoder_hidden_states)
         q, k, v = attn.to_q(hidden_states), attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states)
         return project_out(attn, attend(attn, q, k, v))
 
 
 class FramePositions(nn.Module):
-    """Numbers the frames for the temporal layers: 0 for every reference, 0, 1, 2, ... for the video (method, 4).
+    """Frame positions of the temporal layers: 0 for every reference, 0, 1, 2, ... for the video (method, section 4).
 
-    Stands where diffusers' spatio-temporal transformer has its sinusoid of 0..t-1.
+    It replaces the module of diffusers' spatio-temporal transformer that embeds 0..t-1.
     """
 
-    def __init__(self, sinusoid: nn.Module, shared: Shared):
+    def __init__(self, sinusoid: nn.Module, context: LayoutContext):
         super().__init__()
-        self.sinusoid, self.shared = sinusoid, shared
+        self.sinusoid, self.context = sinusoid, context
 
     def forward(self, frame: Tensor) -> Tensor:
-        """frame: (b t) counted from 0 in every clip => (b t) c"""
-        return self.sinusoid((frame - self.shared.layout.num_refs).clamp(min=0))
+        """Embed frame numbers, (b t), counted from 0 in every clip => (b t) c."""
+        return self.sinusoid((frame - self.context.layout.num_refs).clamp(min=0))

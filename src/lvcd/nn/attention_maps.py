@@ -105,7 +105,7 @@ def queries_and_keys(attn: Attention, asking: Tensor, asked: Tensor) -> tuple[Te
 def _attention_map(attn: Attention, x: Tensor) -> AttentionMap:
     """x: (b t) n c. The layer itself never forms these weights: it calls a fused kernel."""
     processor = attn.processor
-    layout = processor.shared.layout
+    layout = processor.context.layout
     x = x.unflatten(0, (-1, layout.num_frames))
     q, k = queries_and_keys(attn, x, x)
     logits = torch.stack([q @ k[:, list(row)].mT for row in layout.sources], dim=4) / math.sqrt(q.shape[-1])

@@ -1,63 +1,72 @@
-"""What the networks are told besides the noisy frames: the reference, in three forms, and a few numbers."""
+"""The condition of a network call: the reference's CLIP embedding, its latent, and three numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import kornia.geometry
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
-from transformers import CLIPVisionModelWithProjection
 
-# Mean and standard deviation that CLIP was trained with (OpenAI, 2021).
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModelWithProjection
+
+    from .vae import VideoVAE
+
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Mean and standard deviation of RGB in [0, 1] that CLIP was trained with (OpenAI, 2021)."""
 
-FPS, MOTION_BUCKET, COND_AUG = 6.0, 160.0, 0.0
-"""What LVCD was trained with and is sampled with (method, section 2)."""
+CONDITION_FPS, MOTION_BUCKET, COND_AUG = 6.0, 160.0, 0.0
+"""The numbers that LVCD was trained with and is sampled with, whatever the clip (method, section 2)."""
 
-ENCODED = 2**20
+ENCODER_BATCH_PIXELS = 2**20
 """Pixels of all frames that are encoded at once: SVD's encoder holds 2.6 kB for each, more than training does."""
 
 
 @dataclass
 class Condition:
-    """All that a network call needs to know of a clip."""
+    """The condition of b clips of t frames each."""
 
     token: Tensor
     """(b 1 d) CLIP embedding of the reference."""
     latent: Tensor
     """(b t c h w) joined on channels with the noisy latents; VAE mode of the reference, NOT times the scale factor."""
-    numbers: Tensor
+    added_time_ids: Tensor
     """(b 3) fps, motion bucket, conditioning noise."""
 
-    def dropped(self) -> Condition:
-        """The unconditional twin for guidance: no token, no latent (SVD's ucg)."""
-        return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.numbers)
+    def unconditional(self) -> Condition:
+        """Return the condition without token and latent, for classifier-free guidance (SVD's ucg)."""
+        return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.added_time_ids)
 
-    def dropped_where(self, which: Tensor) -> Condition:
-        """The unconditional twin for some clips only: which (b) bool."""
+    def unconditional_where(self, which: Tensor) -> Condition:
+        """Return the condition with some clips' token and latent dropped: which (b) bool."""
         keep = (~which).to(self.token)
-        return Condition(keep.view(-1, 1, 1) * self.token, keep.view(-1, 1, 1, 1, 1) * self.latent, self.numbers)
+        return Condition(keep.view(-1, 1, 1) * self.token, keep.view(-1, 1, 1, 1, 1) * self.latent, self.added_time_ids)
 
-    def at_reference_where(self, which: Tensor) -> Condition:
-        """For some clips, which (b) bool, the latent only beside frame 0, the reference itself, and zeros beside the
-        video: then no color is to be had but through reference attention."""
+    def reference_only_where(self, which: Tensor) -> Condition:
+        """Return the condition with some clips' latent, which (b) bool, given to frame 0 only, the reference: there the
+        video gets zeros, and color must come through reference attention."""
         keep = torch.ones_like(self.latent[:, :, :1, :1, :1])
         keep[which, 1:] = 0
-        return Condition(self.token, keep * self.latent, self.numbers)
+        return Condition(self.token, keep * self.latent, self.added_time_ids)
 
 
-def numbers(batch: int, device=None, fps: float = FPS, bucket: float = MOTION_BUCKET, aug: float = COND_AUG) -> Tensor:
-    """=> (b 3) float32."""
-    return torch.tensor([[fps, bucket, aug]], device=device).repeat(batch, 1)
+def added_time_ids(
+    batch: int,
+    device=None,
+    fps: float = CONDITION_FPS,
+    motion_bucket: float = MOTION_BUCKET,
+    cond_aug: float = COND_AUG,
+) -> Tensor:
+    """Return the three numbers of each of b clips => (b 3) float32."""
+    return torch.tensor([[fps, motion_bucket, cond_aug]], device=device).repeat(batch, 1)
 
 
 class LatentEncoder(ModelMixin, ConfigMixin):
-    """A VAE's encoder alone. The original conditions on one of its own, apart from its autoencoder's."""
+    """A VAE's encoder alone. The original conditions on the latent of such a one, apart from its autoencoder."""
 
     @register_to_config
     def __init__(
@@ -78,20 +87,19 @@ class LatentEncoder(ModelMixin, ConfigMixin):
         self.quant_conv = nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1)
 
 
-def encode_mode(vae: AutoencoderKLTemporalDecoder | LatentEncoder, images: Tensor) -> Tensor:
-    """images: (n 3 H W) in [-1, 1] => the posterior's mean (n c h w), unscaled, without noise.
-
-    A few frames at a time.
-    """
-    some = images.split(max(1, ENCODED // images[0, 0].numel()))
-    return torch.cat([vae.quant_conv(vae.encoder(part)).chunk(2, dim=1)[0] for part in some])
+def encode_mode(vae: VideoVAE | LatentEncoder, images: Tensor) -> Tensor:
+    """Encode images (n 3 H W) in [-1, 1] => the posterior's mean (n c h w), not scaled. A few are encoded at once."""
+    parts = images.split(max(1, ENCODER_BATCH_PIXELS // images[0, 0].numel()))
+    return torch.cat([vae.quant_conv(vae.encoder(part)).chunk(2, dim=1)[0] for part in parts])
 
 
 def clip_token(image_encoder: CLIPVisionModelWithProjection, images: Tensor) -> Tensor:
-    """images: (n 3 H W) in [-1, 1] => CLIP embedding (n 1 d).
+    """Embed images (n 3 H W) in [-1, 1] with CLIP => (n 1 d).
 
-    Resized like the original does: bicubic with antialiasing to the encoder's square, whatever the aspect.
+    They are resized as in the original: bicubic with antialiasing to the encoder's square, whatever the aspect.
     """
+    import kornia.geometry
+
     size = image_encoder.config.image_size
     small = kornia.geometry.resize(images.float(), (size, size), "bicubic", align_corners=True, antialias=True)
     mean, std = (small.new_tensor(x).view(1, 3, 1, 1) for x in (CLIP_MEAN, CLIP_STD))

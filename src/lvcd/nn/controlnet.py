@@ -1,4 +1,4 @@
-"""The branch that reads the line art."""
+"""The sketch ControlNet: the branch that reads the line art (paper, section 4.2)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from lvcd.frames import FrameLayout
 
-from .encoder import Constants, LayoutUNet
+from .encoder import ConditionEmbeddings, LayoutUNet
 
 __all__ = ["SketchControlNet", "ModelMixin"]
 
 
 def sketch_stem(widths: tuple[int, ...], out_channels: int) -> nn.Sequential:
-    """Sketches to features, halving the size with each width after the first; SiLU between (method, section 4)."""
+    """Build the convolutions from sketches to features; each width after the first halves the size (method, 4)."""
     steps = [(3, widths[0], 1)]
     for narrow, wide in zip(widths, widths[1:]):
         steps += [(narrow, narrow, 1), (narrow, wide, 2)]
@@ -26,9 +26,9 @@ def sketch_stem(widths: tuple[int, ...], out_channels: int) -> nn.Sequential:
 
 
 class SketchControlNet(LayoutUNet):
-    """The U-Net's encoder once more, temporal layers included, fed with sketches (paper, section 4.2).
+    """A copy of the U-Net's encoder, temporal layers included, that is also fed with sketches (paper, section 4.2).
 
-    Its outputs pass zero-initialized 1x1 convolutions into the U-Net's skips: at first it changes nothing.
+    Its outputs are added to the U-Net's skips through 1x1 convolutions that start at zero: at first it changes nothing.
     """
 
     @register_to_config
@@ -64,7 +64,7 @@ class SketchControlNet(LayoutUNet):
         )
         self.up_blocks = nn.ModuleList()
         del self.conv_norm_out, self.conv_act, self.conv_out
-        self._obey_layout(norm_groups)
+        self._install_layout(norm_groups)
 
         self.stem = sketch_stem(tuple(stem_widths), block_out_channels[0])
         skips = [block_out_channels[0]]
@@ -79,15 +79,21 @@ class SketchControlNet(LayoutUNet):
 
     @classmethod
     def from_unet(cls, unet: UNetSpatioTemporalConditionModel, **config) -> SketchControlNet:
-        """A ControlNet as training starts from: the U-Net's encoder copied, stem fresh, outputs zero."""
+        """Build the ControlNet that training starts from: the U-Net's encoder copied, a new stem, outputs zero.
+
+        config: settings that replace the U-Net's, or that it lacks. TypeError: there is no such setting.
+        """
         keys = cls._get_init_keys(cls) - {"self", "stem_widths", "temporal"}
         net = cls(**{k: unet.config[k] for k in keys if k in unet.config}, **config)
-        mine = net.state_dict()
-        net.load_state_dict({k: v for k, v in unet.state_dict().items() if k in mine}, strict=False)
+        names = net.state_dict().keys()
+        net.load_state_dict({k: v for k, v in unet.state_dict().items() if k in names}, strict=False)
         return net
 
-    def changed(self, **config) -> SketchControlNet:
-        """The same branch with other settings: its weights where they still fit, elsewhere those of a new one."""
+    def with_config(self, **config) -> SketchControlNet:
+        """Build a ControlNet with some settings changed: it has these weights where they fit, elsewhere new ones.
+
+        TypeError: there is no such setting.
+        """
         names = self._get_init_keys(type(self)) - {"self"}
         net = type(self)(**{name: self.config[name] for name in names} | config)
         new = net.state_dict()
@@ -96,7 +102,7 @@ class SketchControlNet(LayoutUNet):
         return net
 
     def embed_sketches(self, sketches: Tensor) -> Tensor:
-        """sketches: (b t 1 H W) in [0, 1], line = 1 => features (b t c h w), independent of noise and context."""
+        """Compute features (b t c h w) of sketches (b t 1 H W) in [0, 1], 1 on a line. They depend on nothing else."""
         return self.stem(sketches.flatten(0, 1).expand(-1, 3, -1, -1)).unflatten(0, sketches.shape[:2])
 
     def forward(  # type: ignore[override]
@@ -107,10 +113,12 @@ class SketchControlNet(LayoutUNet):
         added_time_ids: Tensor,  # (b 3)
         sketch_features: Tensor,  # (b t c h w) from embed_sketches
         layout: FrameLayout | None = None,
-        constants: Constants | None = None,
+        condition_embeddings: ConditionEmbeddings | None = None,  # from embed_condition(); None = computed here
     ) -> list[Tensor]:
-        """=> what to add to each skip of the U-Net, (b t) c h w, and last to its middle."""
-        x, arguments = self._embed(sample, timestep, encoder_hidden_states, added_time_ids, layout, constants)
+        """Return what is added to each skip of the U-Net, (b t) c h w, and as the last one to its middle."""
+        x, arguments = self._embed(
+            sample, timestep, encoder_hidden_states, added_time_ids, layout, condition_embeddings
+        )
         if not self.config.temporal:
             arguments["image_only_indicator"] = sample.new_ones(sample.shape[:2])
         middle, skips = self._encode(x + sketch_features.flatten(0, 1), arguments)

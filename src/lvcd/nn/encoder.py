@@ -1,4 +1,4 @@
-"""The half that the U-Net and the ControlNet share: SVD's encoder, made to obey a FrameLayout."""
+"""The encoder that the U-Net and the ControlNet have in common: SVD's, with layers that obey a FrameLayout."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from torch import Tensor, nn
 from lvcd.frames import FrameLayout
 
 from .attention import (
-    ConstantCrossAttnProcessor,
     FramePositions,
     IsolatedTemporalAttnProcessor,
+    LayoutContext,
     ReferenceAttnProcessor,
-    Shared,
+    SingleTokenCrossAttnProcessor,
 )
 from .conv import IsolatedConv3d
 
 
-class Constants(NamedTuple):
-    """What does not depend on the noise: computed once a segment by `LayoutUNet.constants`."""
+class ConditionEmbeddings(NamedTuple):
+    """The parts of a call that depend on the condition alone, from `LayoutUNet.embed_condition`.
+
+    They are the same in every denoising step, so sampling computes them once a segment.
+    """
 
     added: Tensor
     """(b c) embedding of fps, motion bucket and conditioning noise."""
-    cross: dict[Attention, Tensor] | None
-    """(b 1 c) output of every cross-attention; None when the context has more than one token."""
+    cross_outputs: dict[Attention, Tensor] | None
+    """Outputs (b 1 c) of the cross-attentions; None where the context has more than one token."""
 
 
 class CheckpointedTemporalBlock(TemporalBasicTransformerBlock):
@@ -40,35 +43,38 @@ class CheckpointedTemporalBlock(TemporalBasicTransformerBlock):
     _gradient_checkpointing_func: Any = None  # set, as the flag is, by diffusers' enable_gradient_checkpointing
 
     def forward(self, hidden_states: Tensor, num_frames: int, encoder_hidden_states: Tensor | None = None) -> Tensor:
-        """hidden_states: (b t) n c => the same shape"""
+        """Mix the tokens of each place over time: (b t) n c => (b t) n c."""
         forward = super().forward
         if torch.is_grad_enabled() and self.gradient_checkpointing:
             return self._gradient_checkpointing_func(forward, hidden_states, num_frames, encoder_hidden_states)
         return forward(hidden_states, num_frames, encoder_hidden_states)
 
 
-def obey_layout(module: nn.Module, shared: Shared, first_layer: int = 0) -> int:
-    """Make the layers of `module` read `shared.layout`; => the number of spatial self-attentions counted so far."""
+def install_layout(module: nn.Module, context: LayoutContext, first_layer: int = 0) -> int:
+    """Replace the layers of a network's part by ones that read `context.layout`; their weights and names stay.
+
+    first_layer: number of the part's first spatial self-attention. Return the number of the next part's first.
+    """
     for block in [m for m in module.modules() if isinstance(m, TemporalResnetBlock)]:
-        block.conv1, block.conv2 = IsolatedConv3d(block.conv1, shared), IsolatedConv3d(block.conv2, shared)
+        block.conv1, block.conv2 = IsolatedConv3d(block.conv1, context), IsolatedConv3d(block.conv2, context)
     for transformer in [m for m in module.modules() if isinstance(m, TransformerSpatioTemporalModel)]:
-        transformer.time_proj = FramePositions(transformer.time_proj, shared)
+        transformer.time_proj = FramePositions(transformer.time_proj, context)
         for block in transformer.transformer_blocks:
-            block.attn1.set_processor(ReferenceAttnProcessor(shared, first_layer))
-            block.attn2.set_processor(ConstantCrossAttnProcessor(shared))
+            block.attn1.set_processor(ReferenceAttnProcessor(context, first_layer))
+            block.attn2.set_processor(SingleTokenCrossAttnProcessor(context))
             first_layer += 1
         for block in transformer.temporal_transformer_blocks:
             block.__class__ = CheckpointedTemporalBlock  # a new one would draw other first weights from the generator
-            block.attn1.set_processor(IsolatedTemporalAttnProcessor(shared))
-            block.attn2.set_processor(ConstantCrossAttnProcessor(shared))
+            block.attn1.set_processor(IsolatedTemporalAttnProcessor(context))
+            block.attn2.set_processor(SingleTokenCrossAttnProcessor(context))
     # The original has 1e-5 in all residual blocks; diffusers 0.42 takes 1e-6 in some (method, section 4).
     for block in [m for m in module.modules() if isinstance(m, (ResnetBlock2D, TemporalResnetBlock))]:
         block.norm1.eps = block.norm2.eps = 1e-5
     return first_layer
 
 
-def zero_branches(module: nn.Module) -> None:
-    """Zero the last layer of every residual branch, as the original does before training from nothing."""
+def zero_residual_branches(module: nn.Module) -> None:
+    """Zero the last layer of every residual branch in place, as the original does before training from scratch."""
     for m in module.modules():
         if isinstance(m, (ResnetBlock2D, TemporalResnetBlock)):
             last: nn.Module = m.conv2
@@ -81,26 +87,26 @@ def zero_branches(module: nn.Module) -> None:
 
 
 class LayoutUNet(UNetSpatioTemporalConditionModel):
-    """SVD's U-Net whose layers obey the FrameLayout given to each call."""
+    """SVD's U-Net with layers that obey the FrameLayout of each call; ColorUNet and SketchControlNet derive from it."""
 
-    def _obey_layout(self, norm_groups: int) -> None:
-        self._shared = Shared()
+    def _install_layout(self, norm_groups: int) -> None:
+        self._context = LayoutContext()
         for norm in [m for m in self.modules() if isinstance(m, nn.GroupNorm)]:
             norm.num_groups = norm_groups
         layer = 0
         for part in (self.down_blocks, self.mid_block, self.up_blocks):  # the original's order of counting
-            layer = obey_layout(part, self._shared, layer)
+            layer = install_layout(part, self._context, layer)
 
-    def constants(self, encoder_hidden_states: Tensor, added_time_ids: Tensor) -> Constants:
-        """Precompute what stays the same from step to step. Shapes as in `forward`."""
+    def embed_condition(self, encoder_hidden_states: Tensor, added_time_ids: Tensor) -> ConditionEmbeddings:
+        """Compute what depends on the condition alone, for many calls. Arguments as in `forward`."""
         added = self._embed_added(added_time_ids, encoder_hidden_states.dtype)
         if encoder_hidden_states.shape[1] != 1:
-            return Constants(added, None)
-        cross = {}
+            return ConditionEmbeddings(added, None)
+        cross_outputs = {}
         for attn in self.modules():
-            if isinstance(attn, Attention) and isinstance(attn.processor, ConstantCrossAttnProcessor):
-                cross[attn] = attn.processor.constant(attn, encoder_hidden_states)
-        return Constants(added, cross)
+            if isinstance(attn, Attention) and isinstance(attn.processor, SingleTokenCrossAttnProcessor):
+                cross_outputs[attn] = attn.processor.single_token_output(attn, encoder_hidden_states)
+        return ConditionEmbeddings(added, cross_outputs)
 
     def _embed_added(self, added_time_ids: Tensor, dtype: torch.dtype) -> Tensor:
         """(b 3) => (b c)"""
@@ -114,18 +120,24 @@ class LayoutUNet(UNetSpatioTemporalConditionModel):
         encoder_hidden_states: Tensor,
         added_time_ids: Tensor,
         layout: FrameLayout | None,
-        constants: Constants | None,
+        condition_embeddings: ConditionEmbeddings | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(b t c h w) => folded input features (b t) c h w, and the arguments that every block takes."""
+        """(b t c h w) => folded input features (b t) c h w, and the arguments that every block takes.
+
+        ValueError: the layout is for another number of frames.
+        """
         b, t = sample.shape[:2]
         layout = layout or FrameLayout.plain(t)
         if layout.num_frames != t:
             raise ValueError(f"the layout is for {layout.num_frames} frames, the sample has {t}")
-        self._shared.layout = layout
-        self._shared.constants = constants.cross if constants else None
+        self._context.layout = layout
+        self._context.cross_outputs = condition_embeddings.cross_outputs if condition_embeddings else None
 
         timestep = torch.as_tensor(timestep, device=sample.device).expand(b)
-        added = constants.added if constants else self._embed_added(added_time_ids, sample.dtype)
+        if condition_embeddings:
+            added = condition_embeddings.added
+        else:
+            added = self._embed_added(added_time_ids, sample.dtype)
         emb = self.time_embedding(self.time_proj(timestep).to(sample.dtype)) + added
         arguments = {
             "temb": emb.repeat_interleave(t, dim=0),

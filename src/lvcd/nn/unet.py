@@ -1,4 +1,4 @@
-"""The U-Net that paints."""
+"""The U-Net: Stable Video Diffusion's, with reference attention (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import Tensor
 
 from lvcd.frames import FrameLayout
 
-from .encoder import Constants, LayoutUNet
+from .encoder import ConditionEmbeddings, LayoutUNet
 
 __all__ = ["ColorUNet", "ModelMixin"]
 
 
 def _configured(init: Callable) -> Callable:
-    """Give a constructor the signature of the parent's, off which diffusers reads the configuration's keys, and
-    norm_groups."""
+    """Give a constructor the parent's signature and norm_groups: diffusers reads the configuration's keys off it."""
     signature = inspect.signature(UNetSpatioTemporalConditionModel.__init__)
     own = inspect.Parameter("norm_groups", inspect.Parameter.KEYWORD_ONLY, default=32)
     init = functools.wraps(UNetSpatioTemporalConditionModel.__init__)(init)
@@ -30,7 +29,7 @@ class ColorUNet(LayoutUNet):
     """Stable Video Diffusion's U-Net with reference attention, isolated references and room for a ControlNet.
 
     Configuration and weights are those of diffusers' UNetSpatioTemporalConditionModel. Without layout and residuals
-    it computes what that class does (but for the epsilon of some norms, see encoder.py). Beside its settings there is
+    it computes what that class does, but for the epsilon of some norms (see encoder.py). One setting is added,
     norm_groups, for narrow widths: in SVD's 32 groups, 64 channels lose most of what a frame's mean color says.
     """
 
@@ -38,7 +37,7 @@ class ColorUNet(LayoutUNet):
     def __init__(self, *args, norm_groups: int = 32, **kwargs):
         super().__init__(*args, **kwargs)
         self.register_to_config(norm_groups=norm_groups)
-        self._obey_layout(norm_groups)
+        self._install_layout(norm_groups)
 
     def forward(
         self,
@@ -48,10 +47,12 @@ class ColorUNet(LayoutUNet):
         added_time_ids: Tensor,  # (b 3) fps, motion bucket, conditioning noise, as given
         layout: FrameLayout | None = None,  # None = plain SVD
         residuals: Sequence[Tensor] | None = None,  # the ControlNet's, one a skip and the middle's last; None = none
-        constants: Constants | None = None,  # from self.constants(...); None = computed here
+        condition_embeddings: ConditionEmbeddings | None = None,  # from embed_condition(); None = computed here
     ) -> Tensor:
-        """=> (b t c h w), the raw output F. h and w must divide by 2 ** (levels - 1)."""
-        x, arguments = self._embed(sample, timestep, encoder_hidden_states, added_time_ids, layout, constants)
+        """Return the raw output F, (b t c h w). h and w must be multiples of 2 ** (levels - 1)."""
+        x, arguments = self._embed(
+            sample, timestep, encoder_hidden_states, added_time_ids, layout, condition_embeddings
+        )
         x, skips = self._encode(x, arguments)
         if residuals is not None:
             *down, middle = residuals

@@ -1,4 +1,4 @@
-"""An autoencoder for small models."""
+"""The autoencoder: SVD's, and one for small models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diffusers.models.resnet import TemporalResnetBlock
 from torch import nn
 
 from .conv import TemporalConv3d
-from .encoder import zero_branches
+from .encoder import zero_residual_branches
 
 __all__ = ["ColorVAE", "ModelMixin", "VideoVAE", "vae_class"]
 
@@ -20,11 +20,11 @@ VideoVAE: TypeAlias = AutoencoderKLTemporalDecoder
 
 
 class ColorVAE(AutoencoderKLTemporalDecoder):
-    """SVD's autoencoder, for narrow widths.
+    """SVD's autoencoder for narrow widths.
 
-    SVD normalizes in 32 groups. At 32 channels that makes every group one channel and takes a flat area's brightness
-    out of it; here the number of groups is a setting. Residual branches start at zero, as a nearly linear network,
-    which learns colors within minutes. Names and shapes of the weights are SVD's.
+    SVD normalizes in 32 groups. At 32 channels every group is one channel, which takes a flat area's brightness out of
+    it; here the number of groups is a setting. Residual branches start at zero: so the network begins nearly linear
+    and learns colors within minutes. Names and shapes of the weights are SVD's.
     """
 
     @register_to_config
@@ -52,7 +52,7 @@ class ColorVAE(AutoencoderKLTemporalDecoder):
         for block in [m for m in self.modules() if isinstance(m, TemporalResnetBlock)]:
             block.conv1, block.conv2 = TemporalConv3d(block.conv1), TemporalConv3d(block.conv2)
         self.decoder.time_conv_out = TemporalConv3d(self.decoder.time_conv_out)
-        zero_branches(self)
+        zero_residual_branches(self)
         for module in self.modules():
             if isinstance(module, nn.GroupNorm):
                 module.num_groups = norm_groups

@@ -20,9 +20,9 @@ from lvcd.diffusion.precondition import precondition
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
 from lvcd.lineart.sketch import xdog
-from lvcd.nn.condition import Condition, LatentEncoder, clip_token, encode_mode, numbers
+from lvcd.nn.condition import Condition, LatentEncoder, added_time_ids, clip_token, encode_mode
 from lvcd.nn.controlnet import SketchControlNet
-from lvcd.nn.network import bind
+from lvcd.nn.network import conditioned_network
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import ColorVAE
 from lvcd.sampling.config import SamplingConfig
@@ -279,11 +279,11 @@ class LineartVideoPipeline(DiffusionPipeline):
 
     def _denoiser(self, token: Tensor, concat: Tensor, sketches: Tensor, guidance) -> SlotDenoise:
         """Return a segment's denoiser under its conditions (b t ...), with guidance if that is not 1."""
-        condition = Condition(token, concat.to(token.dtype), numbers(token.shape[0], token.device))
+        condition = Condition(token, concat.to(token.dtype), added_time_ids(token.shape[0], token.device))
         low, high = guidance if isinstance(guidance, Sequence) else (guidance, guidance)
-        conditions = [condition] if low == high == 1 else [condition, condition.dropped()]
+        conditions = [condition] if low == high == 1 else [condition, condition.unconditional()]
         with self.network_context():
-            nets = [bind(self.unet, self.controlnet, c, sketches, fixed=True) for c in conditions]
+            nets = [conditioned_network(self.unet, self.controlnet, c, sketches, embed_once=True) for c in conditions]
         strength = torch.linspace(low, high, concat.shape[1], device=token.device).view(1, -1, 1, 1, 1)
 
         def denoise(x: Tensor, sigma: Tensor, layout: FrameLayout) -> Tensor:

@@ -21,8 +21,8 @@ from lvcd.diffusion.noise import log_normal_sigma
 from lvcd.diffusion.precondition import precondition
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
-from lvcd.nn.condition import Condition, clip_token, encode_mode, numbers
-from lvcd.nn.network import bind
+from lvcd.nn.condition import Condition, added_time_ids, clip_token, encode_mode
+from lvcd.nn.network import conditioned_network
 
 from .checkpoint import check_trained_weights, keep_trained_weights
 from .correspondence import correspondence_loss, record_attention_inputs
@@ -146,12 +146,12 @@ class FineTuneModule(lightning.LightningModule):
         noise = torch.stack([draw_noise(latents[0], g, seed) for g, seed in zip(generators, seeds)])
         if condition_dropout:
             dropped = torch.stack([torch.rand((), generator=g) for g in generators]) < condition_dropout
-            condition = condition.dropped_where(dropped.to(latents.device))
+            condition = condition.unconditional_where(dropped.to(latents.device))
         if reference_only_prob:
             reference_only = torch.stack([torch.rand((), generator=g) for g in generators]) < reference_only_prob
-            condition = condition.at_reference_where(reference_only.to(latents.device))
+            condition = condition.reference_only_where(reference_only.to(latents.device))
         t = latents.shape[1]
-        net = bind(self.unet, self.controlnet, condition, batch.sketches)
+        net = conditioned_network(self.unet, self.controlnet, condition, batch.sketches)
         layout = FrameLayout.referenced(window=t - 1).ablated(**self.layout_settings)
         sigma = sigma.to(latents.device)
         x0 = latents * self.networks.vae.config.scaling_factor
@@ -183,7 +183,7 @@ class FineTuneModule(lightning.LightningModule):
                 )
                 token = clip_token(parts.image_encoder, batch.frames[:, 0].float())
         concat = reference[:, None].expand(-1, latents.shape[1], -1, -1, -1)
-        return latents, Condition(token, concat, numbers(len(batch.fps), self.device))
+        return latents, Condition(token, concat, added_time_ids(len(batch.fps), self.device))
 
     # --- around the steps ---------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.errors import InputError
 from lvcd.nn.condition import LatentEncoder
 from lvcd.nn.controlnet import SketchControlNet
-from lvcd.nn.encoder import zero_branches
+from lvcd.nn.encoder import zero_residual_branches
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import ColorVAE, VideoVAE, vae_class
 from lvcd.pipeline import LineartVideoPipeline
@@ -139,7 +139,7 @@ def networks_from_folder(
         if trained is None:
             branch = SketchControlNet.from_unet(unet, **controlnet or {})
         else:
-            branch = trained.changed(**controlnet) if controlnet else trained
+            branch = trained.with_config(**controlnet) if controlnet else trained
     except TypeError as error:
         raise InputError(f"controlnet: {error}: give settings that SketchControlNet has") from error
     index = {} if root is None or not (root / "model_index.json").is_file() else read_json(root / "model_index.json")
@@ -174,7 +174,7 @@ def networks_from_config(
         torch.manual_seed(0)  # the same projection in every run
         encoder = _without_weights(CLIPVisionModelWithProjection, image_encoder)
     color_unet = ColorUNet(**unet)
-    zero_branches(color_unet)
+    zero_residual_branches(color_unet)
     return Networks(
         color_unet,
         SketchControlNet.from_unet(color_unet, **controlnet),
