@@ -7,6 +7,7 @@ what 20 lines do here, with a dozen packages, and load scripts from the network.
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import re
@@ -36,9 +37,29 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
+    markdown = re.sub(r"<!-- include (\S+) -->", lambda found: included(ROOT / found[1]), markdown)
+    markdown = markdown.replace("<!-- rooms -->", rooms()) if "<!-- rooms -->" in markdown else markdown
     markdown = re.sub(r"\]\(\.\./data/pictures/", "](pictures/", markdown)
     markdown = re.sub(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", r"](notebooks/\1.md)", markdown)
     return re.sub(r"<!-- settings of (\w+) -->", lambda found: settings(CONF / found[1]), markdown)
+
+
+def rooms() -> str:
+    """Return a table of the rooms of the package, from the top floor down, each with the first sentence of its
+    docstring. The floors are those that a test keeps."""
+    tree = ast.parse((ROOT / "tests" / "test_architecture.py").read_text())
+    named = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FLOORS"]
+    floors = ast.literal_eval(named[0].value)
+    lines = ["| floor | room | what it is |", "|---|---|---|"]
+    for number, names in reversed([*enumerate(floors)]):
+        for name in names:
+            lines.append(f"| {number} | `{name}` | {first_sentence(f'lvcd.{name}')} |")
+    return "\n".join(lines)
+
+
+def included(file: Path) -> str:
+    """Return a page made elsewhere, without its title."""
+    return file.read_text().partition("\n")[2]
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------------
@@ -173,7 +194,7 @@ def first_sentence(target: str) -> str:
     found = made_by(target)
     if found is None or not found.docstring:
         return ""
-    return escaped(re.split(r"(?<=[.:])\s", " ".join(found.docstring.value.split()))[0])
+    return escaped(re.split(r"(?<=\.)\s", " ".join(found.docstring.value.split()))[0])
 
 
 def meaning(target: str, key: str) -> str:
