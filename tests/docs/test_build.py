@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install lvcd[docs]")
 
-from helpers.browser import Browser, needs_browser
+from tests.helpers.browser import Browser, needs_browser
 
 ROOT = Path(__file__).parents[2]
 

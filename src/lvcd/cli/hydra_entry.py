@@ -147,13 +147,18 @@ def prepare_job(tree: Tree) -> tuple[Program, list[str] | None]:
 
     => the program that was started, and its words; None where a launcher hides them
     """
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
+    import_from_current_folder()
     register_resolvers()
     return _started or (Program(tree), None)
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
+
+
+def import_from_current_folder() -> None:
+    """Let Python files of the current folder be imported, as by a script in it, but after all that is installed."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 @dataclass(frozen=True)
@@ -276,16 +281,14 @@ def check_words(tree: Tree, given: HydraWords) -> None:
         swept = [o for o in parsed if o.is_sweep_override()]
         if word := next((o.input_line for o in swept if o.key_or_group in SET_BY_HYDRA), None):
             raise InputError(f"{word} cannot be swept: give one, and what varies by NAME=A,B")
-        composed = None
-        for overrides in override_lists(given.overrides):
-            composed = _compose(tree, given.config_name or tree, overrides, given.searchpath, hydra_too=True)
-        assert composed is not None
+        name, runs = given.config_name or tree, override_lists(given.overrides)
+        composed = [_compose(tree, name, run, given.searchpath, hydra_too=True) for run in runs][-1]
         _check_folder(str(composed.hydra.sweep.dir))
         typed = {o.key_or_group for o in parsed}
         params = composed.hydra.sweeper.get("params") or {}  # what sweep=NAME varies
-        more = [f"{name}={values}" for name, values in params.items() if name not in typed]
-        for run in override_lists([*overrides, *more]) if more else []:
-            _compose(tree, given.config_name or tree, run, given.searchpath, hydra_too=True)
+        more = [f"{param}={values}" for param, values in params.items() if param not in typed]
+        for run in override_lists([*runs[-1], *more]) if more else []:
+            _compose(tree, name, run, given.searchpath, hydra_too=True)
 
 
 def _compose(tree: Tree, name: str, overrides: Sequence[str], searchpath: Sequence[str], hydra_too: bool) -> DictConfig:

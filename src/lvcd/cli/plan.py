@@ -17,8 +17,9 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    from .hydra_entry import compose_config
+    from .hydra_entry import compose_config, import_from_current_folder
 
+    import_from_current_folder()
     words = [*(["--config-dir", a.config_dir] if a.config_dir is not None else []), *a.overrides]
     composed = compose_config("train", words)
 

@@ -10,7 +10,7 @@ from typing import Any
 from lvcd.errors import InputError
 
 from ..finetune import FineTuneModule
-from ..networks import Networks, networks_from_config, networks_from_folder
+from ..networks import Networks, networks_from_folder
 from ..optimizer import Optimization
 
 Config = Mapping[str, Any]
@@ -40,14 +40,16 @@ def build_module(config: Config) -> FineTuneModule:
 def build_networks(config: Config) -> Networks:
     """Build the networks of a configuration's `module.networks`, without reading weights.
 
-    Without a folder ("???") they are those of Stable Video Diffusion. InputError: they are of neither lvcd function.
+    A function of one's own takes `weights=False`, as those of lvcd do. Without a folder ("???") the networks are those
+    of Stable Video Diffusion. InputError: the function cannot be imported.
     """
     settings = {k: v for k, v in config.items() if k != "_target_"}
-    name = str(config.get("_target_")).rpartition(".")[2]
-    if name == networks_from_config.__name__:
-        return networks_from_config(**settings, weights=False)
-    if name == networks_from_folder.__name__:
+    target = str(config.get("_target_"))
+    try:
+        make = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"module.networks names {target}, which cannot be imported: correct its _target_") from error
+    if make is networks_from_folder:
         folder = settings.pop("folder", "???")
-        return networks_from_folder(None if folder == "???" else folder, **settings, weights=False)
-    raise InputError(f"module.networks is {name}: a plan knows {networks_from_folder.__name__} and "
-                     f"{networks_from_config.__name__}")  # fmt: skip
+        return make(None if folder == "???" else folder, **settings, weights=False)
+    return make(**settings, weights=False)
