@@ -82,6 +82,7 @@ def clip(frames: str) -> dict[str, float]:
     from lvcd.cli import main
     from lvcd.data.cartoons import draw
     from lvcd.io.images import write_png
+    from lvcd.lineart.sketch import png_from_ink
     from tests.helpers.toys import toy_pipeline
 
     torch.set_num_threads(1)
@@ -91,7 +92,7 @@ def clip(frames: str) -> dict[str, float]:
         (folder / "sketches").mkdir()
         drawn = draw(0, 60, 64, 96)
         for i in range(int(frames)):
-            write_png(folder / "sketches" / f"{i}.png", np.repeat(255 - drawn.lines[i % 60, ..., None], 3, -1))
+            write_png(folder / "sketches" / f"{i}.png", np.repeat(png_from_ink(drawn.lines[i % 60, ..., None]), 3, -1))
         write_png(folder / "reference.png", drawn.frames[0])
         before = forget_peak()
         arguments = ["--model", "model", "--sketches", "sketches", "--reference", "reference.png", "--output", "out"]

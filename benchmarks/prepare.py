@@ -34,12 +34,12 @@ def resize(folder: str) -> float:
     """CPU seconds to decode the first film and to resize its frames, as `lvcd prepare` does both, and nothing more."""
     import cv2
 
-    from lvcd.io.film import Walk
-    from lvcd.prepare.work import shrink
+    from lvcd.io.film import FilmReader
+    from lvcd.prepare.process import shrink
 
     cv2.setNumThreads(1)
     start, count = time.process_time(), 0
-    for frame in Walk(Path(folder, "0.mp4")):
+    for frame in FilmReader(Path(folder, "0.mp4")):
         assert frame is not None
         count += shrink(frame, SHORT_SIDE).shape[0] == SHORT_SIDE
     assert count == SEEDS * FRAMES
@@ -52,15 +52,15 @@ def work(folder: str, number: str) -> float:
     import torch
 
     from lvcd.prepare.films import collect
+    from lvcd.prepare.process import FilmJob, SketchSource, process_film
     from lvcd.prepare.shots import ShotRule
-    from lvcd.prepare.work import Work, work_through
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     (film,) = collect([Path(folder, f"{number}.mp4")], None)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         start = time.perf_counter()
-        work_through(Work(film, Path(name, "part"), ShotRule(resolution=64), SHORT_SIDE, "xdog", "cpu", None))
+        process_film(FilmJob(film, Path(name, "cache"), ShotRule(resolution=64), SHORT_SIDE, SketchSource()))
         return time.perf_counter() - start
 
 

@@ -19,10 +19,10 @@ import torch
 import webdataset as wds
 from PIL import Image
 
-from lvcd.data.clip import Sampling
+from lvcd.data.clip import WindowSampling
 from lvcd.data.stream.clip_stream import ClipStream
-from lvcd.data.stream.epoch_plan import Plan
-from lvcd.data.stream.source import Patience, Source
+from lvcd.data.stream.epoch_plan import EpochPlan
+from lvcd.data.stream.source import RetryPolicy, ShardSource
 from lvcd.shards.format import ENCODED, PIXELS, ShardWriter
 
 HEIGHT, WIDTH, FRAMES = 320, 576, 24
@@ -38,17 +38,17 @@ def report() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         found = {}
         for name, files in {"latents": _encoded(), "pixels": _pixels()}.items():
-            source = Source(folder, "" if name == "pixels" else name)
+            source = ShardSource(folder, "" if name == "pixels" else name)
             _write(Path(folder) / source.stage, ENCODED if source.stage else PIXELS, files)
             found[name] = _measure(source)
     return found
 
 
-def _measure(source: Source) -> dict[str, float]:
+def _measure(source: ShardSource) -> dict[str, float]:
     kind = ENCODED if source.stage else PIXELS
-    manifest = source.manifest(Patience(), kind)
-    plan = Plan(tuple(shard.clips for shard in manifest.shards), batch_size=2, buffer=8)
-    stream = ClipStream(source, manifest, plan, HEIGHT, WIDTH, Sampling(), encoded=bool(source.stage))
+    manifest = source.manifest(RetryPolicy(), kind)
+    plan = EpochPlan(tuple(shard.clips for shard in manifest.shards), batch_size=2, buffer=8)
+    stream = ClipStream(source, manifest, plan, HEIGHT, WIDTH, WindowSampling(), encoded=bool(source.stage))
     urls = [source.address(shard.name) for shard in manifest.shards]
     runs = {
         "reading": lambda: wds.WebDataset(urls, shardshuffle=False),
@@ -63,7 +63,7 @@ def _measure(source: Source) -> dict[str, float]:
                 pass
             times[name].append(time.perf_counter() - start)
     rates = {name: SHARDS * CLIPS / min(seconds) for name, seconds in times.items()}
-    many = replace(stream, plan=replace(plan, windows=4), sampling=Sampling(windows=4))
+    many = replace(stream, plan=replace(plan, windows=4), sampling=WindowSampling(windows=4))
     memory = []
     for _ in many.consumer(0):
         memory.append(_resident())

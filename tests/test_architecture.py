@@ -12,7 +12,7 @@ from tests.helpers.paths import ROOT
 LVCD = ROOT / "src" / "lvcd"
 
 FLOORS = (
-    ("errors", "frames", "spacing", "weights"),
+    ("errors", "frames", "pixel_values", "spacing", "weights"),
     ("diffusion", "flats", "io", "lineart", "loggers", "nn", "report", "system"),
     ("checkpoints", "metrics", "sampling", "shards"),
     ("data", "inspection", "leaderboard", "pipeline"),
@@ -35,7 +35,7 @@ NEVER = {
 THIRD_PARTY = {
     "hydra": {"train", "eval", "cli"},
     "omegaconf": {"train", "eval", "cli"},
-    "lightning": {"loggers", "training", "data/datamodule", "data/position", "train", "cli"},
+    "lightning": {"loggers", "training", "data/datamodule", "data/resumable", "train", "cli"},
     "pytorch_lightning": set(),
     "diffusers": {"nn", "checkpoints", "pipeline"},
     "webdataset": {"data", "shards"},
@@ -107,11 +107,11 @@ def test_imports(module):
         ("diffusion/noise", "def f():\n    from ..nn import unet"),
         ("data/clip", "from lvcd.nn import unet"),
         ("data/clip", "from ..pipeline import inputs"),
-        ("shards/folder", "from lvcd.prepare.part import Part"),
+        ("shards/folder", "from lvcd.prepare.film_cache import FilmCache"),
         ("nn/unet", "from lvcd import data"),
         ("nn/unet", "import lvcd.sampling.segments"),
         ("io/reader", "from lvcd.nn.attention import LayoutContext"),
-        ("io/reader", "from ..lineart.sketch import xdog"),
+        ("io/reader", "from ..lineart.xdog import xdog"),
         ("lineart/sketch", "from ..nn.condition import Condition"),
         ("pipeline/render", "from ..training import Training"),
         ("training/color", "from .. import cli"),

@@ -19,8 +19,10 @@ from lvcd.data.cartoons import draw
 from lvcd.data.cartoons.splits import STYLE_TEST_SEED
 from lvcd.io.images import read_image, write_png
 from lvcd.io.reader import open_frames
-from lvcd.lineart.sketch import xdog
+from lvcd.lineart.sketch import png_from_ink, png_from_sketch
+from lvcd.lineart.xdog import xdog
 from lvcd.pipeline.inputs import color
+from lvcd.pixel_values import uint8_from_signed
 from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 
@@ -32,7 +34,7 @@ COLUMNS = 4
 def cartoon() -> tuple[np.ndarray, np.ndarray]:
     """=> frames (t H W 3) and line art (t H W), dark on white; uint8. It is in no test set."""
     clip = draw(CARTOON, FRAMES, HEIGHT, WIDTH, STYLE)
-    return clip.frames, 255 - clip.lines
+    return clip.frames, png_from_ink(clip.lines)
 
 
 def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -42,9 +44,8 @@ def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     h, w = drawings[0].shape[:2]
     wide = [np.pad(d, ((0, 0), ((h * WIDTH // HEIGHT - w) // 2,) * 2, (0, 0))) for d in drawings]
     frames = torch.stack([color(d, (HEIGHT, WIDTH)) for d in wide])
-    lines = 1 - xdog(frames)[:, 0]
-    frames = ((frames + 1) * 127.5).round().byte().movedim(1, -1)
-    return frames.repeat(3, 1, 1, 1).numpy(), (lines * 255).round().byte().repeat(3, 1, 1).numpy()
+    lines = png_from_sketch(xdog(frames)[:, 0])
+    return uint8_from_signed(frames).movedim(1, -1).repeat(3, 1, 1, 1).numpy(), lines.repeat(3, 1, 1).numpy()
 
 
 def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str, flat: tuple[str, ...]) -> Path:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lvcd.data.clip import Reference, Sampling, fit
+from lvcd.data.clip import Reference, WindowSampling, fit
 from lvcd.errors import InputError
 
 cv2.setNumThreads(1)
@@ -22,7 +22,7 @@ references = st.sampled_from(get_args(Reference))
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 16), references, st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**32))
 def test_every_sample_of_every_clip(frames, window, reference, stride, windows, seed):
-    sampling = Sampling(window, reference, stride, windows, keyframe_every=7)
+    sampling = WindowSampling(window, reference, stride, windows, keyframe_every=7)
     samples = sampling.indices(frames, np.random.default_rng(seed))
     assert samples == sampling.indices(frames, np.random.default_rng(seed)), "the seed decides everything"
     assert len(samples) == windows
@@ -46,7 +46,7 @@ def test_every_sample_of_every_clip(frames, window, reference, stride, windows, 
 
 def test_every_place_to_begin_is_equally_likely():
     rng = np.random.default_rng(0)
-    found = Counter(Sampling(5, stride=3).indices(40, rng)[0][1] for _ in range(5000))
+    found = Counter(WindowSampling(5, stride=3).indices(40, rng)[0][1] for _ in range(5000))
     assert set(found) == set(range(1, 28)), "from the second frame to where frame 39 is the last"
     assert stats.chisquare([*found.values()]).pvalue > 0.01
 
@@ -56,7 +56,7 @@ def test_every_allowed_reference_is_equally_likely(reference, share):
     rng = np.random.default_rng(1)
     found: dict[int, Counter[int]] = {}
     for _ in range(6000):
-        ref, start, *_ = Sampling(3, reference).indices(26, rng)[0]
+        ref, start, *_ = WindowSampling(3, reference).indices(26, rng)[0]
         found.setdefault(start, Counter())[ref] += 1
     statistic, freedom = 0.0, 0
     for start, counts in found.items():
@@ -69,7 +69,7 @@ def test_every_allowed_reference_is_equally_likely(reference, share):
 
 
 def test_windows_of_one_clip_differ_while_there_is_room():
-    sampling = Sampling(4, windows=6)
+    sampling = WindowSampling(4, windows=6)
     for seed in range(20):
         assert len({s[1] for s in sampling.indices(10, np.random.default_rng(seed))}) == 6
         assert {s[1] for s in sampling.indices(6, np.random.default_rng(seed))} <= {1, 2}
@@ -77,10 +77,10 @@ def test_windows_of_one_clip_differ_while_there_is_room():
 
 def test_short_clips_slow_down_then_hold():
     rng = np.random.default_rng(0)
-    assert Sampling(4, stride=3).indices(11, rng) == [[0, 1, 4, 7, 10]]
-    assert Sampling(4, stride=3).indices(8, rng) == [[0, 1, 3, 5, 7]]
-    assert Sampling(4, stride=3).indices(4, rng) == [[0, 1, 2, 3, 3]]
-    assert Sampling(4).indices(1, rng) == [[0, 0, 0, 0, 0]]
+    assert WindowSampling(4, stride=3).indices(11, rng) == [[0, 1, 4, 7, 10]]
+    assert WindowSampling(4, stride=3).indices(8, rng) == [[0, 1, 3, 5, 7]]
+    assert WindowSampling(4, stride=3).indices(4, rng) == [[0, 1, 2, 3, 3]]
+    assert WindowSampling(4).indices(1, rng) == [[0, 0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_short_clips_slow_down_then_hold():
 )
 def test_settings_without_a_meaning_are_named(bad):
     with pytest.raises(InputError, match=next(iter(bad))):
-        Sampling(**bad)
+        WindowSampling(**bad)
     with pytest.raises(InputError, match="no frames"):
-        Sampling().indices(0, np.random.default_rng(0))
+        WindowSampling().indices(0, np.random.default_rng(0))
 
 
 # ----------------------------------------------------------------------------------------------------------------- fit

@@ -211,15 +211,15 @@ def test_two_processes_share_the_clips(shards, tmp_path):
 def test_losses_are_named_once_and_counted(tmp_path):
     write_shards(tmp_path, CLIPS)
     (tmp_path / "shard-00001.tar").unlink()
-    module, shards = Recorder(), data(tmp_path, val_shards=str(tmp_path), workers=1, max_lost=0.4)
+    module, shards = Recorder(), data(tmp_path, val_shards=str(tmp_path), workers=1, max_unreadable=0.4)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer(tmp_path, max_epochs=2).fit(module, shards)
     told = [str(w.message) for w in caught if "shard-00001.tar" in str(w.message)]
     (line,) = told
     assert all(part in line for part in ("shard-00001.tar", "0 of 2", "No such file"))
-    assert shards.lost["val"] == 4
-    assert shards.lost["train"] in range(4, 7)
+    assert shards.unreadable["val"] == 4
+    assert shards.unreadable["train"] in range(4, 7)
     assert all(len(keys) == 2 for keys in module.seen)
     assert len(module.seen) == 10
 
@@ -229,10 +229,10 @@ def test_padding_and_losses_are_logged(tmp_path):
     (tmp_path / "shard-00001.tar").unlink()
     logger = CSVLogger(tmp_path)
     with pytest.warns(UserWarning, match="shard-00001.tar"):
-        trainer(tmp_path, max_epochs=1, logger=logger).fit(Recorder(), shards := data(tmp_path, max_lost=0.4))
+        trainer(tmp_path, max_epochs=1, logger=logger).fit(Recorder(), shards := data(tmp_path, max_unreadable=0.4))
     rows = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()
     logged = [dict(zip(rows[0].split(","), row.split(","))) for row in rows[1:]]
-    assert max(row["data/train_lost"] for row in logged) == str(shards.lost["train"])
+    assert max(row["data/train_unreadable"] for row in logged) == str(shards.unreadable["train"])
     assert {row["data/padded"] for row in logged} == {"", "1"}
 
 
@@ -248,23 +248,23 @@ def test_the_noise_of_training_is_not_touched(shards):
 def test_too_many_losses_end_the_run(tmp_path, workers):
     write_shards(tmp_path, CLIPS)
     (tmp_path / "shard-00001.tar").unlink()
-    with pytest.raises(InputError, match=r"10 .*max_lost.*0.01") as error, pytest.warns():
+    with pytest.raises(InputError, match=r"10 .*max_unreadable.*0.01") as error, pytest.warns():
         trainer(tmp_path).fit(Recorder(), data(tmp_path, workers=workers))
     assert "\n" not in str(error.value)
     for number in (0, 2):
         (tmp_path / f"shard-0000{number}.tar").unlink()
     with pytest.raises(InputError, match="left out"), pytest.warns():
-        trainer(tmp_path).fit(Recorder(), data(tmp_path, workers=workers, max_lost=1.0))
+        trainer(tmp_path).fit(Recorder(), data(tmp_path, workers=workers, max_unreadable=1.0))
 
 
 def test_validation_that_loses_its_last_batch(tmp_path):
     write_shards(tmp_path, CLIPS)
     (tmp_path / "shard-00002.tar").unlink()
-    module, shards = Recorder(), data(tmp_path, val_shards=str(tmp_path), max_lost=1.0)
+    module, shards = Recorder(), data(tmp_path, val_shards=str(tmp_path), max_unreadable=1.0)
     with pytest.warns(UserWarning, match="shard-00002.tar.*0 of 4"):
         trainer(tmp_path).validate(module, shards)
     assert sorted(key for batch in module.checked for key in batch) == [key_of(number) for number in range(5)]
-    assert shards.lost["val"] == 4
+    assert shards.unreadable["val"] == 4
 
 
 def test_pipes_are_closed_in_the_end(shards, tmp_path):
@@ -329,7 +329,7 @@ def test_readers_do_not_answer_slurm(number, shards, tmp_path):
 
 
 def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):
-    """Python ends and waits for its processes, and these are deaf to the signal that it sends them."""
+    """Python ends and waits for its processes, and these ignore the signal that it sends them."""
     code = (
         "import sys; from tests.helpers.recording import data; d = data(sys.argv[1], workers=1); d.setup('fit'); "
         "print(len(next(iter(d.train_dataloader())).keys))"

@@ -1,4 +1,4 @@
-"""Real shards through the stages: every clip once, what it should be, and the same after a stop."""
+"""Real shards run_stages the stages: every clip once, what it should be, and the same after a stop."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from lvcd.data.clip import Sampling
-from lvcd.data.stream.clip_stream import Clip, ClipStream, augmented, batched, fill, skipped, through
-from lvcd.data.stream.epoch_plan import Plan, Slot
-from lvcd.data.stream.source import Patience, Source
+from lvcd.data.clip import WindowSampling
+from lvcd.data.stream.clip_stream import (
+    ClipStream,
+    DecodedSample,
+    augment_samples,
+    batch_samples,
+    fill_gaps,
+    run_stages,
+    skip_items,
+)
+from lvcd.data.stream.epoch_plan import EpochPlan, Slot
+from lvcd.data.stream.source import RetryPolicy, ShardSource
 from lvcd.shards.format import ENCODED
 from tests.helpers.shards import SIZE, key_of, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)
-PATIENCE = Patience(timeout=5, retries=0, pause=0)
+RETRY = RetryPolicy(timeout=5, retries=0, pause=0)
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +41,11 @@ def shards(tmp_path_factory):
     return folder
 
 
-def stream(folder, encoded=False, augment=None, sampling=Sampling(window=2), epoch=0, done=0, rank=0, **plan):  # noqa: B008
-    source = Source(str(folder), "16p" if encoded else "")
-    manifest = source.manifest(PATIENCE, ENCODED) if encoded else source.manifest(PATIENCE)
-    plan = Plan(tuple(s.clips for s in manifest.shards), windows=sampling.windows, **{"batch_size": 2, **plan})
-    return ClipStream(source, manifest, plan, *SIZE, sampling, augment, PATIENCE, encoded, rank, epoch, done)
+def stream(folder, encoded=False, augment=None, sampling=WindowSampling(window=2), epoch=0, done=0, rank=0, **plan):  # noqa: B008
+    source = ShardSource(str(folder), "16p" if encoded else "")
+    manifest = source.manifest(RETRY, ENCODED) if encoded else source.manifest(RETRY)
+    plan = EpochPlan(tuple(s.clips for s in manifest.shards), windows=sampling.windows, **{"batch_size": 2, **plan})
+    return ClipStream(source, manifest, plan, *SIZE, sampling, augment, RETRY, encoded, rank, epoch, done)
 
 
 def in_turn(stream):
@@ -52,7 +60,7 @@ def in_turn(stream):
                 consumers.remove(consumer)
             else:
                 batches.append(batch)
-    assert not any(batch.lost for batch in batches)
+    assert not any(batch.errors for batch in batches)
     return [batch.to("cpu") for batch in batches]
 
 
@@ -66,7 +74,7 @@ def same(a, b):
 )  # fmt: skip
 def test_every_clip_once(shards, ranks, workers, batch_size, windows, train, epoch):
     plan = {"ranks": ranks, "workers": max(1, workers), "batch_size": batch_size, "train": train, "buffer": 4}
-    seen, whole = Counter(), stream(shards, sampling=Sampling(2, windows=windows), epoch=epoch, **plan)
+    seen, whole = Counter(), stream(shards, sampling=WindowSampling(2, windows=windows), epoch=epoch, **plan)
     for rank in range(ranks):
         batches = in_turn(replace(whole, rank=rank))
         assert len(batches) == whole.plan.batches(rank)
@@ -104,13 +112,15 @@ def test_after_a_stop_the_very_next_batch(shards, done, workers, ranks, buffer):
 def test_what_was_delivered_is_not_read_again(shards, monkeypatch):
     whole = stream(shards, batch_size=1, buffer=0)
     opened = []
-    monkeypatch.setattr(Source, "open", lambda self, name, timeout: opened.append(name) or (shards / name).open("rb"))
+    monkeypatch.setattr(
+        ShardSource, "open", lambda self, name, timeout: opened.append(name) or (shards / name).open("rb")
+    )
     list(replace(whole, done=CLIPS[whole.plan.order(0)[0]]).consumer(0))
     assert opened == [f"shard-{number:05d}.tar" for number in whole.plan.order(0)[1:]]
 
 
 def test_pixels_are_those_of_the_frames_that_were_drawn(shards):
-    whole = stream(shards, sampling=Sampling(2, windows=2), batch_size=3)
+    whole = stream(shards, sampling=WindowSampling(2, windows=2), batch_size=3)
     for batch in in_turn(whole):
         assert batch.frames.shape == (3, 3, 3, *SIZE)
         assert batch.sketches.shape == (3, 3, 1, *SIZE)
@@ -144,7 +154,7 @@ def test_frames_are_brought_to_the_size(shards):
 
 
 def test_samples_do_not_depend_on_where_they_are_read(shards):
-    """In another order, by other processes, of another batch: the same frames of a clip, augmented the same."""
+    """In another order, by other processes, of another batch: the same frames of a clip, augment_samples the same."""
     noise = lambda frames, sketches, rng: (frames, sketches * float(rng.random()))  # noqa: E731
     plans = [{}, {"workers": 3, "ranks": 1}, {"batch_size": 1, "buffer": 0}]
     found = []
@@ -177,12 +187,12 @@ def test_epochs_and_seeds_show_other_frames(shards):
 # ----------------------------------------------------------------------------------------------- stages, on plain lists
 
 
-def clip(number, lost=""):
+def clip(number, error=""):
     slot = Slot(0, number)
     return (
-        Clip(slot, lost=lost)
-        if lost
-        else Clip(slot, f"k{number}", drawings=torch.full((2, 1, 1, 1), number, dtype=torch.uint8))
+        DecodedSample(slot, error=error)
+        if error
+        else DecodedSample(slot, f"k{number}", drawings=torch.full((2, 1, 1, 1), number, dtype=torch.uint8))
     )
 
 
@@ -191,30 +201,30 @@ def names(clips):
 
 
 def test_stages_are_applied_in_turn():
-    assert list(through([1, 2, 3], [lambda xs: (x + 1 for x in xs), lambda xs: skipped(xs, 1)])) == [3, 4]
+    assert list(run_stages([1, 2, 3], [lambda xs: (x + 1 for x in xs), lambda xs: skip_items(xs, 1)])) == [3, 4]
 
 
 def test_lost_clips_are_filled_with_the_next():
     clips = [clip(0), clip(1, "a"), clip(2, "b"), clip(3), clip(4, "c")]
-    filled = list(fill(iter(clips), lambda: iter(clips)))
+    filled = list(fill_gaps(iter(clips), lambda: iter(clips)))
     assert names(filled) == ["k0", "k3", "k3", "k3", "k0"]
-    assert [c.lost for c in filled] == ["", "a", "b", "", "c"]
+    assert [c.error for c in filled] == ["", "a", "b", "", "c"]
     assert [c.slot.clip for c in filled] == [0, 1, 2, 3, 4]
 
 
 def test_the_filling_is_the_same_after_a_stop():
     clips = [clip(0), clip(1, "a"), clip(2), clip(3, "b"), clip(4, "c")]
     for done in range(5):
-        filled = fill(iter(clips[done:]), lambda: iter(clips))
+        filled = fill_gaps(iter(clips[done:]), lambda: iter(clips))
         assert names(filled) == ["k0", "k2", "k2", "k0", "k0"][done:]
 
 
 def test_where_all_is_lost_it_stays_so():
     clips = [clip(0, "a"), clip(1, "b")]
-    assert list(fill(iter(clips), lambda: iter(clips))) == clips
-    (batch,) = batched(iter(clips), [2])
+    assert list(fill_gaps(iter(clips), lambda: iter(clips))) == clips
+    (batch,) = batch_samples(iter(clips), [2])
     assert batch.keys == ()
-    assert batch.lost == ("a", "b")
+    assert batch.errors == ("a", "b")
 
 
 def test_a_clip_that_stands_in_is_augmented_anew():
@@ -224,15 +234,15 @@ def test_a_clip_that_stands_in_is_augmented_anew():
         seeds.append((key, *numbers))
         return np.random.default_rng(0)
 
-    stand_in = replace(clip(0), slot=Slot(0, 1), lost="a")
-    list(augmented([clip(0), stand_in, clip(2, "b")], lambda frames, sketches, rng: (frames, sketches), rng))
+    stand_in = replace(clip(0), slot=Slot(0, 1), error="a")
+    list(augment_samples([clip(0), stand_in, clip(2, "b")], lambda frames, sketches, rng: (frames, sketches), rng))
     assert len(set(seeds)) == 2
 
 
 def test_batches_are_as_large_as_planned_less_what_is_lost():
-    batches = list(batched(iter([clip(0), clip(1), clip(2, "a"), clip(3), clip(4)]), [2, 2, 1]))
+    batches = list(batch_samples(iter([clip(0), clip(1), clip(2, "a"), clip(3), clip(4)]), [2, 2, 1]))
     assert [batch.keys for batch in batches] == [("k0", "k1"), ("k3",), ("k4",)]
-    assert [batch.lost for batch in batches] == [(), ("a",), ()]
+    assert [batch.errors for batch in batches] == [(), ("a",), ()]
 
 
 def test_stock_webdataset_reads_encoded_shards(shards):

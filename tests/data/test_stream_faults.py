@@ -14,16 +14,16 @@ import time
 import numpy as np
 import pytest
 
-from lvcd.data.clip import Sampling
+from lvcd.data.clip import WindowSampling
 from lvcd.data.stream.clip_stream import ClipStream
-from lvcd.data.stream.epoch_plan import Plan
-from lvcd.data.stream.source import Patience, Pipe, Source
+from lvcd.data.stream.epoch_plan import EpochPlan
+from lvcd.data.stream.source import Pipe, RetryPolicy, ShardSource
 from lvcd.errors import InputError
 from lvcd.shards.format import ENCODED, Manifest, ShardWriter
 from tests.helpers.shards import SIZE, key_of, npy, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)
-ONCE = Patience(timeout=1, retries=0, pause=0)
+ONCE = RetryPolicy(timeout=1, retries=0, pause=0)
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def shards(tmp_path):
     return tmp_path
 
 
-def read(where, patience=ONCE, stage="", train=False, **plan):
+def read(where, retry=ONCE, stage="", train=False, **plan):
     """=> keys, lost lines."""
-    source = Source(str(where), stage)
-    manifest: Manifest = source.manifest(patience, *([ENCODED] if stage else []))
-    plan = Plan(tuple(s.clips for s in manifest.shards), 2, train, **plan)
-    stream = ClipStream(source, manifest, plan, *SIZE, Sampling(window=2), None, patience, bool(stage))
+    source = ShardSource(str(where), stage)
+    manifest: Manifest = source.manifest(retry, *([ENCODED] if stage else []))
+    plan = EpochPlan(tuple(s.clips for s in manifest.shards), 2, train, **plan)
+    stream = ClipStream(source, manifest, plan, *SIZE, WindowSampling(window=2), None, retry, bool(stage))
     batches = list(stream.consumer(0))
-    return [k for batch in batches for k in batch.keys], [line for batch in batches for line in batch.lost]
+    return [k for batch in batches for k in batch.keys], [line for batch in batches for line in batch.errors]
 
 
 def members(path):
@@ -131,7 +131,7 @@ def test_a_missing_file_loses_its_clip(tmp_path):
 
 
 def test_files_of_a_clip_in_any_order(shards):
-    """Packed again by a tar that sorts names: the json comes after the frames."""
+    """RawBatch again by a tar that sorts names: the json comes after the frames."""
     path = shards / "shard-00000.tar"
     with tarfile.open(path) as tar:
         files = sorted([(member, tar.extractfile(member).read()) for member in tar], key=lambda pair: pair[0].name)
@@ -245,7 +245,7 @@ def test_what_fails_once_is_read_again_from_there(shards, tmp_path):
     end = members(shards / "shard-00002.tar")[f"{key_of(7)}.json"].offset + 700
     mark = tmp_path / "tried"
     command = f"if [ {{}} = shard-00002.tar ] && mkdir {mark} 2>/dev/null; then head -c {end} {shards}/{{}}; exit 3; fi; cat {shards}/{{}}"  # fmt: skip # noqa: E501
-    assert read(f"pipe:{command}", Patience(1, 1, 0)) == (all_but(), [])
+    assert read(f"pipe:{command}", RetryPolicy(1, 1, 0)) == (all_but(), [])
     mark.rmdir()
     keys, lost = read(f"pipe:{command}", ONCE)
     assert keys == all_but(7, 8)
@@ -254,12 +254,12 @@ def test_what_fails_once_is_read_again_from_there(shards, tmp_path):
 
 def test_a_pipe_that_gives_nothing_is_given_up(shards):
     """And so is all that its shell has started."""
-    patience = Patience(timeout=0.2, retries=1, pause=0)
+    retry = RetryPolicy(timeout=0.2, retries=1, pause=0)
     command = (
         f"if [ {{}} = shard-00001.tar ]; then head -c 700 {shards}/{{}}; sleep 98765 & wait; fi; cat {shards}/{{}}"
     )
     start = time.monotonic()
-    keys, lost = read(f"pipe:{command}", patience)
+    keys, lost = read(f"pipe:{command}", retry)
     assert time.monotonic() - start < 5
     assert keys == all_but(3, 4)
     assert named(lost, "shard-00001.tar", "0 of 2", "0.2 s") == len(lost) == 2
@@ -294,12 +294,12 @@ def test_a_pipe_that_is_closed_early_ends_its_command():
 def test_manifests_that_cannot_be_used(tmp_path, text, word):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(InputError, match=word) as error:
-        Source(str(tmp_path)).manifest(ONCE)
+        ShardSource(str(tmp_path)).manifest(ONCE)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("where", ["nowhere", "pipe:exit 4 #{}", "pipe:sleep 100 #{}", "http://127.0.0.1:1", "nfs://x"])
 def test_no_manifest(where):
     with pytest.raises(InputError, match=r"manifest\.json") as error:
-        Source(where).manifest(Patience(timeout=0.3, retries=0, pause=0))
+        ShardSource(where).manifest(RetryPolicy(timeout=0.3, retries=0, pause=0))
     assert "\n" not in str(error.value)

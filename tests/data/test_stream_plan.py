@@ -8,11 +8,11 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvcd.data.stream.epoch_plan import Plan, shuffled
+from lvcd.data.stream.epoch_plan import EpochPlan, shuffled
 
 CLIPS = st.lists(st.integers(0, 7), min_size=1, max_size=8).filter(any).map(tuple)
 PLANS = st.builds(
-    Plan,
+    EpochPlan,
     clips=CLIPS,
     batch_size=st.integers(1, 5),
     train=st.booleans(),
@@ -55,7 +55,7 @@ def test_batches_hold_what_is_planned(plan, epoch):
     assert max(batches) == -(-plan.samples // (plan.ranks * plan.batch_size))  # no more than one process would need
     if plan.train or (plan.batch_size > 1 and plan.samples >= plan.ranks):
         assert len(batches) == 1  # or processes that train together would wait for each other for ever
-    assert sum(plan.share(rank) for rank in range(plan.ranks)) == plan.samples + plan.padded
+    assert sum(plan.num_samples(rank) for rank in range(plan.ranks)) == plan.samples + plan.padded
 
 
 @settings(deadline=None, max_examples=100)
@@ -64,7 +64,7 @@ def test_padding_comes_from_the_consumers_own_clips_and_is_marked(plan, epoch):
     for rank, worker in consumers(plan):
         slots = list(plan.slots(epoch, rank, worker))
         assert len(set(slots)) == len(slots)
-        first = {slot[:3] for slot in slots if not slot.again}
+        first = {slot[:3] for slot in slots if not slot.repeat}
         assert {slot[:3] for slot in slots} == first
 
 
@@ -88,16 +88,16 @@ def test_after_a_stop_the_rest_comes_in_the_same_order(plan, epoch, data):
         rest = list(plan.shuffled(plan.slots(epoch, rank, worker, delivered), epoch, rank, worker))
         skip = delivered * plan.batch_size
         assert rest[skip:] == whole[skip:]
-        assert not any(slot.wanted for slot in rest[:skip])
+        assert all(slot.skip for slot in rest[:skip])
 
 
 def test_epochs_differ_and_repeat():
-    plan = Plan((5,) * 20, 4, seed=3)
+    plan = EpochPlan((5,) * 20, 4, seed=3)
     orders = [plan.order(epoch) for epoch in range(4)]
     assert len({tuple(order) for order in orders}) == 4
     assert orders == [plan.order(epoch) for epoch in range(4)]
-    assert Plan((5,) * 20, 4, seed=4).order(0) != orders[0]
-    assert Plan((5,) * 20, 4, train=False).order(1) == list(range(20))
+    assert EpochPlan((5,) * 20, 4, seed=4).order(0) != orders[0]
+    assert EpochPlan((5,) * 20, 4, train=False).order(1) == list(range(20))
 
 
 def test_the_buffer_shuffles_as_far_as_it_reaches():

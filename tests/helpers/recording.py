@@ -13,7 +13,7 @@ from pathlib import Path
 import lightning
 import torch
 
-from lvcd.data.clip import Sampling
+from lvcd.data.clip import WindowSampling
 from lvcd.data.datamodule import ShardDataModule
 from tests.helpers.shards import SIZE
 
@@ -44,7 +44,14 @@ class Recorder(lightning.LightningModule):
 
 
 def data(shards, **settings):
-    given = {"batch_size": 2, "sampling": Sampling(window=2), "workers": 0, "buffer": 3, "retries": 0, "pause": 0.0}
+    given = {
+        "batch_size": 2,
+        "sampling": WindowSampling(window=2),
+        "workers": 0,
+        "buffer": 3,
+        "retries": 0,
+        "pause": 0.0,
+    }
     return ShardDataModule(str(shards), *SIZE, **{**given, **settings})
 
 

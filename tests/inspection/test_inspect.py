@@ -21,8 +21,8 @@ from lvcd.cli import main
 from lvcd.data.cartoons import draw
 from lvcd.inspection.measure import measure
 from lvcd.inspection.summary import lengths
-from lvcd.lineart.color_leak import LEAKS, Leak
-from lvcd.lineart.sketch import xdog
+from lvcd.lineart.color_leak import LEAK_THRESHOLD, ColorLeak
+from lvcd.lineart.xdog import xdog
 from lvcd.shards.format import ShardWriter
 from tests.helpers.browser import BROWSER, needs_browser
 
@@ -56,10 +56,10 @@ def by_xdog(frames):
 
 
 def told(frames, drawings):
-    leak = Leak()
+    leak = ColorLeak()
     for frame, drawing in zip(frames, drawings):
         leak.add(frame, drawing)
-    return leak.told
+    return leak.color_r2
 
 
 # ---------------------------------------------------------------------------------------------------------------- leaks
@@ -78,7 +78,7 @@ def test_line_art_tells_no_color(cartoon):
     noise = np.random.default_rng(0).normal(0, 4, drawings.shape)
     noisy = np.clip(drawings + noise, 0, 255).astype(np.uint8)
     for clean in (drawings, by_xdog(frames), softened, noisy):
-        assert told(frames, clean) < LEAKS / 2
+        assert told(frames, clean) < LEAK_THRESHOLD / 2
 
 
 def test_grey_tells_the_color(cartoon):
@@ -87,9 +87,9 @@ def test_grey_tells_the_color(cartoon):
     hue = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)[..., 0] for frame in frames])
     assert told(frames, grey) > 0.95
     assert told(frames, under(drawings, hue, 0.3)) > 0.7
-    assert told(frames, under(drawings, grey, 0.05)) > LEAKS
-    assert told(frames, under(by_xdog(frames), grey, 0.05)) > LEAKS
-    assert told(frames, under(drawings, 255 - grey, 0.05)) > LEAKS
+    assert told(frames, under(drawings, grey, 0.05)) > LEAK_THRESHOLD
+    assert told(frames, under(by_xdog(frames), grey, 0.05)) > LEAK_THRESHOLD
+    assert told(frames, under(drawings, 255 - grey, 0.05)) > LEAK_THRESHOLD
 
 
 @pytest.mark.parametrize("greys", [(250, 240, 240), (240, 250, 240), (250, 250, 250)])
@@ -111,7 +111,7 @@ def test_the_share_is_that_of_a_linear_fit_where_only_a_line_can_be_fitted(greys
 def test_noise_tells_little_and_shares_are_shares(seed):
     rng = np.random.default_rng(seed)
     frame = rng.integers(0, 256, (40, 60, 3), np.uint8)
-    assert 0 <= told([frame], [rng.integers(250, 256, (40, 60), np.uint8)]) < LEAKS
+    assert 0 <= told([frame], [rng.integers(250, 256, (40, 60), np.uint8)]) < LEAK_THRESHOLD
     assert told([frame], [rng.integers(0, 256, (40, 60), np.uint8)]) is None  # no paper
 
 
@@ -238,7 +238,7 @@ def page(whole, tmp_path_factory):
 def test_all_is_counted_and_some_looked_at(made, tmp_path, capsys):
     assert inspect(made, "--clips", 2, "--out", tmp_path / "out") == 0
     text = capsys.readouterr().out
-    assert "6, 2 of them looked at" in text
+    assert "6, 2 of them measured" in text
     found = json.loads((tmp_path / "out" / "clips.json").read_text())
     assert found["counts"]["clips"] == 6
     assert found["counts"]["all_frames"] == 2 * (3 * FRAMES + 3)

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given as over
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
-from lvcd.lineart.extract import given, make_extractor
-from lvcd.lineart.extract.extractor import in_batches
-from lvcd.lineart.extract.learned import RECIPES, Recipe, _module
-from lvcd.lineart.sketch import xdog
+from lvcd.lineart.extract import ProvidedLineArt, make_extractor
+from lvcd.lineart.extract.extractor import draw_in_batches
+from lvcd.lineart.extract.learned import RECIPES, NetworkRecipe, _module
+from lvcd.lineart.xdog import xdog
 
 NETWORKS = ("informative-drawings", "anime2sketch")
 
@@ -40,7 +39,7 @@ def by_kornia(frame: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=25, deadline=None)
-@over(st.integers(0, 10**6), st.integers(16, 70), st.integers(16, 70), st.sampled_from(["cartoon", "noise", "smooth"]))
+@given(st.integers(0, 10**6), st.integers(16, 70), st.integers(16, 70), st.sampled_from(["cartoon", "noise", "smooth"]))
 def test_on_a_cpu_xdog_is_the_formula_of_kornia(seed, height, width, kind):
     frame = noise(height, width, seed)
     if kind == "cartoon":
@@ -146,10 +145,10 @@ def test_batches_are_filled_up(size):
 
     def paper(pixels):
         seen.append(len(pixels))
-        return pixels.float().mean(1) / 255
+        return pixels.float().mean(1).round().byte()
 
     frames = [np.full((4, 6, 3), value, np.uint8) for value in (0, 50, 100, 255)]
-    drawings = in_batches(frames, size, torch.device("cpu"), paper)
+    drawings = draw_in_batches(frames, size, torch.device("cpu"), paper)
     assert [int(drawing[0, 0]) for drawing in drawings] == [0, 50, 100, 255]
     assert set(seen) == {size}
 
@@ -163,7 +162,7 @@ def test_settings_name_the_weights(networks, extractors, monkeypatch, capsys):
     make_extractor("informative-drawings", weights=file)
     assert capsys.readouterr().err.count("\n") == 1
     recipe = RECIPES["informative-drawings"]
-    published = Recipe(recipe.module, recipe.build, recipe.multiple, recipe.low, {digest: "sk_model.pth"})
+    published = NetworkRecipe(recipe.module, recipe.build, recipe.multiple, recipe.low, {digest: "sk_model.pth"})
     monkeypatch.setitem(RECIPES, "informative-drawings", published)
     assert make_extractor("informative-drawings", weights=file).settings["weights"] == "sk_model.pth"
     assert not capsys.readouterr().err
@@ -255,7 +254,7 @@ def test_own_line_art_is_paired_by_number_whatever_its_polarity(shown):
         "light": [np.dstack([255 - line] * 3) for line in lines],
         "alpha": [np.dstack([np.zeros((16, 24, 3), np.uint8), 255 - line]) for line in lines],
     }[shown]
-    extractor = given(drawings, 4, (16, 24), "lines")
+    extractor = ProvidedLineArt(drawings, 4, (16, 24), "lines")
     assert extractor.settings == {"name": "given"}
     frames = [np.zeros((16, 24, 3), np.uint8)] * 2
     assert np.array_equal(extractor(1, frames), lines[1:3])
@@ -263,11 +262,11 @@ def test_own_line_art_is_paired_by_number_whatever_its_polarity(shown):
 
 def test_own_line_art_takes_the_size_of_the_frames():
     big = [np.dstack([ink(seed, 32, 48)] * 3) for seed in range(2)]
-    (drawing,) = given(big, 2, (32, 48), "lines")(1, [np.zeros((16, 24, 3), np.uint8)])
+    (drawing,) = ProvidedLineArt(big, 2, (32, 48), "lines")(1, [np.zeros((16, 24, 3), np.uint8)])
     assert np.array_equal(drawing, cv2.resize(big[1][..., 0], (24, 16), interpolation=cv2.INTER_AREA))
 
 
 @pytest.mark.parametrize("count, size, message", [(3, (16, 24), "2 drawings for 3"), (2, (16, 40), "aspect ratio")])
 def test_line_art_that_does_not_fit_its_film(count, size, message):
     with pytest.raises(InputError, match=message):
-        given([np.dstack([ink(0)] * 3)] * 2, count, size, "lines")
+        ProvidedLineArt([np.dstack([ink(0)] * 3)] * 2, count, size, "lines")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
-from lvcd.lineart.sketch import detect_lines, to_sketch, xdog
+from lvcd.lineart.sketch import detect_lines, to_sketch
+from lvcd.lineart.xdog import xdog
 
 cv2.setNumThreads(1)
 

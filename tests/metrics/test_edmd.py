@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
-from lvcd.lineart.sketch import xdog
+from lvcd.lineart.xdog import xdog
 from lvcd.metrics import EDMD
 from lvcd.metrics.distance import by_parabolas, distance_map
 from lvcd.metrics.edmd import edmd_from_lines

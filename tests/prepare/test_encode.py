@@ -231,7 +231,7 @@ def test_killed_and_started_again(encoders, tmp_path):
     times = {name: (out / name).stat().st_mtime_ns for name in recorded}
 
     (out / ".shard-00005.tar.1234abcd.tmp").write_bytes(b"of a write that was killed")
-    assert encode(shards, encoders).kept == len(recorded)
+    assert encode(shards, encoders).reused == len(recorded)
     assert {name: (out / name).stat().st_mtime_ns for name in recorded} == times  # not written again
     assert files(out) == files(encode(other, encoders).folder)
 
@@ -281,7 +281,7 @@ def test_a_damaged_result_is_written_again(shards, whole, encoders):
     out = shutil.copytree(whole, shards / "48x32")
     (out / "shard-00001.tar").write_bytes(b"no more")
     done = encode(shards, encoders)
-    assert (done.clips, done.kept) == (2, 2)
+    assert (done.clips, done.reused) == (2, 2)
     assert files(out) == files(whole)
 
 
@@ -292,14 +292,14 @@ def test_a_damaged_source_loses_its_clip_alone_and_comes_back(shards, whole, enc
         at = tar.getmember("film-1-0.frame001.png").offset_data + 60
     file.write_bytes(good[:at] + bytes([good[at] ^ 255]) + good[at + 1 :])
     done = encode(shards, encoders)
-    assert (done.clips, done.lost) == (5, 1)
+    assert (done.clips, done.unreadable) == (5, 1)
     assert "film-1-0" in capsys.readouterr().err
     assert list(arrays(shards / "48x32" / "shard-00001.tar")) == ["film-1-1"]
     manifest = json.loads((shards / "48x32" / "manifest.json").read_text())
     assert [shard["clips"] for shard in manifest["shards"]] == [2, 1, 2]
 
     file.write_bytes(good)
-    assert encode(shards, encoders).kept == 2
+    assert encode(shards, encoders).reused == 2
     assert files(shards / "48x32") == files(whole)
 
 

@@ -122,16 +122,3 @@ def test_ray(films, whole, tmp_path, monkeypatch):
     _, told = process.communicate(timeout=600)
     assert process.returncode == 0, told
     assert files(out) == whole
-
-
-def test_the_command_line_has_the_settings_of_a_job():
-    from lvcd.cli import _parser
-    from lvcd.cli.prepare_options import DETECTORS, EXECUTORS, EXTRACTORS, Options
-
-    words = vars(_parser().parse_args(["prepare", "film", "--out", "out"]))
-    words.pop("command")
-    plain = Options(films=words["films"], out=words["out"])
-    assert words == vars(plain)
-    for name, choices in (("detector", DETECTORS), ("executor", EXECUTORS), ("extractor", EXTRACTORS)):
-        for choice in choices:
-            assert vars(_parser().parse_args(["prepare", "f", "--out", "o", f"--{name}", choice]))[name] == choice

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lvcd.cli import main
-from lvcd.io.film import Walk
+from lvcd.io.film import FilmReader
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
 from lvcd.shards.members import read_shard
@@ -268,7 +268,7 @@ def test_a_walk_ends_whatever_the_bytes(tmp_path):
     size = whole.stat().st_size
     for seed in range(12):
         film = overwritten(tmp_path / "film.mkv", whole, 600 + seed * (size - 700) // 12, 90)
-        frames = [frame for frame in Walk(film) if frame is not None]
+        frames = [frame for frame in FilmReader(film) if frame is not None]
         assert len(frames) <= 60
         assert all(frame.shape == (48, 64, 3) for frame in frames)
 
@@ -323,16 +323,16 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("method", ["add", "close", "finish"])
+@pytest.mark.parametrize("method", ["add", "close_shot", "finish"])
 def test_it_may_stop_at_any_frame(tmp_path, monkeypatch, method):
     """Of an unfinished film only the clips that are not whole are drawn again."""
-    from lvcd.prepare import part, work
+    from lvcd.prepare import film_cache, process
 
     film = movie(tmp_path / "film.mp4", 80)
     words = ("--longest", 20)
     prepared(film, tmp_path / "whole", *words)
-    real, drawn = getattr(part.PartWriter, method), []
-    extract = work.make_extractor("xdog")
+    real, drawn = getattr(film_cache.FilmCacheWriter, method), []
+    extract = process.make_extractor("xdog")
 
     class Counting:
         settings = extract.settings
@@ -341,7 +341,7 @@ def test_it_may_stop_at_any_frame(tmp_path, monkeypatch, method):
             drawn.extend(range(first, first + len(frames)))
             return extract(first, frames)
 
-    monkeypatch.setattr(work, "_made", lambda *_: Counting())
+    monkeypatch.setattr(process, "_made", lambda *_: Counting())
     for stop in (1, 2, 3, 4, 25, 60, 80):
         calls = 0
 
@@ -353,9 +353,9 @@ def test_it_may_stop_at_any_frame(tmp_path, monkeypatch, method):
             return real(self, *args)
 
         out = tmp_path / f"{stop}"
-        monkeypatch.setattr(part.PartWriter, method, dying)
+        monkeypatch.setattr(film_cache.FilmCacheWriter, method, dying)
         assert main(["prepare", str(film), "--out", str(out), "--workers", "1", *map(str, words)]) in (0, 130)
-        monkeypatch.setattr(part.PartWriter, method, real)
+        monkeypatch.setattr(film_cache.FilmCacheWriter, method, real)
         kept = [line for f in out.glob(".parts-*/*.clips") for line in f.read_text().splitlines()]
         drawn.clear()
         prepared(film, out, *words)
@@ -366,23 +366,23 @@ def test_it_may_stop_at_any_frame(tmp_path, monkeypatch, method):
 
 def test_litter_of_a_torn_write_is_no_clip(tmp_path):
     """A line that is not whole, and pixels that are not what the line says."""
-    from lvcd.prepare.part import Part, PartWriter
+    from lvcd.prepare.film_cache import FilmCache, FilmCacheWriter
 
-    part = Part(tmp_path / "00000")
-    with PartWriter(part) as writer:
+    cache = FilmCache(tmp_path / "00000")
+    with FilmCacheWriter(cache) as writer:
         for index in range(6):
             writer.add(b"frame%d" % index, b"drawing")
-        writer.close(0, 2, True)
-        writer.close(2, 4, False)
-        writer.close(4, 6, True)
-    assert [clip.stop for clip in part.kept()] == [2, 6]
-    with part.file("clips").open("a") as log:
+        writer.close_shot(0, 2, True)
+        writer.close_shot(2, 4, False)
+        writer.close_shot(4, 6, True)
+    assert [clip.stop for clip in cache.clips()] == [2, 6]
+    with cache.file("clips").open("a") as log:
         log.write("[6, 8, 1")
-    with PartWriter(part) as writer:
+    with FilmCacheWriter(cache) as writer:
         assert writer.done == 6
-    data = bytearray(part.file("pixels").read_bytes())
+    data = bytearray(cache.file("pixels").read_bytes())
     data[-3] ^= 1
-    part.file("pixels").write_bytes(data)
-    with PartWriter(part) as writer:
+    cache.file("pixels").write_bytes(data)
+    with FilmCacheWriter(cache) as writer:
         assert writer.done == 2
-    assert part.file("pixels").stat().st_size == 2 * len(b"frame0drawing")
+    assert cache.file("pixels").stat().st_size == 2 * len(b"frame0drawing")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.errors import InputError
-from lvcd.prepare.shots import Clip, ShotFinder, ShotRule, color_histogram, difference, find_clips
+from lvcd.prepare.shots import ShotFinder, ShotRule, ShotSpan, color_histogram, difference
 
 RULE = ShotRule(shortest=3, longest=10)
 
@@ -29,8 +29,16 @@ def black(count):
     return (np.full((64, 96, 3), 3, np.uint8) for _ in range(count))
 
 
+def spans(frames, rule):
+    """Each clip as soon as it has ended."""
+    finder = ShotFinder(rule)
+    for frame in frames:
+        yield from finder.add(frame)
+    yield from finder.finish()
+
+
 def clips(*shots, rule=RULE):
-    return list(find_clips((frame for frames in shots for frame in frames), rule))
+    return list(spans((frame for frames in shots for frame in frames), rule))
 
 
 def test_histogram_counts_every_pixel_once():
@@ -49,11 +57,11 @@ def test_difference_is_the_rmse_over_the_bins():
 
 
 def test_cuts_are_where_they_were_made():
-    assert clips(shot(5, 90), shot(7, 141), shot(4, 192)) == [Clip(0, 5), Clip(5, 12), Clip(12, 16)]
+    assert clips(shot(5, 90), shot(7, 141), shot(4, 192)) == [ShotSpan(0, 5), ShotSpan(5, 12), ShotSpan(12, 16)]
 
 
 def test_a_higher_threshold_sees_fewer_cuts():
-    assert clips(shot(5, 90), shot(5, 141), rule=ShotRule(cut=1e5, shortest=3)) == [Clip(0, 10)]
+    assert clips(shot(5, 90), shot(5, 141), rule=ShotRule(cut=1e5, shortest=3)) == [ShotSpan(0, 10)]
 
 
 def test_counts_do_not_depend_on_the_size_of_the_film():
@@ -65,11 +73,11 @@ def test_counts_do_not_depend_on_the_size_of_the_film():
 
 def test_short_black_and_still_clips_are_dropped():
     found = clips(shot(2, 90), shot(5, 141), black(6), shot(4, 192, moving=False))
-    assert found == [Clip(0, 2, "short"), Clip(2, 7), Clip(7, 13, "black"), Clip(13, 17, "still")]
+    assert found == [ShotSpan(0, 2, "short"), ShotSpan(2, 7), ShotSpan(7, 13, "black"), ShotSpan(13, 17, "still")]
 
 
 def test_one_that_moves_once_is_kept():
-    assert clips([*shot(5, 90, moving=False), *list(shot(6, 90))[4:]]) == [Clip(0, 7)]
+    assert clips([*shot(5, 90, moving=False), *list(shot(6, 90))[4:]]) == [ShotSpan(0, 7)]
 
 
 @pytest.mark.parametrize("length", [10, 11, 20, 21, 37])
@@ -95,14 +103,15 @@ def test_a_film_is_never_in_memory():
             given.append(index)
             yield frame
 
-    assert next(find_clips(film(), RULE)) == Clip(0, 5)
+    assert next(spans(film(), RULE)) == ShotSpan(0, 5)
     assert given == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"shortest": 1}, {"longest": 14}, {"resolution": 4}, {"cut": 0.0}, {"content_cut": -1.0}, {"detector": "eye"},
+        {"shortest": 1}, {"longest": 14}, {"resolution": 4}, {"cut": 0.0}, {"cut": float("nan")},
+        {"cut": float("inf")}, {"content_cut": -1.0}, {"detector": "eye"},
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense(wrong):
@@ -148,7 +157,7 @@ def test_where_frames_were_lost_one_shot_becomes_two():
     told += [finder.cut(), finder.cut(), finder.cut()]
     told += [finder.add(frame) for frame in frames[5:]]
     told += [finder.finish()]
-    assert [clip for clips in told for clip in clips] == [Clip(0, 4), Clip(4, 9)]
+    assert [clip for clips in told for clip in clips] == [ShotSpan(0, 4), ShotSpan(4, 9)]
 
 
 def test_the_first_frame_after_a_loss_is_compared_with_nothing():
@@ -157,7 +166,7 @@ def test_the_first_frame_after_a_loss_is_compared_with_nothing():
     still = list(shot(4, 90, moving=False))
     told = [clip for frame in still for clip in finder.add(frame)] + finder.cut()
     told += [clip for frame in shot(4, 141, moving=False) for clip in finder.add(frame)] + finder.finish()
-    assert told == [Clip(0, 4, "still"), Clip(4, 8, "still")]
+    assert told == [ShotSpan(0, 4, "still"), ShotSpan(4, 8, "still")]
 
 
 # ------------------------------------------------------------------------------------------------------ PySceneDetect
@@ -193,15 +202,18 @@ def test_the_content_detector_is_pyscenedetect(tmp_path, seed, height, width):
 
     movie = cv2.VideoCapture(path)
     coded = [movie.read()[1][..., ::-1] for _ in film(seed, height, width)]
-    found = find_clips(coded, ShotRule(detector="content"))
+    found = spans(coded, ShotRule(detector="content"))
     assert [(clip.start, clip.stop) for clip in found] == want
 
 
 def test_the_content_detector_has_a_threshold_of_its_own():
     frames = [*shot(5, 90), *shot(5, 141)]
-    assert clips(frames, rule=ShotRule(detector="content", shortest=3, content_cut=10)) == [Clip(0, 5), Clip(5, 10)]
-    assert clips(frames, rule=ShotRule(detector="content", shortest=3, content_cut=60)) == [Clip(0, 10)]
-    assert clips(frames, rule=ShotRule(detector="content", shortest=3, content_cut=10, cut=1e9))[0] == Clip(0, 5)
+    assert clips(frames, rule=ShotRule(detector="content", shortest=3, content_cut=10)) == [
+        ShotSpan(0, 5),
+        ShotSpan(5, 10),
+    ]
+    assert clips(frames, rule=ShotRule(detector="content", shortest=3, content_cut=60)) == [ShotSpan(0, 10)]
+    assert clips(frames, rule=ShotRule(detector="content", shortest=3, content_cut=10, cut=1e9))[0] == ShotSpan(0, 5)
 
 
 def test_without_pyscenedetect_one_is_told_to_install_it(monkeypatch):

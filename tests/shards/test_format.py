@@ -10,7 +10,7 @@ import pytest
 import webdataset as wds
 
 from lvcd.errors import InputError
-from lvcd.lineart.extract import given, make_extractor
+from lvcd.lineart.extract import ProvidedLineArt, make_extractor
 from lvcd.lineart.sketch import to_sketch
 from lvcd.shards.format import DEFAULT_FPS, ShardWriter, clip_key, playback_fps
 from lvcd.shards.members import read_shard
@@ -168,7 +168,7 @@ def test_xdog_draws_dark_lines_on_white():
 def test_given_lines_of_any_polarity_and_size():
     lines = np.zeros((32, 48, 3), np.uint8)
     lines[:, 20:24] = 255  # white on black
-    extract = given([lines] * 2, 2, (16, 24), "lines")
+    extract = ProvidedLineArt([lines] * 2, 2, (16, 24), "lines")
     (drawing,) = extract(1, [np.zeros((16, 24, 3), np.uint8)])
     assert drawing.shape == (16, 24)
     assert (drawing[:, 10:12] == 0).all()
@@ -178,4 +178,4 @@ def test_given_lines_of_any_polarity_and_size():
 @pytest.mark.parametrize(("count", "size", "word"), [(3, (32, 48), "one for each"), (2, (32, 32), "aspect")])
 def test_given_lines_that_do_not_fit(count, size, word):
     with pytest.raises(InputError, match=word):
-        given([np.zeros((32, 48, 3), np.uint8)] * 2, count, size, "lines")
+        ProvidedLineArt([np.zeros((32, 48, 3), np.uint8)] * 2, count, size, "lines")

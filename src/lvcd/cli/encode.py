@@ -39,8 +39,10 @@ def run(a: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print("the same command goes on where this one stopped", file=sys.stderr)
         raise
-    kept = f" ({done.kept} shards were there already)" if done.kept else ""
-    print(f"{done.folder}: {done.clips} clips, {done.frames} frames encoded in {time.monotonic() - start:.0f} s{kept}; "
+    reused = f" ({done.reused} shards were there already)" if done.reused else ""
+    seconds = time.monotonic() - start
+    print(f"{done.folder}: {done.clips} clips, {done.frames} frames encoded in {seconds:.0f} s{reused}; "
           f"{done.megabytes:.1f} MB in all")  # fmt: skip
-    if done.lost:
-        print(f"{done.lost} clips are lost in {a.shards}: prepare them again, then encode again", file=sys.stderr)
+    if done.unreadable:
+        print(f"{done.unreadable} clips of {a.shards} cannot be read: prepare them again, then encode again",
+              file=sys.stderr)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the data side hands to the training side.
+"""The batch that data hands to training.
 
 letters: b clips, t frames (the reference at 0), c latent channels, h w latent size, d width of a token, H W pixels.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass
 class Batch:
-    """Clips with their line art; the reference is frame 0. Pixels, or what was encoded from them, or both."""
+    """Clips with their line art; the reference is frame 0. It has pixels, or what was encoded from them, or both."""
 
     sketches: Tensor
     """(b t 1 H W) in [0, 1], 1.0 on a line and 0.0 on blank paper."""
@@ -26,9 +26,10 @@ class Batch:
     tokens: Tensor | None = None
     """(b 1 d) the image encoder's embedding of the reference."""
     keys: tuple[str, ...] = ()
-    """The clips' names, for messages."""
+    """The names of the clips, for messages."""
 
     def to(self, device, non_blocking: bool = False) -> Batch:
+        """Return the batch with its tensors on another device."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {
             k: v.to(device, non_blocking=non_blocking) for k, v in values.items() if isinstance(v, Tensor)

@@ -1,4 +1,4 @@
-"""Which frames of a clip are trained on, and how a picture is brought to the size of the model.
+"""The frames of a clip that are trained on, and how a picture is brought to the size of the model.
 
 letters: H W pixels
 """
@@ -16,7 +16,7 @@ from lvcd.errors import InputError
 Array = np.ndarray[Any, Any]
 
 Reference = Literal["any_earlier", "earliest_quarter", "first", "keyframes"]
-"""Where the reference of a window is drawn from. The window begins at frame n of the clip, counted from 0:
+"""Which frame becomes the reference of a window. The window begins at frame n of the clip, counted from 0:
 
 any_earlier         any of the frames 0 .. n - 1, all equally likely (the paper)
 earliest_quarter    the first max(1, n // 4) of them (the released code)
@@ -28,8 +28,8 @@ keyframes           the last key before the window. Keys are the frames 0, k, 2k
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """The windows that are cut from a clip, each with a reference. Raises InputError for settings without a meaning.
+class WindowSampling:
+    """How windows are cut from a clip, each with a reference. InputError: a setting makes no sense.
 
     A window begins anywhere from frame 1, so that a frame comes before it, to where it still fits. In a clip too short
     for that the stride is reduced to the largest that fits. If not even 1 does, the window begins at frame 1 and the
@@ -37,14 +37,14 @@ class Sampling:
     """
 
     window: int = 14
-    """Frames of a sample; the reference comes on top."""
+    """The number of frames of a sample, without the reference."""
     reference: Reference = "any_earlier"
     stride: int = 1
-    """Frames from one frame of the window to the next: 2 takes every other frame."""
+    """Every how many frames the window takes one: 2 takes every other frame."""
     windows: int = 1
-    """Samples of a clip. They begin at different frames as long as there are so many places to begin."""
+    """The number of samples of a clip. They begin at different frames as long as there are so many places to begin."""
     keyframe_every: int = 24
-    """Frames of the clip from one key to the next; read by `keyframes` alone."""
+    """The number of frames from one key to the next; read by `keyframes` alone."""
 
     def __post_init__(self):
         if self.reference not in get_args(Reference):
@@ -55,7 +55,7 @@ class Sampling:
                 raise InputError(f"{name} is {value!r}: give a whole number from 1")
 
     def indices(self, frames: int, rng: np.random.Generator) -> list[list[int]]:
-        """Frame numbers of each sample: its reference, then its window. They depend on nothing but what is given.
+        """Draw the frame numbers of each sample: its reference, then its window. Nothing but the arguments decides.
 
         frames    length of the clip
         InputError: the clip is empty.
@@ -83,14 +83,15 @@ class Sampling:
 
 
 def fit(image: Array, height: int, width: int, at: tuple[float, float] = (0.5, 0.5)) -> Array:
-    """(H W) or (H W 3) => (height width) or (height width 3): the largest part of that shape, scaled. Keeps the type.
+    """Cut the largest part of an aspect ratio from a picture and scale it; the data type stays.
 
-    at    which part, as shares of what is left over (down, right): 0 is the top or the left, 0.5 the middle
+    (H W) or (H W 3) => (height width) or (height width 3)
+    at    which part, as fractions of what is left over (down, right): 0 is the top or the left, 0.5 the middle
 
     The part is cut in whole pixels, so its proportions are off by less than one. Shrinking averages the area, as a
     camera does, and enlarging is bicubic. A picture of the right size is returned as it is.
     """
-    assert height > 0 and width > 0 and all(0 <= share <= 1 for share in at)
+    assert height > 0 and width > 0 and all(0 <= fraction <= 1 for fraction in at)
     h, w = image.shape[:2]
     scale = min(h / height, w / width)
     cut_h, cut_w = (max(1, min(have, round(want * scale))) for have, want in ((h, height), (w, width)))

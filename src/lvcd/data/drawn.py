@@ -1,4 +1,4 @@
-"""Clips drawn when they are asked for, and batches of them: a function of their number alone."""
+"""Clips that are drawn when they are read, and batches of them: a function of their number alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lvcd.lineart.sketch import png_from_ink
+from lvcd.pixel_values import signed_from_uint8, uint8_from_signed, uint8_from_unit, unit_from_uint8
+
 from .augment import Augment
 from .cartoons import FPS, Cartoon, draw
-from .stream.epoch_plan import Plan
-from .stream.packed import Packed, to_frames
+from .stream.epoch_plan import EpochPlan
+from .stream.raw_batch import RawBatch
 
 
 class CartoonClips(Dataset[Cartoon]):
-    """Clips drawn when they are asked for, styles by turns: item i is always the same. The reference comes first.
+    """Clips that are drawn when they are read, styles by turns: item i is always the same. The reference comes first.
 
     The reference is any earlier frame of the same scene, as in the paper, at most `reach` frames before the clip.
     """
@@ -46,21 +49,20 @@ class CartoonClips(Dataset[Cartoon]):
         clip = draw(seed, len(times), self.height, self.width, style, times=times)
         if self.augment is None:
             return clip
-        pixels = to_frames(torch.from_numpy(clip.frames).movedim(-1, 1))
-        frames, lines = self.augment(
-            pixels, torch.from_numpy(clip.lines)[:, None] / 255, np.random.default_rng([seed, 3])
-        )
+        pixels = signed_from_uint8(torch.from_numpy(clip.frames).movedim(-1, 1))
+        ink = unit_from_uint8(torch.from_numpy(clip.lines)[:, None])
+        frames, sketches = self.augment(pixels, ink, np.random.default_rng([seed, 3]))
         assert frames is not None
-        drawn = ((frames.movedim(1, -1) + 1) * 127.5).round().byte().numpy()
-        return replace(clip, frames=drawn, lines=(lines[:, 0] * 255).round().byte().numpy())
+        drawn = uint8_from_signed(frames.movedim(1, -1)).numpy()
+        return replace(clip, frames=drawn, lines=uint8_from_unit(sketches[:, 0]).numpy())
 
 
-def pack(clips: CartoonClips, numbers: Sequence[int]) -> Packed:
-    """A batch of the clips of these numbers."""
+def pack(clips: CartoonClips, numbers: Sequence[int]) -> RawBatch:
+    """Draw the clips of these numbers as one batch."""
     drawn = [clips[n] for n in numbers]
     lines, frames = np.stack([c.lines for c in drawn]), np.stack([c.frames for c in drawn])
-    return Packed(
-        torch.from_numpy(255 - lines[:, :, None]),
+    return RawBatch(
+        torch.from_numpy(png_from_ink(lines[:, :, None])),
         torch.full((len(drawn),), float(FPS)),
         torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, 2))),
         keys=tuple(f"drawn-{n}" for n in numbers),
@@ -69,20 +71,21 @@ def pack(clips: CartoonClips, numbers: Sequence[int]) -> Packed:
 
 @dataclass(frozen=True)
 class DrawnStream:
-    """As stream.stages.ClipStream, of drawn clips: in their order, batch after batch, the ranks in turn."""
+    """What ClipStream is for shards, for drawn clips: in their order, batch after batch, the ranks in turn."""
 
     clips: CartoonClips
-    plan: Plan
+    plan: EpochPlan
     rank: int = 0
     epoch: int = 0  # each draws the same clips
     done: int = 0
 
     @property
-    def data(self) -> str:
+    def identity(self) -> str:
         """What is drawn, apart from the order."""
         return str({name: value for name, value in vars(self.clips).items() if name != "count"})
 
-    def consumer(self, worker: int) -> Iterator[Packed]:
+    def consumer(self, worker: int) -> Iterator[RawBatch]:
+        """Yield the batches that one worker delivers."""
         plan, b = self.plan, self.plan.batch_size
         first = worker + plan.workers * plan.delivered(worker, self.done)
         for number in range(first, plan.full, plan.workers):

@@ -1,4 +1,4 @@
-"""The sizes that a model is trained at, one after the other."""
+"""The stages of resolution that a model is trained at, one after the other."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ STAGES = {"320p": (320, 576), "576p": (576, 1024)}
 
 
 class Stage(NamedTuple):
+    """A stage of resolution."""
+
     name: str
-    """Also that of its folder under the shards."""
+    """Also the name of its folder under the shards."""
     height: int
+    """px."""
     width: int
 
 
 def stage_size(text: str) -> Stage:
-    """A name of STAGES, or WIDTHxHEIGHT, of which the name is just that. InputError: it is neither."""
+    """Read a stage from a name of STAGES, or from WIDTHxHEIGHT. InputError: it is neither."""
     if text in STAGES:
         return Stage(text, *STAGES[text])
     size = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text)

@@ -14,6 +14,7 @@ from torch import Tensor
 from lvcd.io.disk import atomic, writing
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
+from lvcd.lineart.sketch import picture_from_sketch
 from lvcd.pipeline.inputs import array
 from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
@@ -37,7 +38,7 @@ def write_source(folder: Path, clip: Clip) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if not (file := folder / f"{clip.key}.reference.png").exists():
         write_png(file, array(clip.reference))
-    paper = 1 - clip.sketches.expand(-1, 3, -1, -1)
+    paper = picture_from_sketch(clip.sketches.expand(-1, 3, -1, -1))
     for kind, frames in (("sketch", paper), ("original", clip.original)):
         if not (file := folder / f"{clip.key}.{kind}.webm").exists():
             _movie(file, frames, clip.fps)
@@ -50,7 +51,7 @@ def write_sheet(file: Path, clip: Clip, painted: Tensor) -> None:
     columns = evenly_spaced(len(painted), SHOWN)
     rows = {
         "reference": [array(clip.reference)],
-        "line art": [array(1 - clip.sketches[n].expand(3, -1, -1)) for n in columns],
+        "line art": [array(picture_from_sketch(clip.sketches[n].expand(3, -1, -1))) for n in columns],
         "painted": [array(painted[n]) for n in columns],
         "original": [array(clip.original[n]) for n in columns],
     }

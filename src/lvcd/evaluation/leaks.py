@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from lvcd.data.augment.palette import recolor
-from lvcd.lineart.color_leak import LUMINANCE, paper
+from lvcd.lineart.color_leak import LUMINANCE, paper_mask
+from lvcd.lineart.sketch import png_from_sketch, sketch_from_png
 from lvcd.metrics import PSNR, SegmentAccuracy
 from lvcd.metrics.inputs import ClipBatch
 
@@ -63,8 +64,8 @@ def variants(clip: Clip) -> dict[str, Clip]:
     grey = (GREY * (1 - torch.einsum("nchw,c->nhw", colors, torch.tensor(LUMINANCE)))[:, None] * 255).round() / 255
     own = torch.cat([clip.reference_sketch[None], clip.sketches])
     shaded = torch.maximum(own, grey)
-    drawings = ((1 - own) * 255).round().byte().numpy()
-    pure = torch.stack([1 - torch.from_numpy(binarized(drawing)).float() / 255 for drawing in drawings[:, 0]])[:, None]
+    drawings = png_from_sketch(own).numpy()
+    pure = torch.stack([sketch_from_png(binarized(drawing)) for drawing in drawings[:, 0]])[:, None]
     return {
         "reference=blank": replace(clip, reference=blank),
         "reference=recolored": replace(clip, reference=other[0], original=other[1:]),
@@ -75,8 +76,8 @@ def variants(clip: Clip) -> dict[str, Clip]:
 
 def look(clip: Clip, seen: Clip, painted: Tensor, usual: Tensor) -> Look:
     """`seen` is a variant of `clip`; painted and usual (n 3 H W): what the method made of it, and of the clip."""
-    drawings = ((1 - clip.sketches[:, 0]) * 255).round().byte().numpy()
-    clear = torch.from_numpy(np.stack([paper(drawing) for drawing in drawings]))
+    drawings = png_from_sketch(clip.sketches[:, 0]).numpy()
+    clear = torch.from_numpy(np.stack([paper_mask(drawing) for drawing in drawings]))
     pixels = [frames.movedim(1, -1)[clear].double() for frames in (painted, clip.original)]
     table = torch.cat([torch.ones(len(pixels[0]), 1, dtype=torch.float64), *pixels], 1)
     wanted = (seen.original - clip.original).double()

@@ -19,6 +19,8 @@ from torch import Tensor
 from lvcd.data.clip import fit
 from lvcd.errors import InputError
 from lvcd.io.disk import named
+from lvcd.lineart.sketch import sketch_from_png
+from lvcd.pixel_values import unit_from_uint8
 from lvcd.shards.format import playback_fps
 from lvcd.shards.index import ClipEntry, ShardIndex
 from lvcd.spacing import evenly_spaced
@@ -143,8 +145,8 @@ class TestSet:
         entry = self._entries[index]
         numbers = range(1 + self.lengths[index])
         frames, drawings = (self._pictures(entry, kind, numbers) for kind in ("frame", "sketch"))
-        colors = torch.from_numpy(frames).movedim(-1, 1).float() / 255
-        lines = 1 - torch.from_numpy(drawings)[:, None].float() / 255
+        colors = unit_from_uint8(torch.from_numpy(frames).movedim(-1, 1))
+        lines = sketch_from_png(drawings[:, None])
         fps = playback_fps(entry.metadata)
         return Clip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
 

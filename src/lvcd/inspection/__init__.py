@@ -1,9 +1,8 @@
 """`lvcd inspect`: what is in a folder of shards, in numbers and pictures, and which clips are not fit to learn from.
 
-folder     what is there, from names and headers alone
-leak       whether a sketch tells the colors below it
-measure    the numbers of one clip
-page       the HTML
+measure       statistics of one clip
+summary       a report as rows and histograms
+clips_page    a report as HTML
 """
 
 from __future__ import annotations
@@ -24,36 +23,38 @@ from lvcd.io.images import decode_png
 from lvcd.shards.index import LICENSES, ClipCounts, ClipEntry, ShardIndex
 from lvcd.spacing import evenly_spaced
 
-from .clips_page import Page, sheet
-from .measure import FLAGS, Numbers, measure
+from .clips_page import ClipsPage, clip_sheet
+from .measure import FLAGS, ClipStats, measure
 
 Array = np.ndarray[Any, Any]
 
-SHOWN = 6
-"""Frames of a clip on its contact sheet."""
+FRAMES_PER_SHEET = 6
+"""Of a clip's contact sheet."""
+THUMBNAIL_PX = 183
+"""Width of a frame on a contact sheet, so that a sheet fills the page."""
 
 
 @dataclass
-class Report:
-    """All but the pictures."""
+class InspectionReport:
+    """All that was found in a folder of shards, but for the pictures."""
 
     folder: ShardIndex
     counts: ClipCounts
     notes: list[str]
-    """What is wrong with the folder or was lost, a line each."""
+    """One line for everything that is wrong with the folder or cannot be read."""
     clips: list[dict[str, Any]] = field(default_factory=list)
-    """Of each clip looked at: what it is, and its `Numbers`."""
+    """Of each measured clip, as clips.json has it: what it is, and its `ClipStats`."""
 
     def flagged(self) -> dict[str, int]:
-        """Flag => clips that have it; flags of none are left out."""
+        """Return the number of clips of each flag that a clip has."""
         found = {name: sum(name in clip["flags"] for clip in self.clips) for name in FLAGS}
         return {name: clips for name, clips in found.items() if clips}
 
 
-def inspect(path: Path, out: Path | None, most: int) -> Report:
-    """A folder of shards => its report; with `out`, also out/index.html and out/clips.json.
+def inspect(path: Path, out: Path | None, max_clips: int) -> InspectionReport:
+    """Inspect a folder of shards; with `out`, also write out/index.html and out/clips.json.
 
-    most    clips that are looked at, spread evenly over all; the others are only counted
+    max_clips    clips that are measured, spread evenly over all; the others are only counted
     One clip's compressed pictures are in memory at a time. InputError: no shards, a tar that is none, no whole clip,
     or `out` cannot be written.
     """
@@ -61,22 +62,22 @@ def inspect(path: Path, out: Path | None, most: int) -> Report:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
     folder = ShardIndex(path)
-    lost: list[str] = []
+    damage: list[str] = []
     size = sum(shard.stat().st_size for shard in folder.shards)
     with tqdm(total=size, desc="counting clips", unit="B", unit_scale=True, file=sys.stderr) as bar:
-        counts = folder.count(lost.append, bar.update)
-    report = Report(folder, counts, folder.notes + lost)
-    chosen = evenly_spaced(sum(counts.clips), most, ends=False)
-    with Page() as page:
-        with tqdm(total=len(chosen), desc="looking at clips", unit="clip", file=sys.stderr) as bar:
+        counts = folder.count(damage.append, bar.update)
+    report = InspectionReport(folder, counts, folder.notes + damage)
+    chosen = evenly_spaced(sum(counts.clips), max_clips, ends=False)
+    with ClipsPage() as page:
+        with tqdm(total=len(chosen), desc="measuring clips", unit="clip", file=sys.stderr) as bar:
             for entry in folder.select(counts, chosen):
-                numbers, shown = look(entry)
-                if numbers.error:
-                    report.notes.append(f"clip {entry.key} of {entry.shard.name} is lost: {numbers.error}")
-                clip = _record(entry, numbers)
+                stats, thumbnails = measure_clip(entry)
+                if stats.error:
+                    report.notes.append(f"clip {entry.key} of {entry.shard.name} is lost: {stats.error}")
+                clip = _record(entry, stats)
                 report.clips.append(clip)
                 if out is not None:
-                    page.add(clip, sheet(shown))
+                    page.add(clip, clip_sheet(thumbnails))
                 bar.update()
         if out is not None:
             with atomic(out / "clips.json") as temp:
@@ -86,21 +87,22 @@ def inspect(path: Path, out: Path | None, most: int) -> Report:
     return report
 
 
-def look(entry: ClipEntry) -> tuple[Numbers, list[tuple[Array | None, Array]]]:
-    """=> its numbers, and small pictures of some frames (none if encoded) and drawings"""
-    shown: list[tuple[Array | None, Array]] = []
-    wanted = set(evenly_spaced(entry.frames, SHOWN, ends=False))
+def measure_clip(entry: ClipEntry) -> tuple[ClipStats, list[tuple[Array | None, Array]]]:
+    """Return the statistics of a clip, and thumbnails of some frames (None if it is encoded) and drawings."""
+    thumbnails: list[tuple[Array | None, Array]] = []
+    shown = set(evenly_spaced(entry.frames, FRAMES_PER_SHEET, ends=False))
 
-    def told() -> Iterator[tuple[Array | None, Array]]:
+    def pictures() -> Iterator[tuple[Array | None, Array]]:
         for index, (frame, drawing) in enumerate(_pictures(entry)):
-            if index in wanted:
-                shown.append((None if frame is None else _thumbnail(frame), _thumbnail(drawing)))
+            if index in shown:
+                thumbnails.append((None if frame is None else _thumbnail(frame), _thumbnail(drawing)))
             yield frame, drawing
 
     try:
-        return measure(told(), entry.frames), shown
+        return measure(pictures(), entry.frames), thumbnails
     except Exception as error:  # decoders raise nearly everything: SyntaxError, struct.error, ...
-        return Numbers(flags=("undecodable",), error=" ".join(str(error).split()) or type(error).__name__), shown
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return ClipStats(flags=("undecodable",), error=reason), thumbnails
 
 
 def _pictures(entry: ClipEntry) -> Iterator[tuple[Array | None, Array]]:
@@ -121,22 +123,23 @@ def _pictures(entry: ClipEntry) -> Iterator[tuple[Array | None, Array]]:
             yield frame, drawing
 
 
-def _thumbnail(picture: Array, width: int = 183) -> Array:
-    """(H W ...) => 183 px wide, so that a sheet fills the page"""
-    how = cv2.INTER_AREA if picture.shape[1] > width else cv2.INTER_LINEAR
-    return cv2.resize(picture, (width, max(1, round(picture.shape[0] * width / picture.shape[1]))), interpolation=how)
+def _thumbnail(picture: Array) -> Array:
+    """Scale (H W ...) to THUMBNAIL_PX columns."""
+    how = cv2.INTER_AREA if picture.shape[1] > THUMBNAIL_PX else cv2.INTER_LINEAR
+    size = THUMBNAIL_PX, max(1, round(picture.shape[0] * THUMBNAIL_PX / picture.shape[1]))
+    return cv2.resize(picture, size, interpolation=how)
 
 
-def _record(entry: ClipEntry, numbers: Numbers) -> dict[str, Any]:
-    """A clip as clips.json has it."""
+def _record(entry: ClipEntry, stats: ClipStats) -> dict[str, Any]:
+    """Return a clip as clips.json has it."""
     height, width = entry.size
     about = {name: entry.text(name) for name in ("film", "fps", "sketches")}
     where = {"key": entry.key, "shard": entry.shard.name, "start": entry.metadata.get("start")}
     credits = {"credits": entry.credits(), "licenses": entry.credits(LICENSES)}
-    return {**where, **about, **credits, "frames": entry.frames, "height": height, "width": width, **asdict(numbers)}
+    return {**where, **about, **credits, "frames": entry.frames, "height": height, "width": width, **asdict(stats)}
 
 
-def _json(report: Report) -> dict[str, Any]:
+def _json(report: InspectionReport) -> dict[str, Any]:
     counts = {name: dict(value) if name != "clips" else sum(value) for name, value in vars(report.counts).items()}
     return {
         "format": "lvcd inspection 1",

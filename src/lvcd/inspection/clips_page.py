@@ -16,12 +16,12 @@ from . import summary
 from .measure import FLAGS
 
 if TYPE_CHECKING:
-    from . import Report
+    from . import InspectionReport
 
 Array = np.ndarray[Any, Any]
 
-GAP = 4
-"""px between the pictures of a sheet."""
+GAP_PX = 4
+"""Between the pictures of a sheet."""
 NUMBERS = (
     ("frames", "frames", "{0}"),
     ("motion", "motion_mean_px", "{0:.2f} px, {1:.2%}"),
@@ -30,46 +30,48 @@ NUMBERS = (
     ("leak", "leak", "{0:.0%}"),
     ("pairing", "pairing", "{0:.2f}"),
 )
-"""(name, of the record, format of the value and of its share of the height): what a card shows and the page sorts by"""
+"""(name, field of the record, format of the value and of its fraction of the height): what a card shows and the page
+sorts by."""
 
 
-def sheet(shown: list[tuple[Array | None, Array]]) -> Array | None:
-    """Frames (H W 3) RGB in a row over their drawings (H W) => (H' W' 3); None for no pictures."""
-    if not shown:
+def clip_sheet(thumbnails: list[tuple[Array | None, Array]]) -> Array | None:
+    """Lay out frames (H W 3) RGB in a row over their drawings (H W) => (H' W' 3); None for no pictures."""
+    if not thumbnails:
         return None
-    frames = [frame for frame, _ in shown if frame is not None]
-    drawings = [cv2.cvtColor(drawing, cv2.COLOR_GRAY2RGB) for _, drawing in shown]
+    frames = [frame for frame, _ in thumbnails if frame is not None]
+    drawings = [cv2.cvtColor(drawing, cv2.COLOR_GRAY2RGB) for _, drawing in thumbnails]
     pictures = [row for row in (frames, drawings) if row]
     height, width = drawings[0].shape[:2]
-    total = len(pictures) * (height + GAP) - GAP, len(drawings) * (width + GAP) - GAP, 3
+    total = len(pictures) * (height + GAP_PX) - GAP_PX, len(drawings) * (width + GAP_PX) - GAP_PX, 3
     out = np.full(total, 255, np.uint8)
     for i, row in enumerate(pictures):
         for j, picture in enumerate(row):
-            top, left = i * (height + GAP), j * (width + GAP)
+            top, left = i * (height + GAP_PX), j * (width + GAP_PX)
             out[top : top + height, left : left + width] = cv2.resize(picture, (width, height))
     return out
 
 
-class Page:
-    """Cards are put aside on disk until all are there, so that memory does not grow with them."""
+class ClipsPage:
+    """The HTML of a report. Cards wait on disk until all are there, so that memory does not grow with them."""
 
     def __init__(self) -> None:
         self._cards: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # see __exit__
         self._places: list[tuple[int, int, int]] = []  # minus the flags, first byte, bytes
 
-    def __enter__(self) -> Page:
+    def __enter__(self) -> ClipsPage:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._cards.close()
 
     def add(self, clip: dict[str, Any], picture: Array | None) -> None:
+        """Add the card of a clip with its contact sheet."""
         data = card(clip, picture).encode()
         self._places.append((-len(clip["flags"]), self._cards.tell(), len(data)))
         self._cards.write(data)
 
-    def write(self, file: IO[bytes], report: Report) -> None:
-        """Flagged clips first, then as they lie in the shards."""
+    def write(self, file: IO[bytes], report: InspectionReport) -> None:
+        """Write the page: flagged clips first, then as they lie in the shards."""
         assert __package__
         for part in template(__package__):
             if part == "<!--clips-->":
@@ -83,6 +85,7 @@ class Page:
 
 
 def card(clip: dict[str, Any], picture: Array | None) -> str:
+    """Return the HTML of one clip."""
     flags = "".join(f'<b class="flag">{FLAGS[flag]}</b>' for flag in clip["flags"])
     data, shown = "", ""
     for name, field, form in NUMBERS:
@@ -105,6 +108,7 @@ def card(clip: dict[str, Any], picture: Array | None) -> str:
 
 
 def image(picture: Array | None) -> str:
+    """Return the HTML of a picture (H W 3) with its data in it; "" for None."""
     if picture is None:
         return ""
     height, width = picture.shape[:2]
@@ -115,7 +119,7 @@ def image(picture: Array | None) -> str:
 
 
 def swatches(palette: Any) -> str:
-    """Colors as wide as their share."""
+    """Return the HTML of colors, each as wide as its fraction."""
     parts = "".join(
         f'<span style="background:{color};flex-grow:{max(1, round(1000 * share))}" title="{color} {100 * share:.1f} %">'
         "</span>"
@@ -124,7 +128,7 @@ def swatches(palette: Any) -> str:
     return f"<div class=palette>{parts}</div>" if parts else ""
 
 
-def _rows(report: Report) -> str:
+def _rows(report: InspectionReport) -> str:
     return "".join(
         f"<tr><th>{escape(name)}<td>{escape(value)}"
         for name, value in summary.rows(report)
@@ -132,22 +136,22 @@ def _rows(report: Report) -> str:
     )
 
 
-def _flags(report: Report) -> str:
-    """Buttons: every flag with its clips, to show those alone."""
+def _flags(report: InspectionReport) -> str:
+    """Return a button for every flag, which shows its clips alone."""
     sound = sum(not clip["flags"] for clip in report.clips)
     options = [("", "all", len(report.clips)), ("sound", "nothing flagged", sound)]
     options += [(name, FLAGS[name], clips) for name, clips in report.flagged().items()]
     return "".join(f'<button data-flag="{name}">{words} <i>{clips}</i></button>' for name, words, clips in options)
 
 
-def _histograms(report: Report) -> str:
+def _histograms(report: InspectionReport) -> str:
     return "".join(
         f"<figure><figcaption>{title}</figcaption>{svg(bars)}</figure>" for title, bars in summary.histograms(report)
     )
 
 
 def svg(bars: summary.Bars) -> str:
-    """Bars standing side by side, their clips above, their bins below."""
+    """Return a bar chart: clips above the bars, bins below."""
     width, height, most = 40, 110, max(1, max(clips for _, clips in bars))
     parts = [f'<svg viewBox="0 0 {width * len(bars)} {height + 34}" width="{width * len(bars)}">']
     for i, (label, clips) in enumerate(bars):
@@ -160,13 +164,13 @@ def svg(bars: summary.Bars) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _notes(report: Report) -> str:
+def _notes(report: InspectionReport) -> str:
     if not report.notes:
         return ""
     return f"<section class=damage><h2>Damage</h2>{''.join(f'<p>{escape(n)}' for n in report.notes)}</section>"
 
 
-def _credits(report: Report) -> str:
+def _credits(report: InspectionReport) -> str:
     return "".join(f"<p>{escape(who)}: <i>{clips}</i>" for who, clips in report.counts.credits.most_common())
 
 
@@ -179,4 +183,4 @@ _PARTS = {
     "<!--credits-->": _credits,
     "<!--flags-->": _flags,
 }
-"""Places in page.html, and what comes there."""
+"""Places in page.html -> what comes there."""

@@ -1,4 +1,4 @@
-"""What a report says, as rows and histograms that the terminal and the page both show."""
+"""A report as rows and histograms, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from .measure import FLAGS
 
 if TYPE_CHECKING:
-    from . import Report
+    from . import InspectionReport
 
 Bars = list[tuple[str, int]]
-"""(label, clips) of each bin"""
+"""(label, clips) of each bin."""
 
-SPEEDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
-"""Edges of the motion bins, % of the frame's height; the last bin has no end. Empty ones at both ends are not shown."""
+SPEED_BINS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+"""Edges of the motion bins, % of the frame's height. The last bin has no end; empty ones at both ends are left out."""
 
 
-def rows(report: Report) -> list[tuple[str, str]]:
-    """(name, value)"""
+def rows(report: InspectionReport) -> list[tuple[str, str]]:
+    """Return (name, value) of every row."""
     counts, manifest = report.counts, report.folder.manifest or {}
     found = [
         ("shards", str(len(report.folder.shards))),
-        ("clips", f"{sum(counts.clips)}, {len(report.clips)} of them looked at"),
+        ("clips", f"{sum(counts.clips)}, {len(report.clips)} of them measured"),
         ("frames", f"{counts.frames}, clips of {min(counts.lengths)} to {max(counts.lengths)}"),
         ("sizes", listed(counts.sizes)),
         ("frames/s", listed(counts.rates)),
@@ -40,7 +40,7 @@ def rows(report: Report) -> list[tuple[str, str]]:
         found += [
             ("stage", str(stage.get("name", "unknown"))),
             ("encoders", ", ".join(f"{name} {str(value)[:12]}" for name, value in encoders.items())),
-            ("not here", "encoded shards have no frames: look at the folder above for motion, palettes and leaks"),
+            ("not here", "encoded shards have no frames: inspect the folder above for motion, palettes and leaks"),
         ]
     dropped = manifest.get("counts", {}).get("dropped", {})
     if dropped:
@@ -54,20 +54,20 @@ def rows(report: Report) -> list[tuple[str, str]]:
     if colors := palette(report):
         found.append(("main flat colors", ", ".join(f"{color} {100 * share:.0f} %" for color, share in colors[:6])))
     flagged = [f"{clips} {FLAGS[name]}" for name, clips in report.flagged().items()]
-    found.append(("flagged", ", ".join(flagged) or "none of those looked at"))
+    found.append(("flagged", ", ".join(flagged) or "none of those measured"))
     return found
 
 
 def listed(counter: Counter[str], most: int = 4) -> str:
-    """Most frequent first; the clips of each, unless all are the same."""
+    """List values, the most frequent first, with the clips of each unless there is one."""
     if len(counter) == 1:
         return next(iter(counter))
     named = [f"{name} ({clips})" for name, clips in counter.most_common(most)]
     return "; ".join(named) + (f" and {len(counter) - most} more" if len(counter) > most else "")
 
 
-def histograms(report: Report) -> list[tuple[str, Bars]]:
-    """(title, bars)"""
+def histograms(report: InspectionReport) -> list[tuple[str, Bars]]:
+    """Return (title, bars) of every histogram."""
     found = [("length in frames, all clips", lengths(report.counts.lengths))]
     for title, name in (("mean motion", "motion_mean_px"), ("99th percentile", "motion_p99_px")):
         shares = [100 * clip[name] / clip["height"] for clip in report.clips if clip[name] is not None]
@@ -77,7 +77,7 @@ def histograms(report: Report) -> list[tuple[str, Bars]]:
 
 
 def lengths(counter: Counter[int]) -> Bars:
-    """In at most 12 bins of 1, 2, 5, 10, ... frames."""
+    """Count clips by length, in at most 12 bins of 1, 2, 5, 10, ... frames."""
     low, high = min(counter), max(counter)
     step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if high // (s * 10**e) - low // (s * 10**e) < 12)
     bars = []
@@ -87,15 +87,16 @@ def lengths(counter: Counter[int]) -> Bars:
     return bars
 
 
-def speeds(shares: Sequence[float]) -> Bars:
-    counts = np.histogram(shares, bins=[*SPEEDS, np.inf])[0]
-    labels = [f"{a:g}-{b:g}" for a, b in zip(SPEEDS, SPEEDS[1:])] + [f"{SPEEDS[-1]:g}+"]
+def speeds(percentages: Sequence[float]) -> Bars:
+    """Count clips by motion, % of the height, in the bins of SPEED_BINS."""
+    counts = np.histogram(percentages, bins=[*SPEED_BINS, np.inf])[0]
+    labels = [f"{a:g}-{b:g}" for a, b in zip(SPEED_BINS, SPEED_BINS[1:])] + [f"{SPEED_BINS[-1]:g}+"]
     used = np.flatnonzero(counts)
     return list(zip(labels, map(int, counts)))[used[0] : used[-1] + 1]
 
 
-def palette(report: Report, most: int = 12) -> list[tuple[str, float]]:
-    """(#rrggbb, share) over all clips looked at, each clip counting the same; near colors taken together."""
+def palette(report: InspectionReport, most: int = 12) -> list[tuple[str, float]]:
+    """Return (#rrggbb, fraction) over all measured clips, each with the same weight; near colors are taken together."""
     found: list[tuple[np.ndarray, str, float]] = []
     clips = [clip["palette"] for clip in report.clips if clip["palette"]]
     for color, share in sorted((one for clip in clips for one in clip), key=lambda one: -one[1]):
@@ -109,8 +110,8 @@ def palette(report: Report, most: int = 12) -> list[tuple[str, float]]:
     return [(name, share) for _, name, share in sorted(found, key=lambda one: -one[2])[:most]]
 
 
-def text(report: Report) -> str:
-    """For the terminal."""
+def text(report: InspectionReport) -> str:
+    """Return the report for the terminal."""
     width = max(len(name) for name, _ in rows(report))
     lines = [f"{name:<{width}}  {value}" for name, value in rows(report)]
     for title, bars in histograms(report):

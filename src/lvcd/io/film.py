@@ -27,7 +27,7 @@ _SANE_FPS = (1.0, 240.0)  # of time stamps; others are broken
 _TRIES = 100  # errors in a row after which a movie is taken for ended
 
 
-class Walk:
+class FilmReader:
     """Iterate once: a frame, uint8 (H W 3) or (H W 4), upright; or None where frames are missing before the next.
 
     A folder of images in natural order, a movie or an image, as `open_frames` takes them, but frames may differ in
@@ -99,11 +99,11 @@ class Walk:
 
 
 class _Decoding:
-    """The frames of one open movie, told to its walk."""
+    """The frames of one open movie, told to its reader."""
 
-    def __init__(self, walk: Walk, container: Any):
-        self._walk, self._container = walk, container
-        self._stream = video_stream(container, walk.path)
+    def __init__(self, reader: FilmReader, container: Any):
+        self._reader, self._container = reader, container
+        self._stream = video_stream(container, reader.path)
         self._stated = stated_fps(container)
         self._first: tuple[int, float] | None = None  # number and time of the first frame that has one
         self._last: tuple[int, float] | None = None
@@ -115,13 +115,13 @@ class _Decoding:
         decoder = make_decoder(self._stream)
         decoder.thread_count = 1
         decoder.options = {"err_detect": "explode"}  # rather no frame than half of one
-        size = self._walk.path.stat().st_size
+        size = self._reader.path.stat().st_size
         for packet in _packets(self._container, self._stream):
             if isinstance(packet, av.Packet):
                 if not packet.size:
                     continue
                 self._packets += 1
-                self._walk.done = min(1.0, (packet.pos or 0) / size)
+                self._reader.done = min(1.0, (packet.pos or 0) / size)
             if isinstance(packet, Exception) or (packet is not None and packet.is_corrupt):
                 yield from self._lose(1)
                 continue
@@ -136,28 +136,28 @@ class _Decoding:
                 else:
                     yield self._shown(frame)
         yield from self._lose(self._missing())
-        self._walk.fps = _rate(self._first, self._last, self._stated)
+        self._reader.fps = _rate(self._first, self._last, self._stated)
 
     def _lose(self, count: int) -> Iterator[None]:
         if count > 0 and not self._gap:
             yield None
         self._gap += max(0, count)
-        self._walk.lost += max(0, count)
+        self._reader.lost += max(0, count)
 
     def _shown(self, frame: av.VideoFrame) -> np.ndarray:
         frame.time_base = self._stream.time_base
         if frame.time is not None:
             if self._gap and self._last is not None and self._is_sane():  # what a damaged file has skipped in silence
                 skipped = round((frame.time - self._last[1]) * self._stated) - 1 - self._gap
-                self._walk.lost += max(0, skipped)
-            self._last = (self._count + self._walk.lost, frame.time)
+                self._reader.lost += max(0, skipped)
+            self._last = (self._count + self._reader.lost, frame.time)
             self._first = self._first or self._last
         self._count, self._gap = self._count + 1, 0
         return _pixels(frame)
 
     def _missing(self) -> int:
         """Frames that the file lacks at its end, by its own account."""
-        whole = is_whole(self._walk.path)
+        whole = is_whole(self._reader.path)
         if "mp4" in self._container.format.name and self._stream.frames:
             return self._stream.frames - self._packets
         length = self._length()

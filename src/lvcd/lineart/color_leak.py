@@ -1,9 +1,9 @@
-"""Whether a sketch tells the colors below it: grey left in what should be blank paper.
+"""Color leaks of sketches: grey left in what should be blank paper, from which the colors below it can be predicted.
 
-LVCD recolors from such grey even without a reference (AniDoc). Here it is a number, the correlation ratio: of all
-variance of the frame under the paper, in RGB or in luminance, how much goes away once the grey of the paper is known.
+LVCD recolors from such grey even without a reference (AniDoc). The measure is the correlation ratio: of all variance of
+the frame under the paper, in RGB or in luminance, the fraction that goes away once the grey of the paper is known.
 Any relation counts, be it luminance, its inverse or a shade by hue; blank paper, noise and what does not vary with the
-color tell nothing.
+color give 0.
 
 letters: H W pixels. A drawing is uint8 (H W), 0 = line, 255 = paper.
 """
@@ -17,46 +17,47 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-LEAKS = 0.2
-"""A clip that tells more than this share is flagged. Measured on 110 drawn cartoons of five styles, 64 and 240 rows, 4
-frames each. Clean: exact line art at most 0.007, xdog 0.001, noise of 4 levels 0.023, lines blurred by 0.8 px 0.278
-(one of 110 over 0.2), JPEG at quality 80 0.243 (3 of 110). Leaking: all luminance 1.000, 5 % of it under the lines at
-least 0.877, with noise of 2 levels on top 0.482, shades by hue 0.850. Not told apart from a leak: an uneven paper, 12
-levels darker in the corners, is flagged in 16 % of clips. One grey in one region alone tells little, and passes."""
-STEP = 16
-"""Levels: a change of more within 3 px, or a dip of more below the surroundings, is a line and not paper."""
-SOLID = 25
-"""Levels: what is darker is ink, however large."""
+LEAK_THRESHOLD = 0.2
+"""A clip whose grey explains more than this fraction is flagged. Measured on 110 drawn cartoons of five styles, 64 and
+240 rows, 4 frames each. Clean: exact line art at most 0.007, xdog 0.001, noise of 4 levels 0.023, lines blurred by 0.8
+px 0.278 (one of 110 over 0.2), JPEG at quality 80 0.243 (3 of 110). Leaking: all luminance 1.000, 5 % of it under the
+lines at least 0.877, with noise of 2 levels on top 0.482, shades by hue 0.850. Not told apart from a leak: an uneven
+paper, 12 levels darker in the corners, is flagged in 16 % of clips. One grey in one region alone tells little, and
+passes."""
+STEP_LEVELS = 16
+"""Of 255: a change by more within 3 px, or a dip by more below the surroundings, is a line and not paper."""
+SOLID_LEVELS = 25
+"""Of 255: what is darker is ink, however large."""
 LUMINANCE = (0.299, 0.587, 0.114)
-"""of R G B, Rec. 601"""
+"""Weights of R, G and B (Rec. 601)."""
 
 
-def paper(drawing: Array) -> Array:
-    """=> bool (H W): pixels that are no line, nor within about a hundredth of the height of one, nor solid black."""
+def paper_mask(drawing: Array) -> Array:
+    """Return, bool (H W), the pixels that are no line, nor within 1/100 of the height of one, nor solid black."""
     margin = 2 * max(1, round(len(drawing) / 100)) + 1
     around = np.ones((3, 3), np.uint8)
     step = cv2.dilate(drawing, around) - cv2.erode(drawing, around)
-    lines = ((step > STEP) | (contrast(drawing) > STEP)).astype(np.uint8)
-    return (cv2.dilate(lines, np.ones((margin, margin), np.uint8)) == 0) & (drawing > SOLID)
+    lines = ((step > STEP_LEVELS) | (line_contrast(drawing) > STEP_LEVELS)).astype(np.uint8)
+    return (cv2.dilate(lines, np.ones((margin, margin), np.uint8)) == 0) & (drawing > SOLID_LEVELS)
 
 
-def contrast(drawing: Array) -> Array:
-    """=> uint8 (H W): how far a pixel is darker than what surrounds it, for strokes up to a twentieth of the height."""
+def line_contrast(drawing: Array) -> Array:
+    """Return, uint8 (H W), by how much a pixel is darker than its surroundings: strokes up to 1/20 of the height."""
     size = 2 * round(len(drawing) / 40) + 3
     return cv2.morphologyEx(drawing, cv2.MORPH_BLACKHAT, np.ones((size, size), np.uint8))
 
 
-class Leak:
-    """Counts over the frames of one clip: a grey must mean a color in all of them."""
+class ColorLeak:
+    """Accumulates the color leak over the frames of one clip: a grey must mean the same color in all of them."""
 
     def __init__(self) -> None:
         self._pixels, self._sum = np.zeros(256), np.zeros((256, 4))  # by grey; R G B, luminance
         self._squares = np.zeros(4)
-        self._seen = 0
+        self._total = 0
 
     def add(self, frame: Array, drawing: Array) -> None:
-        """frame (H W 3) uint8 RGB, drawing (H W)"""
-        blank = paper(drawing)
+        """Add a frame, uint8 (H W 3) RGB, and its drawing (H W)."""
+        blank = paper_mask(drawing)
         weight = blank.astype(np.float32)
         grey = cv2.boxFilter(drawing * weight, -1, (5, 5), normalize=False)  # over noise, of paper alone
         level = np.rint(grey[blank] / cv2.boxFilter(weight, -1, (5, 5), normalize=False)[blank]).astype(np.intp)
@@ -66,16 +67,16 @@ class Leak:
         for channel in range(4):
             self._sum[:, channel] += np.bincount(level, color[:, channel], 256)
         self._squares += (color**2).sum(0)
-        self._seen += drawing.size
+        self._total += drawing.size
 
     @property
     def paper(self) -> float:
-        """Share of all pixels that is paper."""
-        return float(self._pixels.sum() / max(1, self._seen))
+        """The fraction of all pixels that is paper."""
+        return float(self._pixels.sum() / max(1, self._total))
 
     @property
-    def told(self) -> float | None:
-        """The share of variance that grey tells, of RGB or of luminance, whichever is more, 0 to 1.
+    def color_r2(self) -> float | None:
+        """The fraction of variance that grey explains, of RGB or of luminance, whichever is more, 0 to 1.
 
         None: there is too little paper to say.
         """
@@ -86,9 +87,9 @@ class Leak:
         used = self._pixels > 0
         between = (self._sum[used] ** 2 / self._pixels[used, None]).sum(0) - constant
         total = self._squares - constant
-        shares = [
+        fractions = [
             between[part].sum() / total[part].sum()
             for part in (slice(3), slice(3, 4))
-            if total[part].sum() > count  # less than one level of standard deviation: there is nothing to tell
+            if total[part].sum() > count  # less than one level of standard deviation: there is nothing to explain
         ]
-        return float(np.clip(max(shares, default=0.0), 0, 1))
+        return float(np.clip(max(fractions, default=0.0), 0, 1))

@@ -1,34 +1,61 @@
-"""Sketches: everything that makes one, and the one place where polarity and range are decided.
+"""Sketches: what a drawing becomes for the networks. Polarity and range of line art are decided here and nowhere else.
 
-A sketch is float32 in [0, 1], 1.0 on a line and 0.0 on blank paper, whatever it was made from. Nobody else flips it.
+A sketch is float32 in [0, 1], 1.0 on a line and 0.0 on blank paper, whatever it was made from. In files a drawing is
+uint8 the other way round, 0 on a line and 255 on paper, as an image viewer shows it. Nothing else flips line art.
+
+letters: H W pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
-
-from .xdog import xdog
-
-__all__ = ["Lines", "detect_lines", "to_sketch", "xdog"]
+from lvcd.pixel_values import uint8_from_unit, unit_from_uint8
 
 Array = np.ndarray[Any, Any]
+Levels = TypeVar("Levels", Tensor, Array)
 
 Lines = Literal["dark", "light", "alpha"]
 """How a drawing shows its lines: dark on a light ground, light on a dark ground, or on transparency."""
 
 
-def detect_lines(images: Sequence[Array]) -> Lines:
-    """How a few frames of one clip show their lines. uint8 (H W), (H W 3) RGB or (H W 4) RGBA, not premultiplied.
+def sketch_from_png(drawing: Tensor | Array) -> Tensor:
+    """Turn the uint8 values of a drawing's PNG, 0 on a line, into a sketch of the same shape."""
+    return 1 - unit_from_uint8(torch.from_numpy(drawing) if isinstance(drawing, np.ndarray) else drawing)
 
+
+def png_from_sketch(sketch: Tensor) -> Tensor:
+    """Turn a sketch into the uint8 values of a PNG of the same shape, 0 on a line and 255 on paper."""
+    return uint8_from_unit(picture_from_sketch(sketch))
+
+
+def picture_from_sketch(sketch: Tensor) -> Tensor:
+    """Turn a sketch into black lines on white paper, in [0, 1], as a picture shows it."""
+    return 1 - sketch
+
+
+def ink_from_png(drawing: Levels) -> Levels:
+    """Turn the uint8 values of a drawing's PNG into coverage by ink: 255 on a line, 0 on paper."""
+    return 255 - drawing
+
+
+def png_from_ink(ink: Levels) -> Levels:
+    """Turn uint8 coverage by ink, 255 on a line, into the values of a drawing's PNG: 0 on a line, 255 on paper."""
+    return 255 - ink
+
+
+def detect_lines(images: Sequence[Array]) -> Lines:
+    """Find out how a clip shows its lines, from a few of its drawings.
+
+    images    uint8 (H W), (H W 3) RGB or (H W 4) RGBA, not premultiplied
     Transparency in more than one pixel of a thousand decides for "alpha"; else the ground, which is what most pixels
-    are, is light or dark. Frames without a line count as ground. Raises InputError for no images and for bad arrays.
+    are, is light or dark. Drawings without a line count as ground. InputError: no images, or bad arrays.
     """
     if not images:
         raise InputError("there is no sketch to find lines in: give at least one image")
@@ -41,12 +68,12 @@ def detect_lines(images: Sequence[Array]) -> Lines:
 
 
 def to_sketch(image: Array, lines: Lines) -> Tensor:
-    """uint8 drawing (H W), (H W 3) RGB or (H W 4) RGBA -> sketch (1 H W) float32 in [0, 1], 1.0 on a line.
+    """Turn a drawing, uint8 (H W), (H W 3) RGB or (H W 4) RGBA, into a sketch (1 H W).
 
     "dark": 1 - luminance, which for grey is exactly 1 - value / 255, the original's rule. "light": luminance.
     "alpha": ink of one color, be it white, is as strong as it is opaque; of several colors, the dark ones are lines and
     the light ones fill; where none is dark, light ones are lines. An image of one value throughout is always blank.
-    Raises InputError for bad arrays and unknown modes.
+    InputError: bad arrays and unknown modes.
     """
     color, alpha = _rgba(image)
     if lines == "dark":
@@ -64,7 +91,7 @@ def to_sketch(image: Array, lines: Lines) -> Tensor:
 
 
 def _from_transparency(color: Array, alpha: Array) -> Array:
-    """color (H W 3), alpha (H W) -> (H W)."""
+    """Find the lines of color (H W 3) with alpha (H W), both in [0, 1] => (H W) in [0, 1]."""
     solid = color[alpha > 0.5]
     if not len(solid):
         return alpha
@@ -75,7 +102,7 @@ def _from_transparency(color: Array, alpha: Array) -> Array:
 
 
 def _rgba(image: Array) -> tuple[Array, Array]:
-    """uint8 (H W), (H W 3) or (H W 4) -> color (H W 3) and alpha (H W), float32 in [0, 1]."""
+    """Split uint8 (H W), (H W 3) or (H W 4) into color (H W 3) and alpha (H W), float32 in [0, 1]."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = getattr(image, "dtype", type(image).__name__)
         raise InputError(f"a drawing is an array of uint8, this is {kind}: convert it to 8 bit first")
@@ -89,7 +116,7 @@ def _rgba(image: Array) -> tuple[Array, Array]:
 
 
 def _luminance(color: Array) -> Array:
-    """(... 3) in [0, 1] -> (...), weights of Rec. 601; exactly the value where the three are equal."""
+    """Return the luminance (...) of (... 3) in [0, 1] by Rec. 601; exactly the value where the three are equal."""
     r, g, b = color[..., 0], color[..., 1], color[..., 2]
     grey = (r == g) & (g == b)
     return np.where(grey, r, np.float32(0.299) * r + np.float32(0.587) * g + np.float32(0.114) * b)

@@ -1,9 +1,12 @@
-"""XDoG: the lines of a cartoon by a difference of Gaussians. It needs no weights; films and generated frames are drawn
-by the same formula, whoever asks."""
+"""XDoG: the lines of a cartoon by a difference of Gaussians, without weights. One formula for films and metrics.
+
+letters: H W pixels.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from lvcd.errors import InputError
@@ -27,13 +29,13 @@ def xdog(
     black: float = 0.25,  # what is darker than this, and not large, is a line however thick
     softness: float = 120.0,  # slope of the soft threshold; infinite for pure black and white
 ) -> Tensor:
-    """Lines of a cartoon -> sketch (n 1 H W) in [0, 1], 1.0 on a line.
+    """Draw the lines of a cartoon => sketch (n 1 H W) in [0, 1], 1.0 on a line.
 
     The difference of Gaussians of Winnemoeller's XDoG with its soft threshold, changed twice for flat colors. It is
     taken of each color channel and the strongest dip counts, so that two colors of one brightness still have an edge
     between them. And plain darkness, which XDoG turns into ink, counts only within a few px of something lighter: a
     thick black stroke stays one stroke and does not become two contours, a night sky does not become a blot.
-    Raises InputError for frames of another shape.
+    InputError: frames of another shape.
     """
     if frames.ndim != 4 or frames.shape[1] != 3:
         raise InputError(f"lines are found in frames of (n 3 H W), these are {tuple(frames.shape)}")
@@ -49,13 +51,20 @@ def xdog(
     return ((sketch - 0.15) / 0.7).clamp(0, 1)  # paper is exactly blank, and keeps no trace of the colors
 
 
+PARAMETERS: dict[str, Any] = {
+    name: parameter.default
+    for name, parameter in inspect.signature(xdog).parameters.items()
+    if parameter.default is not parameter.empty
+}
+"""Name -> default of every parameter of `xdog`: what films are drawn with, and what EDMD compares."""
+
+
 def draw_lines(
     colors: Sequence[Array], sigma: float | None, ratio: float, contrast: float, black: float, softness: float
 ) -> Array:
-    """`xdog`, with the same parameters, of one frame on a CPU: its three colors, each uint8 (H W) => drawing uint8
-    (H W), 255 on paper.
+    """Draw one frame on a CPU as `xdog` does: its three colors, uint8 (H W) each => drawing uint8 (H W), 0 on a line.
 
-    Within one level of 255 of what `xdog` gives, for OpenCV adds up a blur in another order, and ten times as fast.
+    OpenCV adds up a blur in another order, ten times as fast: the drawing is within one level of 255 of `xdog`'s.
     """
     sigma = sigma or _sigma(*colors[0].shape)
     fine = [_blurred(color, sigma) for color in colors]
@@ -88,12 +97,14 @@ def _window(sigma: float) -> int:
 
 
 def _blur(x: Tensor, sigma: float) -> Tensor:
+    from kornia.filters import gaussian_blur2d  # takes half a second, and OpenCV's way does without
+
     size = _window(sigma)
     return gaussian_blur2d(x, (size, size), (sigma, sigma), border_type="replicate")
 
 
 def _blurred(plane: Array, sigma: float) -> Array:
-    """(H W) => float32 (H W)"""
+    """Blur (H W) => float32 (H W)."""
     kernel = cv2.getGaussianKernel(_window(sigma), sigma, cv2.CV_32F)
     return cv2.sepFilter2D(plane, cv2.CV_32F, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 

@@ -5,14 +5,13 @@ letters: n frames, H W pixels
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from lvcd.lineart.xdog import draw_lines, xdog
+from lvcd.lineart.sketch import sketch_from_png
+from lvcd.lineart.xdog import PARAMETERS, draw_lines, xdog
 
 from .inputs import Array, in_threads, levels
 
@@ -27,15 +26,15 @@ class XDoGLines:
     name, sha256 = "xdog", None
 
     def __init__(self) -> None:
-        parameters = inspect.signature(xdog).parameters.values()
-        self.settings: dict[str, Any] = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self.settings: dict[str, Any] = {**PARAMETERS}
 
     def __call__(self, frames: Tensor) -> Tensor:
         if frames.device.type != "cpu":
             return xdog((frames * 255).round() / 127.5 - 1)
-        drawn: list[Array] = in_threads(self._draw, [*frames.float().numpy()])
-        return torch.from_numpy(np.stack(drawn))[:, None]
+        drawn: list[Array] = in_threads(_draw, [*frames.float().numpy()])
+        return sketch_from_png(np.stack(drawn)[:, None])
 
-    def _draw(self, frames: list[Array]) -> list[Array]:
-        """Return the lines (H W) of each frame (3 H W)."""
-        return [1 - draw_lines(levels(frame), **self.settings).astype(np.float32) / 255 for frame in frames]
+
+def _draw(frames: list[Array]) -> list[Array]:
+    """Draw frames (3 H W) => drawings uint8 (H W)."""
+    return [draw_lines(levels(frame), **PARAMETERS) for frame in frames]

@@ -19,7 +19,7 @@ from transformers import CLIPVisionModelWithProjection
 from lvcd.diffusion.precondition import precondition
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
-from lvcd.lineart.sketch import xdog
+from lvcd.lineart.xdog import xdog
 from lvcd.nn.condition import Condition, LatentEncoder, added_time_ids, clip_token, encode_mode
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.network import conditioned_network

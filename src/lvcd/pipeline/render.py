@@ -16,7 +16,7 @@ from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.images import read_image
 from lvcd.io.output import ResumableOutput
 from lvcd.io.reader import FrameReader, digest, frame_files, open_frames
-from lvcd.lineart.sketch import xdog
+from lvcd.lineart.xdog import xdog
 from lvcd.weights import MINI, model_folder
 
 from .inputs import array, color, line_mode, same_shape, size_of, sketch

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from lvcd.data.cartoons import FPS
 from lvcd.data.cartoons.clip_files import clip_files, start_process
 from lvcd.data.cartoons.props import library
-from lvcd.data.cartoons.splits import SEEN, SPLITS, TRAINING_SEED, Recipe, recipes
+from lvcd.data.cartoons.splits import SEEN, SPLITS, TRAINING_SEED, ClipRecipe, recipes
 from lvcd.errors import InputError
 from lvcd.shards.folder import ShardFolder
 from lvcd.shards.format import PIXELS
@@ -30,22 +30,23 @@ _SOFTWARE = ("lvcd", "numpy", "pillow", "opencv-python-headless", "dicebear-core
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is drawn."""
+    """The settings of a corpus. InputError: one makes no sense."""
 
     clips: int
-    """For training."""
+    """The number of training clips."""
     seed: int = 0
     """Of the training clips; the others are the same in every corpus."""
     val_clips: int = 16
     test_clips: int = 100
-    """Of test_seen, and again of test_style."""
+    """The number of clips of test_seen, and again of test_style."""
     height: int = 144
+    """px."""
     width: int = 256
     shortest: int = 24
-    """Frames of a clip."""
+    """The least number of frames of a clip."""
     longest: int = 24
     styles: tuple[str, ...] = SEEN
-    """Seen in training, by turns; test_style shows what is held out of them."""
+    """Shown in training, by turns; test_style shows what is held out of them."""
     shard_bytes: int = 256 * 2**20
     """A shard ends with the clip that brings it to this size."""
 
@@ -63,8 +64,8 @@ class Corpus:
         if self.shard_bytes < 1:
             raise InputError(f"shards of {self.shard_bytes} bytes: choose more than 0")
 
-    def recipes(self) -> dict[str, list[Recipe]]:
-        """The clips of every split."""
+    def recipes(self) -> dict[str, list[ClipRecipe]]:
+        """Return the clips of every split."""
         counts = dict(zip(SPLITS, (self.clips, self.val_clips, self.test_clips, self.test_clips)))
         return {
             split: recipes(split, count, self.styles, self.shortest, self.longest, self.seed)
@@ -73,8 +74,9 @@ class Corpus:
 
 
 def draw_corpus(corpus: Corpus, out: Path, workers: int = 1) -> dict[str, dict[str, Any]]:
-    """=> the manifests of the finished shards in out/train, out/val, out/test_seen and out/test_style, by name.
+    """Draw a corpus into the folders train, val, test_seen and test_style of `out`, and return their manifests by name.
 
+    workers    processes that draw
     InputError: OpenMoji is not installed, or a folder is taken, in use or not writable.
     """
     if workers < 1:
@@ -88,7 +90,7 @@ def draw_corpus(corpus: Corpus, out: Path, workers: int = 1) -> dict[str, dict[s
     }
 
 
-def _draw_split(split: str, clips: Sequence[Recipe], corpus: Corpus, out: Path, workers: int) -> dict[str, Any]:
+def _draw_split(split: str, clips: Sequence[ClipRecipe], corpus: Corpus, out: Path, workers: int) -> dict[str, Any]:
     with ShardFolder(out, PIXELS, _job(split, clips, corpus)) as folder:
         if not folder.finished:
             folder.record["counts"] = {
@@ -100,8 +102,8 @@ def _draw_split(split: str, clips: Sequence[Recipe], corpus: Corpus, out: Path, 
         return folder.record
 
 
-def _job(split: str, clips: Sequence[Recipe], corpus: Corpus) -> dict[str, Any]:
-    """All that the shards of a split depend on."""
+def _job(split: str, clips: Sequence[ClipRecipe], corpus: Corpus) -> dict[str, Any]:
+    """Return all that the shards of a split depend on."""
     settings = asdict(corpus)
     if split != "train":
         del settings["seed"]
@@ -115,8 +117,8 @@ def _job(split: str, clips: Sequence[Recipe], corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _write(split: str, clips: Sequence[Recipe], corpus: Corpus, folder: ShardFolder, workers: int) -> None:
-    """The shards that are not finished yet."""
+def _write(split: str, clips: Sequence[ClipRecipe], corpus: Corpus, folder: ShardFolder, workers: int) -> None:
+    """Write the shards that are not finished yet."""
     clips = clips[sum(shard["clips"] for shard in folder.record["shards"]) :]
     with tqdm(total=sum(clip.frames for clip in clips), desc=f"drawing {split}", unit="frame", file=sys.stderr) as bar:
         drawn = zip(clips, _drawn(clips, corpus.height, corpus.width, workers))
@@ -130,8 +132,10 @@ def _write(split: str, clips: Sequence[Recipe], corpus: Corpus, folder: ShardFol
                     item = next(drawn, None)
 
 
-def _drawn(clips: Sequence[Recipe], height: int, width: int, workers: int) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Key and files of each clip, in order; no more than a few wait in memory."""
+def _drawn(
+    clips: Sequence[ClipRecipe], height: int, width: int, workers: int
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield key and files of each clip, in order; no more than a few wait in memory."""
     if workers == 1:
         yield from (clip_files(clip, height, width) for clip in clips)
         return

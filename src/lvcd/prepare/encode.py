@@ -1,4 +1,4 @@
-"""`lvcd encode`: shards of pixels to shards of what the networks see of them, at the size of one stage.
+"""`lvcd encode`: shards of pixels to shards of latents and image embeddings, at the size of one stage.
 
 `data/README.md` describes what comes out. The same shards, model, device and batch give the same bytes, whether a run
 was interrupted or not.
@@ -23,12 +23,13 @@ from lvcd.checkpoints.convert import verify
 from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.data.clip import fit
 from lvcd.data.resolutions import Stage
-from lvcd.data.stream.source import Patience, Source
+from lvcd.data.stream.source import RetryPolicy, ShardSource
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.disk import named, sha256
 from lvcd.nn.condition import clip_token, encode_mode
 from lvcd.nn.unet import ColorUNet
 from lvcd.pipeline import load_pipeline
+from lvcd.pixel_values import signed_from_uint8
 from lvcd.shards.folder import ShardFolder
 from lvcd.shards.format import ENCODED, metadata_json
 from lvcd.shards.members import read_shard
@@ -51,7 +52,11 @@ class Encoders:
 
     @classmethod
     def load(cls, folder: Path, stage: Stage, device: str, batch: int) -> Encoders:
-        """InputError: no model, or its networks cannot take frames of this size."""
+        """Load the encoders of a model's folder.
+
+        batch    frames encoded at once
+        InputError: no model, or its networks cannot take frames of this size.
+        """
         verify(folder)
         with torch.device("meta"):  # its sizes are needed, its weights are not
             unet = ColorUNet.from_config(ColorUNet.load_config(folder / "unet"))
@@ -66,7 +71,7 @@ class Encoders:
         return cls(model.vae.to(device).eval(), model.image_encoder.to(device).eval(), stage, device, batch)
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest says of them."""
+        """Return their identity, as a manifest has it."""
         return {
             "vae": fingerprint(self.vae),
             "scale": float(self.vae.config.scaling_factor),
@@ -75,13 +80,13 @@ class Encoders:
 
     @torch.no_grad()
     def __call__(self, frames: Array) -> tuple[Array, Array]:
-        """uint8 (n H W 3) => the posterior's mode (n c h w), unscaled, and tokens (n d); float16.
+        """Encode frames, uint8 (n H W 3) => the posterior's mode (n c h w), unscaled, and tokens (n d); float16.
 
         InputError: the device has too little memory.
         """
         deterministic = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
         with on_out_of_memory(self._too_little_memory), deterministic:
-            x = torch.from_numpy(frames).to(self.device).movedim(-1, 1).float() / 127.5 - 1
+            x = signed_from_uint8(torch.from_numpy(frames).to(self.device).movedim(-1, 1))
             latents, tokens = encode_mode(self.vae, x), clip_token(self.image_encoder, x)[:, 0]
             return _half(latents), _half(tokens)
 
@@ -104,30 +109,30 @@ class EncodeReport:
     """The number of clips that this run encoded."""
     frames: int = 0
     """The number of their frames."""
-    lost: int = 0
-    """The number of clips that the source has no more."""
-    kept: int = 0
+    unreadable: int = 0
+    """The number of clips that cannot be read in the source."""
+    reused: int = 0
     """The number of shards that were there already."""
     megabytes: float = 0.0
     """The size of all shards."""
 
 
 def encode(shards: Path, encoders: Encoders) -> EncodeReport:
-    """Writes `shards`/STAGE. A clip that the source has lost is left out and named on stderr.
+    """Encode a folder of shards into its subfolder STAGE. A clip that cannot be read is left out and named on stderr.
 
     InputError: no shards, changed ones, or the folder holds something else, is in use or cannot be written.
     """
-    source = Source(str(shards))
+    source = ShardSource(str(shards))
     if not source.is_folder:
         raise InputError(f"{shards} is no folder: copy the shards into one")
-    manifest = source.manifest(Patience())
+    manifest = source.manifest(RetryPolicy())
     if any(not isinstance(shard.get("sha256"), str) for shard in manifest.record["shards"]):
         raise InputError(f"manifest.json in {named(shards)} lacks the SHA-256 of shards: prepare it again")
     out = shards / encoders.stage.name
     job = {"source_sha256": manifest.sha256, "stage": encoders.stage._asdict(), "encoders": encoders.describe()}
     with ShardFolder(out, ENCODED, job, planned={shard.name: shard.clips for shard in manifest.shards}) as folder:
         todo = [shard for shard in manifest.record["shards"] if shard["name"] in folder.missing]
-        done = EncodeReport(out, kept=len(manifest.shards) - len(todo))
+        done = EncodeReport(out, reused=len(manifest.shards) - len(todo))
         with tqdm(total=sum(s["clips"] for s in todo), desc="encoding", unit="clip", file=sys.stderr) as bar:
             for shard in todo:
                 _encode_shard(shards, shard, folder, encoders, done, bar)
@@ -142,10 +147,10 @@ def encode(shards: Path, encoders: Encoders) -> EncodeReport:
 def _encode_shard(
     shards: Path, shard: dict[str, Any], folder: ShardFolder, encoders: Encoders, done: EncodeReport, bar: tqdm
 ) -> None:
-    clips, lost = 0, list[str]()
+    clips, damage = 0, list[str]()
 
     def report(line: str) -> None:
-        lost.append(line)
+        damage.append(line)
         bar.write(line, file=sys.stderr)
 
     sound = sha256(shards / shard["name"]) == shard["sha256"]
@@ -155,16 +160,16 @@ def _encode_shard(
             clips += 1
             done.frames += len(clip["frames"])
             bar.update()
-        if not (sound or lost):
+        if not (sound or damage):
             raise InputError(f"{named(shards / shard['name'])} is not what its manifest says, though nothing in it is "
                              "damaged: prepare or copy it again")  # fmt: skip
     done.clips += clips
-    done.lost += shard["clips"] - clips
+    done.unreadable += shard["clips"] - clips
     bar.update(shard["clips"] - clips)
 
 
 def _encoded(clip: dict[str, Any], encoders: Encoders, bar: tqdm) -> dict[str, bytes]:
-    """The files of a clip. InputError: too little memory, or what comes out of the networks is not finite."""
+    """Return the files of a clip. InputError: too little memory, or what comes out of the networks is not finite."""
     _, height, width = encoders.stage
     frames = clip["frames"]
     latents: list[Array] = []

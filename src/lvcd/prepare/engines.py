@@ -1,4 +1,4 @@
-"""Who works the films through: this process, processes on this machine, or a Ray cluster. All call `work_through`.
+"""Who processes the films: this process, processes on this machine, or a Ray cluster. All call `process_film`.
 
 An engine is a context that gives `wait(index)`: it returns when film `index` is done. `tick` is called meanwhile, and
 the context ends with all work stopped.
@@ -22,53 +22,51 @@ import torch
 
 from lvcd.errors import InputError
 
-from .work import Work, work_through
+from .process import FilmJob, process_film
 
 Executor = Literal["local", "ray"]
 Wait = Callable[[int], None]
-TICK = 0.5  # s
+"""Waits until the film of this number is done."""
+TICK_SEC = 0.5
 
 
 @contextmanager
-def engine(executor: Executor, workers: int, works: Sequence[Work], tick: Callable[[], object]) -> Iterator[Wait]:
-    """InputError, from `wait`: what `work_through` raises, or a worker is gone; at once: no Ray."""
+def engine(executor: Executor, workers: int, jobs: Sequence[FilmJob], tick: Callable[[], object]) -> Iterator[Wait]:
+    """Process the films. InputError, from `wait`: what `process_film` raises, or a worker is gone; at once: no Ray."""
     if executor == "ray":
-        chosen = _ray(workers, works, tick)
-    elif min(workers, len(works)) > 1:
-        chosen = _processes(min(workers, len(works)), works, tick)
+        chosen = _ray(workers, jobs, tick)
+    elif min(workers, len(jobs)) > 1:
+        chosen = _processes(min(workers, len(jobs)), jobs, tick)
     else:
-        chosen = _here(works, tick)
+        chosen = _in_this_process(jobs, tick)
     with chosen as wait:
         yield wait
 
 
 @contextmanager
-def _here(works: Sequence[Work], tick: Callable[[], object]) -> Iterator[Wait]:
-    yield lambda index: work_through(works[index], tick)
+def _in_this_process(jobs: Sequence[FilmJob], tick: Callable[[], object]) -> Iterator[Wait]:
+    yield lambda index: process_film(jobs[index], tick)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
 
-_stop: Event
+_cancelled: Event
 
 
-class _Stopped(Exception):  # noqa: N818  # it is no error
+class _Cancelled(Exception):  # noqa: N818  # it is no error
     """The run is over before the film is."""
 
 
 @contextmanager
-def _processes(workers: int, works: Sequence[Work], tick: Callable[[], object]) -> Iterator[Wait]:
+def _processes(workers: int, jobs: Sequence[FilmJob], tick: Callable[[], object]) -> Iterator[Wait]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
-    stop = context.Event()
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (stop,)) as pool:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:  # workers inherit that: Ctrl-C reaches all processes, and this one tells the others
-            futures = [pool.submit(_work, work) for work in works]
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    cancelled = context.Event()
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (cancelled,)) as pool:
+        with _sigint_blocked():  # workers inherit that: Ctrl-C reaches all processes, and this one stops the others
+            futures = [pool.submit(_process, job) for job in jobs]
 
         def wait(index: int) -> None:
-            while not concurrent.futures.wait(futures[index : index + 1], TICK).done:
+            while not concurrent.futures.wait(futures[index : index + 1], TICK_SEC).done:
                 tick()
             try:
                 futures[index].result()
@@ -80,15 +78,29 @@ def _processes(workers: int, works: Sequence[Work], tick: Callable[[], object]) 
         try:
             yield wait
         finally:
-            stop.set()
+            cancelled.set()
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(stop: Event) -> None:
-    """In a new worker."""
-    global _stop
-    _stop = stop
-    _alone()
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where workers do not inherit it
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _start_worker(cancelled: Event) -> None:
+    """Prepare a new worker process: it ends with the run, even if that is killed."""
+    global _cancelled
+    _cancelled = cancelled
+    if not hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _use_one_core()
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -99,46 +111,47 @@ def _begin(stop: Event) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _alone() -> None:
-    """The other cores have films of their own."""
+def _use_one_core() -> None:
+    """Compute with one thread: the other cores have films of their own."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
 
-def _work(work: Work) -> None:
-    def breathe() -> None:
-        if _stop.is_set():
-            raise _Stopped
+def _process(job: FilmJob) -> None:
+    def check_cancelled() -> None:
+        if _cancelled.is_set():
+            raise _Cancelled
 
-    work_through(work, breathe)
+    process_film(job, check_cancelled)
 
 
 # --- Ray --------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _ray(workers: int, works: Sequence[Work], tick: Callable[[], object]) -> Iterator[Wait]:
-    """The cluster of RAY_ADDRESS, or one on this machine. Its machines see films and shards at the same paths."""
+def _ray(workers: int, jobs: Sequence[FilmJob], tick: Callable[[], object]) -> Iterator[Wait]:
+    """Use the cluster of RAY_ADDRESS, or one on this machine. Its machines see films and shards at the same paths."""
     try:
         import ray
     except ImportError as error:
         raise InputError("Ray is not installed: pip install lvcd[ray], or leave out --executor ray") from error
     address = os.environ.get("RAY_ADDRESS")
-    own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
+    local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **local)
     except Exception as error:  # Ray raises whatever its parts raise
         reason = " ".join(str(error).split())
         raise InputError(f"there is no Ray cluster at {address or 'this machine'} ({reason}): check it") from error
     try:
-        gpus = [int(work.device == "cuda") for work in works]
+        gpus = [int(job.sketches.device == "cuda") for job in jobs]
         # a worker that dies is not tried again by Ray but by the next run, which goes on where it was
         tasks = [
-            ray.remote(num_cpus=1, num_gpus=gpu, max_retries=0)(_work_far).remote(w) for gpu, w in zip(gpus, works)
+            ray.remote(num_cpus=1, num_gpus=gpu, max_retries=0)(_process_remotely).remote(job)
+            for gpu, job in zip(gpus, jobs)
         ]
 
         def wait(index: int) -> None:
-            while not ray.wait(tasks[index : index + 1], timeout=TICK)[0]:
+            while not ray.wait(tasks[index : index + 1], timeout=TICK_SEC)[0]:
                 tick()
             try:
                 ray.get(tasks[index])
@@ -154,6 +167,6 @@ def _ray(workers: int, works: Sequence[Work], tick: Callable[[], object]) -> Ite
         ray.shutdown()
 
 
-def _work_far(work: Work) -> None:
-    _alone()
-    work_through(work)
+def _process_remotely(job: FilmJob) -> None:
+    _use_one_core()
+    process_film(job)

@@ -12,7 +12,7 @@ from lvcd.io.disk import named, reading
 from lvcd.io.reader import digest, frame_files
 
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".ts", ".mpg", ".mpeg", ".ogv")
-"""What is taken for a movie in a folder; a file that is given by its own name may have any ending."""
+"""Endings of movies in a folder; a file that is given by its own name may have any ending."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Film:
     """A movie, or a folder of images."""
 
     path: Path
+    """Absolute."""
     digest: str
     """SHA-256, as `lvcd.io.reader.digest` takes it."""
     bytes: int
@@ -29,19 +30,21 @@ class Film:
 
     @property
     def name(self) -> str:
+        """Its file name."""
         return self.path.name
 
 
 def collect(inputs: Sequence[Path], drawings: Path | None) -> list[Film]:
-    """Files and folders => the films, each folder's by name; a folder that itself holds images is one film as well.
+    """Find the films in files and folders, each folder's by name; a folder that holds images is one film as well.
 
     drawings    folder with a movie or a folder of images for every film, of the same name; None = no line art
     InputError: no film, one that cannot be read at all, or one without its drawings.
     """
     films = []
     for path in (film for given_path in inputs for film in _below(given_path)):
-        own = _paired(path, drawings) if drawings else None
-        films.append(Film(_absolute(path), digest(path), _size(path), own, digest(own) if own else None))
+        line_art = _paired(path, drawings) if drawings else None
+        line_art_digest = digest(line_art) if line_art else None
+        films.append(Film(_absolute(path), digest(path), _size(path), line_art, line_art_digest))
     return films
 
 
@@ -71,13 +74,13 @@ def _raise(error: OSError) -> None:
 
 
 def _size(film: Path) -> int:
-    """Bytes."""
+    """Return the size of a film in bytes."""
     with reading("film", film, "check the file"):
         return sum(file.stat().st_size for file in (frame_files(film) if film.is_dir() else [film]))
 
 
 def _paired(film: Path, drawings: Path) -> Path:
-    """InputError: not exactly one in the folder `drawings`."""
+    """Find the line art of a film. InputError: not exactly one in the folder `drawings`."""
     stem = _absolute(film).name if film.is_dir() else film.stem
     with reading("folder", drawings, "check the path"):
         found = [d for d in drawings.iterdir() if stem == (d.name if d.is_dir() else d.stem) and d.name[0] != "."]

@@ -1,11 +1,12 @@
-"""Where a film is cut into shots, and which clips of them are worth learning from.
+"""Shot detection: where a film is cut, and which clips of its shots are worth learning from.
 
 letters: H W pixels. A frame is a uint8 array (H W 3), RGB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -16,9 +17,12 @@ from lvcd.errors import InputError
 
 Array = np.ndarray[Any, Any]
 
-LEVELS = 10  # of each channel: 1,000 colors
-CHANGE = 16  # of 255 in any channel: by less than this a pixel changes through coding alone
-DARK = 24  # of 255 in every channel: a pixel up to this is black
+BINS_PER_CHANNEL = 10
+"""Of the color histogram, which so has 1,000 bins."""
+CHANGE_LEVELS = 16
+"""Of 255 in any channel: by less than this a pixel changes through coding alone."""
+BLACK_LEVELS = 24
+"""Of 255 in every channel: a pixel up to this is black."""
 
 Detector = Literal["paper", "content"]
 
@@ -28,79 +32,80 @@ class ShotRule:
     """How a film is cut. The defaults of `cut`, `shortest` and `longest` are the paper's (LVCD, section 6)."""
 
     detector: Detector = "paper"
-    """What begins a shot: the paper's histogram difference over `cut`, or the mean difference of hue, saturation and
+    """How a cut is found: the paper's histogram difference over `cut`, or the mean difference of hue, saturation and
     brightness of PySceneDetect's ContentDetector, from `content_cut` on."""
     cut: float = 30.0
-    """A shot begins where the color histogram differs by more from that of the frame before: RMSE over the bins, in
-    pixels."""
+    """paper: a shot begins where the color histogram differs by more from that of the frame before: RMSE over the bins,
+    in pixels."""
     resolution: int = 96
-    """Frames are looked at as so many pixels squared. The paper does not say how many, and differences grow with them.
-    Chosen by measuring. A live-action film with five cuts: at 64 the rule sees two of them, at 96 all (35.8 and more;
-    17 within its shots), at 128 a sixth. 15 drawn cartoons of 24 frames, 320 x 576: within a clip the difference is
-    over 30 at 64 never, at 96 in 2 of 345 frames, at 112 in 8. A false cut shortens a clip; a missed one pairs a
-    reference with another scene."""
+    """paper: histograms are taken of frames scaled to so many pixels squared. The paper does not say how many, and
+    differences grow with them. Chosen by measuring. A live-action film with five cuts: at 64 the rule sees two of them,
+    at 96 all (35.8 and more; 17 within its shots), at 128 a sixth. 15 drawn cartoons of 24 frames, 320 x 576: within a
+    clip the difference is over 30 at 64 never, at 96 in 2 of 345 frames, at 112 in 8. A false cut shortens a clip; a
+    missed one pairs a reference with another scene."""
     content_cut: float = 27.0
-    """PySceneDetect's default, in levels of 255. As in its SceneManager, frames are looked at with a longer side of at
-    most 256 pixels."""
+    """content: the mean difference at which a shot begins, in levels of 255; the default is PySceneDetect's. As in its
+    SceneManager, frames are scaled to a longer side of at most 256 pixels."""
     shortest: int = 15
     """Frames; a clip of fewer is dropped."""
     longest: int = 200
     """Frames; a shot of more is split into the fewest parts that fit, equal to one frame."""
     lit: float = 0.01
-    """Share of pixels: a clip that never has more of them brighter than black is dropped."""
+    """Fraction of pixels: a clip that never has more of them brighter than black is dropped."""
     moving: float = 0.001
-    """Share of pixels: a clip in which never more of them change from one frame to the next is dropped."""
+    """Fraction of pixels: a clip in which never more of them change from one frame to the next is dropped."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.shortest <= self.longest:
             raise InputError(f"clips of {self.shortest} to {self.longest} frames: choose 2 or more, the longest last")
         if self.resolution < 16:
             raise InputError(f"colors cannot be counted at {self.resolution} pixels squared: choose at least 16")
-        if not min(self.cut, self.content_cut) > 0:
-            raise InputError(f"a cut at a difference of {min(self.cut, self.content_cut)}: choose more than 0")
+        for cut in (self.cut, self.content_cut):
+            if not (cut > 0 and math.isfinite(cut)):
+                raise InputError(f"a cut at a difference of {cut:g}: choose more than 0")
         if self.detector not in get_args(Detector):
             raise InputError(f"there is no shot detector {self.detector!r}: choose {' or '.join(get_args(Detector))}")
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Frames start .. stop - 1 of a film."""
+class ShotSpan:
+    """A clip within a shot: frames start .. stop - 1 of a film."""
 
     start: int
     stop: int
     dropped: str = ""
-    """Why it is not kept: short, black or still; "" if it is."""
+    """The reason why it is left out: short, black or still; "" if it is not."""
 
 
-class _Look:
-    """What is kept of a frame until the next one has been seen."""
+class _FrameStats:
+    """What is remembered of a frame until the next one has come."""
 
     def __init__(self, frame: Array, resolution: int):
         small = cv2.resize(frame, (resolution, resolution), interpolation=cv2.INTER_AREA)
         self.pixels = small.astype(np.int16)
         self.histogram = color_histogram(small)
-        self.lit = float((small.max(-1) > DARK).mean())
+        self.lit = float((small.max(-1) > BLACK_LEVELS).mean())
 
-    def changed(self, before: _Look) -> float:
-        """=> share of the pixels that differ from those of another frame"""
-        return float((np.abs(self.pixels - before.pixels).max(-1) > CHANGE).mean())
+    def changed(self, before: _FrameStats) -> float:
+        """Return the fraction of the pixels that differ from those of another frame."""
+        return float((np.abs(self.pixels - before.pixels).max(-1) > CHANGE_LEVELS).mean())
 
 
 def color_histogram(frame: Array) -> Array:
-    """uint8 (H W 3) => (1000) int64: pixels of each color, at 10 levels a channel."""
-    r, g, b = np.moveaxis(frame.astype(np.int64) * LEVELS // 256, -1, 0)
-    return np.bincount(((r * LEVELS + g) * LEVELS + b).ravel(), minlength=LEVELS**3)
+    """Count the pixels of each color, at 10 levels a channel: uint8 (H W 3) => (1000) int64."""
+    r, g, b = np.moveaxis(frame.astype(np.int64) * BINS_PER_CHANNEL // 256, -1, 0)
+    return np.bincount(((r * BINS_PER_CHANNEL + g) * BINS_PER_CHANNEL + b).ravel(), minlength=BINS_PER_CHANNEL**3)
 
 
 def difference(a: Array, b: Array) -> float:
-    """RMSE of two histograms over their bins, in pixels."""
+    """Return the RMSE of two histograms over their bins, in pixels."""
     return float(np.sqrt(np.mean((a - b).astype(np.float64) ** 2)))
 
 
 class ShotFinder:
-    """Frames of a film, one after the other => its clips, kept or dropped: every frame in exactly one, in order.
+    """Cuts a film into clips, good or dropped, from its frames one after the other: every frame is in exactly one.
 
-    Streams: two small frames, and two flags for each frame of the current shot, are all that is held.
+    Memory: two small frames, and two flags for each frame of the current shot.
     InputError: the rule asks for a detector that is not installed.
     """
 
@@ -111,52 +116,44 @@ class ShotFinder:
 
     def _begin(self) -> None:
         self._shot: list[tuple[bool, bool]] = []  # of each frame: lit, and moved since the one before
-        self._before: _Look | None = None
+        self._before: _FrameStats | None = None
         self._cuts = _DETECTORS[self._rule.detector](self._rule)
 
-    def add(self, frame: Array) -> list[Clip]:
-        """The film's next frame => the clips that are now known to have ended, if any."""
-        now = _Look(frame, self._rule.resolution)
+    def add(self, frame: Array) -> list[ShotSpan]:
+        """Take the film's next frame and return the clips that are now known to have ended, if any."""
+        now = _FrameStats(frame, self._rule.resolution)
         cuts = self._cuts(self._start + len(self._shot), frame, now)
         moved = self._before is not None and now.changed(self._before) > self._rule.moving
         self._shot.append((now.lit > self._rule.lit, moved))
         self._before = now
         return [clip for cut in cuts for clip in self._close(cut)]
 
-    def cut(self) -> list[Clip]:
-        """Frames were lost: a shot ends here, whatever the next frame looks like => the clips not told yet."""
+    def cut(self) -> list[ShotSpan]:
+        """End the shot here, since frames are missing before the next one, and return the clips not returned yet."""
         closed = self._close(self._start + len(self._shot))
         self._begin()
         return closed
 
-    def finish(self) -> list[Clip]:
-        """The film is over => the clips not told yet."""
+    def finish(self) -> list[ShotSpan]:
+        """End the film and return the clips not returned yet."""
         return self.cut()
 
-    def _close(self, stop: int) -> list[Clip]:
-        """A shot ends before frame `stop`, which may have been seen a while ago."""
+    def _close(self, stop: int) -> list[ShotSpan]:
+        """End a shot before frame `stop`, which may have come a while ago."""
         length = stop - self._start
         clips = list(_split(self._start, self._shot[:length], self._rule))
         self._start, self._shot = stop, self._shot[length:]
         return clips
 
 
-def find_clips(frames: Iterable[Array], rule: ShotRule | None = None) -> Iterator[Clip]:
-    """All frames of a film => all its clips, each as soon as it has ended; none for no frames."""
-    finder = ShotFinder(rule)
-    for frame in frames:
-        yield from finder.add(frame)
-    yield from finder.finish()
-
-
-Cuts = Callable[[int, Array, _Look], list[int]]
-"""(number of the next frame, frame, its look) => which frames shots begin with: this one, or ones before"""
+Cuts = Callable[[int, Array, _FrameStats], list[int]]
+"""(number of the next frame, frame, its statistics) => which frames shots begin with: this one, or ones before."""
 
 
 def _paper(rule: ShotRule) -> Cuts:
-    before: _Look | None = None
+    before: _FrameStats | None = None
 
-    def cuts(number: int, frame: Array, now: _Look) -> list[int]:
+    def cuts(number: int, frame: Array, now: _FrameStats) -> list[int]:
         nonlocal before
         apart = before is not None and difference(now.histogram, before.histogram) > rule.cut
         before = now
@@ -166,7 +163,7 @@ def _paper(rule: ShotRule) -> Cuts:
 
 
 def _content(rule: ShotRule) -> Cuts:
-    """PySceneDetect, told of no shortest shot: what is short is dropped by the rule."""
+    """PySceneDetect without a shortest shot: what is short is dropped by the rule."""
     try:
         from scenedetect import ContentDetector, FrameTimecode
         from scenedetect.scene_manager import compute_downscale_factor
@@ -174,7 +171,7 @@ def _content(rule: ShotRule) -> Cuts:
         raise InputError("the content detector needs PySceneDetect: pip install lvcd[prepare]") from error
     detector = ContentDetector(threshold=rule.content_cut, min_scene_len=1)
 
-    def cuts(number: int, frame: Array, now: _Look) -> list[int]:
+    def cuts(number: int, frame: Array, now: _FrameStats) -> list[int]:
         scale = compute_downscale_factor(max(frame.shape[:2]))
         if scale > 1:
             size = [max(1, round(side / scale)) for side in frame.shape[1::-1]]
@@ -188,18 +185,18 @@ def _content(rule: ShotRule) -> Cuts:
 _DETECTORS: dict[Detector, Callable[[ShotRule], Cuts]] = {"paper": _paper, "content": _content}
 
 
-def _split(start: int, shot: list[tuple[bool, bool]], rule: ShotRule) -> Iterator[Clip]:
+def _split(start: int, shot: list[tuple[bool, bool]], rule: ShotRule) -> Iterator[ShotSpan]:
     length = len(shot)
     parts = -(-length // rule.longest)
     for part in range(parts):
         first, last = length * part // parts, length * (part + 1) // parts
         frames = shot[first:last]
         if len(frames) < rule.shortest:
-            why = "short"
+            reason = "short"
         elif not any(lit for lit, _ in frames):
-            why = "black"
+            reason = "black"
         elif not any(moved for _, moved in frames[1:]):
-            why = "still"
+            reason = "still"
         else:
-            why = ""
-        yield Clip(start + first, start + last, why)
+            reason = ""
+        yield ShotSpan(start + first, start + last, reason)

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lvcd.pixel_values import signed_from_uint8, uint8_from_signed
+
 Array = np.ndarray[Any, Any]
 Rng = np.random.Generator
 
@@ -50,7 +52,7 @@ def repaint(frames: Tensor, palette: Callable[[Array], Array]) -> Tensor:
 
     A drawn clip has some thousand colors in its millions of pixels, which makes this cheap.
     """
-    pixels = frames.add(1).mul_(127.5).round_().clamp_(0, 255).byte().numpy()
+    pixels = uint8_from_signed(frames).numpy()
     code = pixels[:, 0].astype(np.uint32)  # (t H W) 0xRRGGBB
     for channel in (1, 2):
         code <<= 8
@@ -62,7 +64,7 @@ def repaint(frames: Tensor, palette: Callable[[Array], Array]) -> Tensor:
     table = np.empty((1 << 24, 4), np.uint8)  # 64 MB of which only what is used is ever touched
     table[colors, :3] = new
     painted = table.view(np.uint32)[:, 0][code].view(np.uint8).reshape(*code.shape, 4)
-    return torch.from_numpy(painted)[..., :3].movedim(-1, 1).float().div_(127.5).sub_(1)
+    return signed_from_uint8(torch.from_numpy(painted)[..., :3].movedim(-1, 1))
 
 
 def random_palette(rng: Rng) -> Callable[[Array], Array]:

@@ -10,10 +10,11 @@ from typing import Any
 import cv2
 
 from lvcd.io.images import encode_png
+from lvcd.lineart.sketch import png_from_ink
 from lvcd.shards.format import metadata_json
 
 from . import FPS, draw
-from .splits import Recipe
+from .splits import ClipRecipe
 
 PNG_LEVEL = 6
 """Of compression: the corpus is drawn once and read often."""
@@ -25,7 +26,7 @@ def start_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def clip_files(recipe: Recipe, height: int, width: int) -> tuple[str, dict[str, bytes]]:
+def clip_files(recipe: ClipRecipe, height: int, width: int) -> tuple[str, dict[str, bytes]]:
     """=> key, files of the clip by field, as `ShardWriter.add_files` takes them."""
     clip = draw(recipe.seed, recipe.frames, height, width, recipe.style)
     source: dict[str, Any] = {"style": recipe.style, "seed": recipe.seed, "height": height, "width": width}
@@ -42,5 +43,5 @@ def clip_files(recipe: Recipe, height: int, width: int) -> tuple[str, dict[str, 
     files = {"json": metadata_json(about)}
     for t, (frame, lines) in enumerate(zip(clip.frames, clip.lines)):
         files[f"frame{t:03d}.png"] = encode_png(frame, PNG_LEVEL)
-        files[f"sketch{t:03d}.png"] = encode_png(255 - lines, PNG_LEVEL)
+        files[f"sketch{t:03d}.png"] = encode_png(png_from_ink(lines), PNG_LEVEL)
     return f"{recipe.style}-{recipe.seed:08d}-000000", files

@@ -23,7 +23,7 @@ SPLITS = ("train", "val", "test_seen", "test_style")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ClipRecipe:
     """All that a clip is drawn from, but for its size."""
 
     style: str
@@ -31,7 +31,9 @@ class Recipe:
     frames: int
 
 
-def recipes(split: str, count: int, styles: Sequence[str], shortest: int, longest: int, seed: int = 0) -> list[Recipe]:
+def recipes(
+    split: str, count: int, styles: Sequence[str], shortest: int, longest: int, seed: int = 0
+) -> list[ClipRecipe]:
     """The clips of a split: styles by turns, each of shortest .. longest frames. `seed` is of the training clips alone.
 
     InputError: so many that their seeds would be those of another split or corpus.
@@ -43,4 +45,4 @@ def recipes(split: str, count: int, styles: Sequence[str], shortest: int, longes
     if not 0 <= count <= room:
         raise InputError(f"{count} clips of {split}: choose 0 to {room}, or another seed for more training clips")
     lengths = (int(np.random.default_rng([first + n, 3]).integers(shortest, longest + 1)) for n in range(count))
-    return [Recipe(styles[n % len(styles)], first + n, frames) for n, frames in enumerate(lengths)]
+    return [ClipRecipe(styles[n % len(styles)], first + n, frames) for n, frames in enumerate(lengths)]

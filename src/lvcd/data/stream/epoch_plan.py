@@ -1,4 +1,5 @@
-"""Who reads which clip, in which batch. Numbers alone: no file is opened here, and none can change the order.
+"""The plan of an epoch: which worker of which rank reads which clip, for which batch. No file is opened here, and none
+can change the order.
 
 A sample is one window of one clip. Samples stand in one line: the shards in the epoch's order, the clips of each, the
 windows of each. The line is cut into one stretch for each consumer, a worker of a rank, so that only the shards at the
@@ -22,17 +23,18 @@ class Slot(NamedTuple):
 
     shard: int
     clip: int
-    """Its number in the shard, from 0."""
+    """The number of the clip in the shard, from 0."""
     window: int = 0
-    again: int = 0
+    """The number of the window in the clip, from 0."""
+    repeat: int = 0
     """How often this sample was planned before: more than 0 is padding."""
-    wanted: bool = True
-    """False: it was delivered before the run was stopped."""
+    skip: bool = False
+    """True: it was delivered before the run was stopped, and is not read again."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One epoch after the other, for `ranks` processes with `workers` each.
+class EpochPlan:
+    """The plan of every epoch, for `ranks` processes with `workers` each.
 
     Training: every rank has the same number of batches, all of them full; a consumer that runs short of samples takes
     some of its own again. Otherwise: each sample exactly once, in the order of the shards; every rank still has the
@@ -50,28 +52,29 @@ class Plan:
 
     @property
     def samples(self) -> int:
-        """In one epoch, of all ranks."""
+        """The number of different samples in one epoch, of all ranks."""
         return sum(self.clips) * self.windows
 
     @property
     def full(self) -> int:
-        """Batches of each rank, were none of them empty."""
+        """The number of batches of each rank, if none of them is empty."""
         return -(-self.samples // (self.ranks * self.batch_size))
 
     @property
     def padded(self) -> int:
-        """Samples that an epoch of all ranks shows again."""
+        """The number of samples that an epoch of all ranks shows again."""
         return self.full * self.ranks * self.batch_size - self.samples if self.train else 0
 
     def batches(self, rank: int) -> int:
+        """Return the number of batches of a rank."""
         return sum(len(self.sizes(rank, worker)) for worker in range(self.workers))
 
-    def share(self, rank: int) -> int:
-        """Places in the batches of a rank."""
+    def num_samples(self, rank: int) -> int:
+        """Return the number of samples in the batches of a rank."""
         return sum(sum(self.sizes(rank, worker)) for worker in range(self.workers))
 
     def sizes(self, rank: int, worker: int) -> list[int]:
-        """Of the batches of a consumer."""
+        """Return the size of each batch of a consumer."""
         first, count = self._batches(rank, worker)
         if self.train:
             return [self.batch_size] * count
@@ -79,51 +82,53 @@ class Plan:
         return [stop - start for start, stop in zip(ends, ends[1:]) if stop > start]
 
     def delivered(self, worker: int, batches: int) -> int:
-        """Of the first `batches` of a rank, those by this worker: the loader asks one after the other."""
+        """Return how many of the first `batches` of a rank a worker delivers: the loader asks them in turn."""
         return -(-(batches - worker) // self.workers) if batches > worker else 0
 
     def slots(self, epoch: int, rank: int, worker: int, done: int = 0) -> Iterator[Slot]:
-        """What a consumer reads, in the order of the shards; of its batches, `done` were delivered before."""
+        """Yield what a consumer reads, in the order of the shards; of its batches, `done` were delivered before."""
         first, count = self._batches(rank, worker)
         start, stop = self._cut(first), self._cut(first + count)
         places = self.batch_size * count if self.train else stop - start
-        gone = set(islice(self.shuffled(range(places), epoch, rank, worker), done * self.batch_size)) if done else set()
+        delivered = (
+            set(islice(self.shuffled(range(places), epoch, rank, worker), done * self.batch_size)) if done else set()
+        )
         order = self.order(epoch)
         ends = list(accumulate(self.clips[shard] * self.windows for shard in order))
-        last, again = -1, 0
+        last, repeat = -1, 0
         for place in range(places):
             sample = start + place * max(stop - start, 1) // places
-            again = again + 1 if sample == last else 0
+            repeat = repeat + 1 if sample == last else 0
             last = sample
             at = bisect_right(ends, sample)
             clip, window = divmod(sample - (ends[at - 1] if at else 0), self.windows)
-            yield Slot(order[at], clip, window, again, place not in gone)
+            yield Slot(order[at], clip, window, repeat, skip=place in delivered)
 
     def order(self, epoch: int) -> list[int]:
-        """The shards, as this epoch goes through them."""
+        """Return the numbers of the shards in the order of this epoch."""
         order = list(range(len(self.clips)))
         if self.train:
             random.Random(f"{self.seed} {epoch}").shuffle(order)
         return order
 
     def shuffled(self, items: Iterable[T], epoch: int, rank: int, worker: int) -> Iterator[T]:
-        """The order within a consumer: by the number of items, never by what they are."""
+        """Shuffle items within a consumer. The order depends on how many there are, never on what they are."""
         if not self.train:
             return iter(items)
         return shuffled(items, self.buffer, random.Random(f"{self.seed} {epoch} {rank} {worker}"))
 
     def _batches(self, rank: int, worker: int) -> tuple[int, int]:
-        """First batch and number of batches of a consumer, counted over all consumers one after the other."""
+        """Return the first batch and the number of batches of a consumer, counted over all consumers in order."""
         counts = [self.delivered(w, self.full) for w in range(worker + 1)]
         return rank * self.full + sum(counts[:-1]), counts[-1]
 
     def _cut(self, batch: int) -> int:
-        """The sample that begins batch number `batch` of all: the line in equal parts."""
+        """Return the sample that begins batch number `batch` of all: the line is cut into equal parts."""
         return self.samples * batch // (self.full * self.ranks) if self.full else 0
 
 
 def shuffled(items: Iterable[T], size: int, random: random.Random) -> Iterator[T]:
-    """Each item once: whenever more than `size` wait, one of them, drawn at random, goes on."""
+    """Yield each item once: whenever more than `size` wait, one of them, drawn at random, is next."""
     waiting: list[T] = []
     for item in items:
         waiting.append(item)

@@ -1,7 +1,7 @@
-"""Samples of a plan, as the bytes of the frames they need. What is not needed is skipped in the tar: seeking in a file,
-discarding in a pipe. (webdataset's own reader takes in every byte: six times as slow on encoded shards.)
+"""Reads the samples of a plan, as the bytes of the frames they need. The rest is skipped in the tar: by seeking in a
+file, by discarding in a pipe. (webdataset's own reader takes in every byte: six times as slow on encoded shards.)
 
-Whatever happens to a shard, each slot gives one sample: what cannot be read is a sample that says why.
+Whatever happens to a shard, each slot gives one sample: one that cannot be read has the reason instead.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from lvcd.shards.format import DEFAULT_FPS, Shard, playback_fps
 from lvcd.shards.members import Member, RefusedMemberError, read_members
 
 from .epoch_plan import Slot
-from .source import Patience, Source, reason
+from .source import RetryPolicy, ShardSource, reason
 
 Array = np.ndarray[Any, Any]
 
-Draw = Callable[[str, int, int], list[list[int]]]
-"""(key, how often again, frames of the clip) => for each window, the frames of its sample, the reference first"""
+DrawFrames = Callable[[str, int, int], list[list[int]]]
+"""(key, repeat, frames of the clip) => for each window, the frame numbers of its sample, the reference first."""
 
-KINDS = {"frame": "png", "sketch": "png", "latents": "npy", "sketches": "npy", "tokens": "npy"}
+FILE_TYPES = {"frame": "png", "sketch": "png", "latents": "npy", "sketches": "npy", "tokens": "npy"}
 
 
 @dataclass
-class Sample:
-    """The reference first, in every list."""
+class StoredSample:
+    """A sample as it is stored: compressed frames, or rows of arrays. The reference is first in every list."""
 
     slot: Slot
     name: str = ""
-    """Of the clip, for messages."""
+    """What messages call its clip."""
     key: str = ""
     fps: float = DEFAULT_FPS
     """Playback rate of the clip, frames per second."""
     parts: dict[str, list[Any]] = field(default_factory=dict)
     """"frame" and "sketch": PNG. Of encoded shards "latents" (c h w), "sketches" (H W) and "tokens" (d): arrays."""
-    lost: str = ""
-    """Why there is nothing."""
+    error: str = ""
+    """Why it could not be read; "" if it was."""
 
 
 @dataclass
-class _Clip:
-    """A clip while its files come in."""
+class _ClipFiles:
+    """The files of a clip as they are read."""
 
     key: str
     slots: list[Slot]
-    draw: Draw
+    draw: DrawFrames
     frames: int = 0
     fps: float = DEFAULT_FPS
     chosen: dict[Slot, list[int]] = field(default_factory=dict)
@@ -63,15 +63,15 @@ class _Clip:
     found: dict[tuple[str, int], Any] = field(default_factory=dict)
     fault: str = ""
 
-    def take(self, kind: str, index: int, file: _Content) -> None:
-        """The next file of the clip."""
+    def add(self, kind: str, index: int, file: _Content) -> None:
+        """Read the next file of the clip, or the part of it that is needed."""
         if kind == "json":
             metadata = json.loads(file.read())
             self.frames, self.fps = int(metadata["frames"]), playback_fps(metadata)
-            lists = {again: self.draw(self.key, again, self.frames) for again in {slot.again for slot in self.slots}}
-            self.chosen = {slot: lists[slot.again][slot.window] for slot in self.slots}
+            windows = {repeat: self.draw(self.key, repeat, self.frames) for repeat in {s.repeat for s in self.slots}}
+            self.chosen = {slot: windows[slot.repeat][slot.window] for slot in self.slots}
             self.needed = {index for chosen in self.chosen.values() for index in chosen}
-        elif KINDS[kind] == "png":
+        elif FILE_TYPES[kind] == "png":
             if not self.frames or index in self.needed:
                 self.found[kind, index] = file.read()
         elif not self.frames:
@@ -80,7 +80,8 @@ class _Clip:
             rows = file.rows(self.frames, sorted(self.needed))
             self.found.update({(kind, row): value for row, value in rows.items()})
 
-    def sample(self, slot: Slot, kinds: tuple[str, ...], shard: str) -> Sample:
+    def sample(self, slot: Slot, kinds: tuple[str, ...], shard: str) -> StoredSample:
+        """Return the sample of a slot, once all files are read."""
         name = f"clip {self.key} of {shard}"
         try:
             if self.fault or not self.frames:
@@ -88,53 +89,57 @@ class _Clip:
             parts = {kind: [self.found[kind, index] for index in self.chosen[slot]] for kind in kinds}
         except KeyError as error:
             kind, index = error.args[0]
-            file = f"{kind}{index:03d}.png" if KINDS[kind] == "png" else f"{kind}.npy"
-            return Sample(slot, lost=f"{name} is left out: it has no {file}")
+            file = f"{kind}{index:03d}.png" if FILE_TYPES[kind] == "png" else f"{kind}.npy"
+            return StoredSample(slot, error=f"{name} is left out: it has no {file}")
         except ValueError as error:
-            return Sample(slot, lost=f"{name} is left out: {error}")
-        return Sample(slot, name, self.key, self.fps, parts)
+            return StoredSample(slot, error=f"{name} is left out: {error}")
+        return StoredSample(slot, name, self.key, self.fps, parts)
 
 
 def read(
     slots: Iterable[Slot],
-    source: Source,
+    source: ShardSource,
     shards: tuple[Shard, ...],
     kinds: tuple[str, ...],
-    draw: Draw,
-    patience: Patience,
-) -> Iterator[Sample]:
-    """A sample for each slot, in order. Slots that are not wanted get an empty one, and open nothing."""
+    draw: DrawFrames,
+    retry: RetryPolicy,
+) -> Iterator[StoredSample]:
+    """Yield a sample for each slot, in order. Slots to skip get an empty one, and open nothing.
+
+    kinds    of files that a sample has: frame and sketch, or latents, sketches and tokens
+    draw     decides which frames of a clip are needed
+    """
     for number, group in groupby(slots, lambda slot: slot.shard):
         shard = shards[number]
         here = list(group)
-        wanted = {clip: [s for s in same if s.wanted] for clip, same in groupby(here, lambda slot: slot.clip)}
-        clips = _clips(source, shard, {clip: same for clip, same in wanted.items() if same}, draw, patience)
+        needed = {clip: [s for s in same if not s.skip] for clip, same in groupby(here, lambda slot: slot.clip)}
+        clips = _clips(source, shard, {clip: same for clip, same in needed.items() if same}, draw, retry)
         for clip, same in groupby(here, lambda slot: slot.clip):
-            found = next(clips) if wanted[clip] else None
+            found = next(clips) if needed[clip] else None
             for slot in same:
-                if not slot.wanted:
-                    yield Sample(slot)
-                elif isinstance(found, _Clip):
+                if slot.skip:
+                    yield StoredSample(slot)
+                elif isinstance(found, _ClipFiles):
                     yield found.sample(slot, kinds, shard.name)
                 else:
-                    yield Sample(slot, lost=str(found))
+                    yield StoredSample(slot, error=str(found))
         clips.close()
 
 
 def _clips(
-    source: Source, shard: Shard, wanted: dict[int, list[Slot]], draw: Draw, patience: Patience
-) -> Generator[_Clip | str, None, None]:
-    """For each number of a clip that is wanted, in order, the clip or why there is none. What fails is tried again from
+    source: ShardSource, shard: Shard, slots: dict[int, list[Slot]], draw: DrawFrames, retry: RetryPolicy
+) -> Generator[_ClipFiles | str, None, None]:
+    """Yield, for each number of a clip, in order, the clip or why it cannot be read. What fails is tried again from
     where it failed."""
-    todo, fault = list(wanted), ""
-    for attempt in range(patience.retries + 1):
+    todo, fault = list(slots), ""
+    for attempt in range(retry.retries + 1):
         if not todo:
             return
         if attempt:
-            time.sleep(patience.pause)
+            time.sleep(retry.pause)
         try:
-            with source.open(shard.name, patience.timeout) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-                for number, clip in _grouped(tar, file, shard, {n: wanted[n] for n in todo}, draw):
+            with source.open(shard.name, retry.timeout) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+                for number, clip in _grouped(tar, file, shard, {n: slots[n] for n in todo}, draw):
                     yield clip
                     todo.remove(number)
                     if not todo:
@@ -150,27 +155,27 @@ def _clips(
 
 
 def _grouped(
-    tar: tarfile.TarFile, file: IO[bytes], shard: Shard, wanted: dict[int, list[Slot]], draw: Draw
-) -> Iterator[tuple[int, _Clip]]:
-    """(number, clip) of those wanted, when the next one begins or the tar ends."""
+    tar: tarfile.TarFile, file: IO[bytes], shard: Shard, slots: dict[int, list[Slot]], draw: DrawFrames
+) -> Iterator[tuple[int, _ClipFiles]]:
+    """Yield (number, clip) of those with slots, when the next one begins or the tar ends."""
     number, key, clip = -1, "", None
     for member in read_members(tar, shard.bytes):
         if member.key != key:
             if clip is not None:
                 yield number, clip
             number, key = number + 1, member.key
-            clip = _Clip(key, wanted[number], draw) if number in wanted else None
+            clip = _ClipFiles(key, slots[number], draw) if number in slots else None
         if clip is not None and not clip.fault:
-            _take(clip, member, file)
+            _add(clip, member, file)
     if clip is not None:
         yield number, clip
 
 
-def _take(clip: _Clip, member: Member, file: IO[bytes]) -> None:
-    """A file that makes no sense is the clip's fault; one that ends early is the shard's."""
+def _add(clip: _ClipFiles, member: Member, file: IO[bytes]) -> None:
+    """Add a file to its clip. One that makes no sense is the clip's fault; one that ends early is the shard's."""
     file.seek(member.offset)
     try:
-        clip.take(member.kind, member.index, _Content(file, member.size))
+        clip.add(member.kind, member.index, _Content(file, member.size))
     except (OSError, tarfile.TarError):
         raise
     except InputError as error:  # it is too short to sample from
@@ -180,13 +185,13 @@ def _take(clip: _Clip, member: Member, file: IO[bytes]) -> None:
 
 
 class _Content:
-    """A file in a tar that stands at its beginning."""
+    """The content of one member; the tar stands at its first byte."""
 
     def __init__(self, file: IO[bytes], size: int):
         self._file, self._start, self._at, self._size = file, file.tell(), 0, size
 
     def read(self, size: int | None = None) -> bytes:
-        """ValueError: the file has less. tarfile.ReadError: the tar ends in it."""
+        """Read `size` bytes, None = the rest. ValueError: the file has less. tarfile.ReadError: the tar ends in it."""
         size = self._size - self._at if size is None else size
         if size > self._size - self._at:
             raise ValueError("it ends too early")
@@ -196,8 +201,8 @@ class _Content:
         self._at += size
         return data
 
-    def rows(self, count: int, wanted: list[int]) -> dict[int, Array]:
-        """Of a .npy whose first axis has `count` entries, some, in ascending order; the others are not read.
+    def rows(self, count: int, numbers: list[int]) -> dict[int, Array]:
+        """Read some rows of a .npy array of `count` rows, in ascending order; the others are skipped.
 
         ValueError: it is no such array.
         """
@@ -208,7 +213,7 @@ class _Content:
         if dtype.kind not in "uf" or fortran or shape[:1] != (count,) or start + count * size != self._size:
             raise ValueError(f"no array of {count} frames but {shape} of {dtype} in {self._size} bytes")
         found = {}
-        for index in wanted:
+        for index in numbers:
             self._at = start + index * size
             self._file.seek(self._start + self._at)
             found[index] = np.frombuffer(self.read(size), dtype).reshape(shape[1:])

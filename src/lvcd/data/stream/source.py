@@ -1,4 +1,4 @@
-"""Where shards are, and how their bytes come from there: a folder, or what webdataset can open."""
+"""Where shards are, and how their bytes are read from there: a folder, or what webdataset can open."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from lvcd.shards.format import ENCODED, PIXELS, Manifest
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a source is waited for, and how often it is asked again."""
+class RetryPolicy:
+    """How long to wait for a source, and how often to try again."""
 
     timeout: float = 60.0
-    """s without a byte, after which a pipe is given up. A file that blocks (a dead network drive) cannot be."""
+    """Seconds without a byte after which a pipe is given up. A file that blocks (a dead network drive) cannot be."""
     retries: int = 2
     pause: float = 1.0
-    """s before each retry."""
+    """Seconds before each retry."""
 
 
 @dataclass(frozen=True)
-class Source:
+class ShardSource:
     """A folder; an address of one, as `https://host/shards`; or one with {} in place of a file's name, as
     `pipe:ssh host cat /shards/{}`."""
 
@@ -39,6 +39,7 @@ class Source:
     """The subfolder of a stage's encoded shards."""
 
     def address(self, name: str) -> str:
+        """Return the address of one of its files."""
         path = f"{self.stage}/{name}" if self.stage else name
         if "{}" in self.where:
             return self.where.replace("{}", path)
@@ -46,16 +47,17 @@ class Source:
 
     @property
     def is_folder(self) -> bool:
+        """Whether it is a folder of this machine."""
         return "{}" not in self.where and not re.match(r"pipe:|[a-z0-9]+://", self.where)
 
     def open(self, name: str, timeout: float) -> IO[bytes]:
-        """A file of it, to be read forward and closed. OSError: it cannot be opened."""
+        """Open one of its files, to be read forward and closed. OSError: it cannot be opened."""
         if self.is_folder:
             return open(self.address(name), "rb")
         return cast(IO[bytes], Pipe(self.address(name), timeout))
 
-    def manifest(self, patience: Patience, kind: str = PIXELS) -> Manifest:
-        """InputError: there is none, or it is of another kind."""
+    def manifest(self, patience: RetryPolicy, kind: str = PIXELS) -> Manifest:
+        """Read its manifest. InputError: there is none, or it is of another kind."""
         data = self._content("manifest.json", patience)
         try:
             manifest = Manifest.parse(data)
@@ -66,8 +68,8 @@ class Source:
             raise InputError(f"{self} holds {manifest.format!r} and not {kind!r}: {advice}")
         return manifest
 
-    def stages(self) -> list[Source]:
-        """Subfolders that may hold encoded shards; only a folder can be looked into."""
+    def stages(self) -> list[ShardSource]:
+        """Return the subfolders that may hold encoded shards; only a folder can be searched."""
         if not self.is_folder or self.stage:
             return []
         return [replace(self, stage=file.parent.name) for file in sorted(Path(self.where).glob("*/manifest.json"))]
@@ -76,7 +78,7 @@ class Source:
         text = self.where if "{}" in self.where or not self.stage else self.address("").rstrip("/")
         return text if text.isprintable() else repr(text)
 
-    def _content(self, name: str, patience: Patience) -> bytes:
+    def _content(self, name: str, patience: RetryPolicy) -> bytes:
         for attempt in range(patience.retries + 1):
             try:
                 with self.open(name, patience.timeout) as file:
@@ -88,22 +90,21 @@ class Source:
 
 
 class Pipe:
-    """As much of a file as tarfile asks for: the output of a command, or of what webdataset opens an address with.
+    """A file that is read forward only: the output of a command, or of what webdataset opens an address with.
 
-    Forward only, and never waited for longer than `timeout` s. OSError: it ended with an error, or gave nothing for so
-    long (TimeoutError).
+    OSError: it ended with an error, or gave nothing for `timeout` seconds (TimeoutError).
     """
 
     def __init__(self, address: str, timeout: float):
-        self._timeout, self._at, self._own = timeout, 0, address.startswith("pipe:")
-        if self._own:  # in a session of its own, so that all that the shell started ends with it
+        self._timeout, self._at, self._is_command = timeout, 0, address.startswith("pipe:")
+        if self._is_command:  # in a session of its own, so that all that the shell started ends with it
             self._pipe = Command(address[5:], mode="rb", shell=True, bufsize=0, start_new_session=True)
         else:
             try:
                 self._pipe = gopen(address, "rb", bufsize=0)
             except ValueError as error:
                 raise OSError(str(error)) from error
-        self._pipe.ignore_errors = True  # told by `read`, not by `close`
+        self._pipe.ignore_errors = True  # `read` raises them, not `close`
 
     def __enter__(self) -> Pipe:
         return self
@@ -112,31 +113,36 @@ class Pipe:
         self.close()
 
     def tell(self) -> int:
+        """Return the number of bytes read so far."""
         return self._at
 
     def seek(self, position: int) -> None:
+        """Discard bytes up to a position."""
         assert position >= self._at, "a pipe goes forward only"
-        while self._at < position and self._some(position - self._at):
+        while self._at < position and self._read_some(position - self._at):
             pass
 
     def read(self, size: int = -1) -> bytes:
-        """Fewer bytes only at the end."""
+        """Read `size` bytes, fewer only at the end; -1 = all."""
         parts: list[bytes] = []
         missing = size
-        while missing and (data := self._some(missing if size >= 0 else 1 << 20)):
+        while missing and (data := self._read_some(missing if size >= 0 else 1 << 20)):
             parts.append(data)
             missing -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
+        """End the command, and all that its shell has started."""
         if self._pipe.stream.closed:
             return
-        if self._own and self._pipe.proc.returncode is None:  # not yet waited for, so the number is still its own
+        if (
+            self._is_command and self._pipe.proc.returncode is None
+        ):  # not yet waited for, so the number is still its own
             os.killpg(self._pipe.proc.pid, signal.SIGKILL)
         self._pipe.proc.kill()
         self._pipe.close()
 
-    def _some(self, size: int) -> bytes:
+    def _read_some(self, size: int) -> bytes:
         file = self._pipe.stream.fileno()
         ready = select.poll()
         ready.register(file, select.POLLIN)
@@ -158,6 +164,6 @@ class Pipe:
 
 
 def reason(error: BaseException) -> str:
-    """On one line."""
+    """Return what went wrong on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())

@@ -1,5 +1,5 @@
-"""Lines drawn by a network. The networks are those of the package controlnet-aux, the weights the user's own file: none
-can be shipped with this code, and none were at hand when it was written.
+"""Extractors whose lines a network draws. The networks are those of the package controlnet-aux, the weights are the
+user's own file: none can be shipped with this code, and none were at hand when it was written.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ import torch
 from torch import Tensor, nn
 
 from lvcd.errors import InputError
+from lvcd.pixel_values import uint8_from_unit
 
-from .extractor import Array, in_batches
+from .extractor import Array, draw_in_batches
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network is built and what its authors feed it."""
+class NetworkRecipe:
+    """How a network is built, and what its authors feed it."""
 
     module: str
     build: Callable[[Any], nn.Module]
-    """the module of controlnet-aux => the network"""
+    """Builds the network from the module of controlnet-aux."""
     multiple: int
     """Height and width must be multiples of this: frames are mirrored at the right and bottom edge up to the next."""
     low: float
-    """Black in what goes in and comes out; white is 1."""
+    """The value of black in what goes in and comes out; white is 1."""
     known: dict[str, str]
-    """SHA-256 of published weights => what they are called."""
+    """SHA-256 of published weights -> their file name."""
 
 
 def _anime2sketch(module: Any) -> nn.Module:
@@ -46,7 +47,7 @@ def _anime2sketch(module: Any) -> nn.Module:
 
 
 RECIPES = {
-    "informative-drawings": Recipe(  # Chan, Isola, Durand: Learning to Generate Line Drawings ..., CVPR 2022
+    "informative-drawings": NetworkRecipe(  # Chan, Isola, Durand: Learning to Generate Line Drawings ..., CVPR 2022
         "lineart",
         lambda module: module.Generator(3, 1, 3),
         multiple=4,
@@ -57,7 +58,7 @@ RECIPES = {
             "30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0": "sk_model2.pth",
         },
     ),
-    "anime2sketch": Recipe(  # Xiang et al.: Adversarial Open Domain Adaptation for Sketch-to-Photo Synthesis, 2021
+    "anime2sketch": NetworkRecipe(  # Xiang et al.: Adversarial Open Domain Adaptation for Sketch-to-Photo ..., 2021
         "lineart_anime",
         _anime2sketch,
         multiple=256,
@@ -67,25 +68,25 @@ RECIPES = {
 }
 """The hashes are those that several public projects give for these files, all alike; the files were not at hand."""
 
-BATCH = 4
-"""Frames at once on a GPU. One on a CPU, where more are not faster."""
+FRAMES_PER_BATCH = 4
+"""On a GPU. On a CPU one, where more are not faster."""
 
-SMALLEST = 16
-"""Rows and columns: the networks cannot do with fewer."""
+SMALLEST_PX = 16
+"""Rows and columns that the networks need at least."""
 
 
-class Learned:
-    """An `Extractor`. Frames go in at their own size.
+class NetworkExtractor:
+    """A `SketchExtractor` by one of the networks of RECIPES. Frames go in at their own size.
 
     weights    a .safetensors or .pth file: loaded without running code from it, and it must fit the network to the key
-    InputError: no controlnet-aux, a file that cannot be read, or one of another network. Weights nobody knows are used,
-    with a line on stderr, and their name in the settings is "unknown".
+    InputError: no controlnet-aux, a file that cannot be read, or one of another network. Weights that were never
+    published are used, with a line on stderr, and their name in the settings is "unknown".
     """
 
     def __init__(self, name: str, device: str, weights: Path):
         self._recipe = RECIPES[name]
         self._device = torch.device(device)
-        self._batch = 1 if self._device.type == "cpu" else BATCH
+        self._batch = 1 if self._device.type == "cpu" else FRAMES_PER_BATCH
         module = _module(self._recipe.module)
         state, digest = _load(weights)
         with torch.device("meta"):  # no time is lost on first values
@@ -101,23 +102,23 @@ class Learned:
 
     def __call__(self, first: int, frames: list[Array]) -> list[Array]:
         padded = [pad(frame, self._recipe.multiple) for frame in frames]
-        drawings = in_batches(padded, self._batch, self._device, self._paper)
+        drawings = draw_in_batches(padded, self._batch, self._device, self._draw)
         return [drawing[: frame.shape[0], : frame.shape[1]].copy() for frame, drawing in zip(frames, drawings)]
 
-    def _paper(self, pixels: Tensor) -> Tensor:
+    def _draw(self, pixels: Tensor) -> Tensor:
         low, span = self._recipe.low, 1 - self._recipe.low
-        return ((self._network(pixels * (span / 255) + low)[:, 0] - low) / span).clamp(0, 1)
+        return uint8_from_unit((self._network(pixels * (span / 255) + low)[:, 0] - low) / span)
 
 
 def pad(frame: Array, multiple: int) -> Array:
-    """(H W 3) => the same, mirrored at the right and bottom edge until both sides are multiples of `multiple`."""
-    below, right = (max(SMALLEST, -(-side // multiple) * multiple) - side for side in frame.shape[:2])
+    """Mirror a frame (H W 3) at its right and bottom edge until both sides are multiples of `multiple`."""
+    below, right = (max(SMALLEST_PX, -(-side // multiple) * multiple) - side for side in frame.shape[:2])
     return cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101)
 
 
 def _module(name: str) -> Any:
-    """One module of controlnet-aux. Its package as a whole imports every detector it has, and timm, scikit-image and
-    mediapipe with them (5 s and a screen of warnings), so the package's own file is not run."""
+    """Import one module of controlnet-aux. The package as a whole imports every detector it has, and timm, scikit-image
+    and mediapipe with them (5 s and a screen of warnings), so the package's own file is not run."""
     if (spec := importlib.util.find_spec("controlnet_aux")) is None:
         raise InputError("learned extractors need controlnet-aux: pip install lvcd[prepare]")
     loaded = "controlnet_aux" in sys.modules
@@ -130,7 +131,7 @@ def _module(name: str) -> Any:
 
 
 def _load(file: Path) -> tuple[dict[str, Tensor], str]:
-    """=> weights by name, SHA-256 of the file. Both of the same bytes, even if somebody changes the file meanwhile."""
+    """Return the weights by name and the SHA-256 of their file, both of the same bytes, even if the file changes."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -149,7 +150,7 @@ def _load(file: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor], wrong: str) -> None:
-    """InputError: not the same names and shapes."""
+    """Load a state dict into a network. InputError: not the same names and shapes."""
     want = {key: value.shape for key, value in network.state_dict().items()}
     odd = sorted(key for key in want.keys() | state.keys() if key not in state or want.get(key) != state[key].shape)
     if odd:

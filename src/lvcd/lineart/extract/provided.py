@@ -1,4 +1,4 @@
-"""A film's own line art, paired with its frames by number."""
+"""The extractor of a film that comes with line art of its own, paired with its frames by number."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import cv2
 from lvcd.errors import InputError
 from lvcd.spacing import evenly_spaced
 
-from ..sketch import detect_lines, to_sketch
+from ..sketch import detect_lines, png_from_sketch, to_sketch
 from .extractor import Array
 
 ASPECT_TOLERANCE = 0.02
-"""Drawings may differ from the frames' aspect ratio by this share: rounding of a resize, not another shape."""
-LOOKED_AT = 5
-"""Drawings of a film that are looked at to find out how they show their lines."""
+"""Relative difference of aspect ratio that drawings may have from frames: rounding of a resize, not another shape."""
+DRAWINGS_LOOKED_AT = 5
+"""Of a film, to find out how its drawings show their lines."""
 
 
 class Drawings(Protocol):
@@ -25,8 +25,14 @@ class Drawings(Protocol):
     def __getitem__(self, index: int, /) -> Array: ...
 
 
-class Given:
-    """An `Extractor`, made by `given`."""
+class ProvidedLineArt:
+    """A `SketchExtractor` that returns the film's own line art, of any polarity, in the size of the frames.
+
+    drawings    one for each of the film's `frames` frames
+    size        (height, width) of the film
+    name        what a message calls the drawings
+    InputError: another number of drawings than of frames, or another aspect ratio.
+    """
 
     def __init__(self, drawings: Drawings, frames: int, size: tuple[int, int], name: str):
         if len(drawings) != frames:
@@ -37,15 +43,14 @@ class Given:
                 f"{name} is {w}x{h} and its film {width}x{height}: crop one to the aspect ratio of the other"
             )
         self._drawings = drawings
-        self._lines = detect_lines([drawings[i] for i in evenly_spaced(frames, LOOKED_AT)])
+        self._lines = detect_lines([drawings[i] for i in evenly_spaced(frames, DRAWINGS_LOOKED_AT)])
         self.settings: dict[str, Any] = {"name": "given"}
 
     def __call__(self, first: int, frames: list[Array]) -> list[Array]:
-        return [self._fitted(number, frame) for number, frame in enumerate(frames, first)]
+        return [self._draw(number, frame) for number, frame in enumerate(frames, first)]
 
-    def _fitted(self, number: int, frame: Array) -> Array:
-        sketch = to_sketch(self._drawings[number], self._lines)
-        drawing = ((1 - sketch[0]) * 255).round().byte().numpy()
+    def _draw(self, number: int, frame: Array) -> Array:
+        drawing = png_from_sketch(to_sketch(self._drawings[number], self._lines)[0]).numpy()
         if drawing.shape == frame.shape[:2]:
             return drawing
         return cv2.resize(drawing, (frame.shape[1], frame.shape[0]), interpolation=cv2.INTER_AREA)

@@ -18,6 +18,7 @@ from lvcd.data.batch import Batch
 from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
+from lvcd.lineart.sketch import picture_from_sketch
 from lvcd.loggers import log_media
 from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
@@ -89,7 +90,8 @@ class Samples(lightning.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         sheets, movies = [], []
         for i, (clip, result) in enumerate(zip(self.clips, painted)):
-            rows = {"reference": clip.frames[:1], "line art": 1 - clip.sketches[1:], "ours": result}
+            lines = picture_from_sketch(clip.sketches[1:])
+            rows = {"reference": clip.frames[:1], "line art": lines, "ours": result}
             images = {name: to_bytes(row) for name, row in {**rows, "original": clip.frames[1:]}.items()}
             stem = self.folder / f"step-{trainer.global_step:08d}-{i}"
             sheets.append(stem.with_suffix(".png"))

@@ -1,5 +1,5 @@
-"""A batch on its way: bytes as they are stored, a quarter of what the network sees. They become numbers where they are
-used, on the GPU if there is one.
+"""A batch on its way to the device: 8-bit values as they are stored, a quarter of what the network sees. They become
+floats where they are used, on the GPU if there is one.
 
 letters: b clips, t frames (the reference at 0), c latent channels, h w latent size, d width of a token, H W pixels.
 """
@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvcd.lineart.sketch import ink_from_png
+from lvcd.pixel_values import signed_from_uint8, unit_from_uint8
+
 from ..batch import Batch
 
 
 @dataclass
-class Packed:
-    """`to` makes a Batch of it; Lightning does so when it brings it to the device."""
+class RawBatch:
+    """Clips as they are stored. Lightning calls `to`, which makes a Batch of it, when it brings it to the device."""
 
     drawings: Tensor
     """(b t 1 H W) uint8, 0 on a line and 255 on paper; or, once augmented, sketches as in Batch."""
@@ -30,9 +33,12 @@ class Packed:
     tokens: Tensor | None = None
     """(b 1 d)"""
     keys: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
+    """The names of the clips; none if not one could be read."""
+    errors: tuple[str, ...] = ()
+    """One line for each planned sample that could not be read."""
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """Return the clips as floats on a device."""
         there = self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
         return Batch(
             sketches=to_sketches(there.drawings),
@@ -43,20 +49,23 @@ class Packed:
             keys=self.keys,
         )
 
-    def pin_memory(self) -> Packed:
-        """For torch's DataLoader."""
+    def pin_memory(self) -> RawBatch:
+        """Return the batch in pinned memory. torch's DataLoader calls this."""
         return self._each(Tensor.pin_memory)
 
-    def _each(self, change: Any) -> Packed:
+    def _each(self, change: Any) -> RawBatch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: change(value) for name, value in values.items() if isinstance(value, Tensor)})
 
 
 def to_sketches(drawings: Tensor) -> Tensor:
-    """uint8, 0 on a line => [0, 1], 1.0 on a line and exactly 0.0 on paper. What is a sketch stays one."""
-    return (255 - drawings) / 255 if drawings.dtype == torch.uint8 else drawings
+    """Turn uint8 drawings, 0 on a line, into sketches in [0, 1], 1.0 on a line; what is float already stays.
+
+    ink / 255 and `sketch_from_png` differ in a last bit; training is recorded with the first.
+    """
+    return unit_from_uint8(ink_from_png(drawings)) if drawings.dtype == torch.uint8 else drawings
 
 
 def to_frames(pixels: Tensor | None) -> Tensor | None:
-    """uint8 => [-1, 1]. What are frames stay so."""
-    return pixels.float() / 127.5 - 1 if pixels is not None and pixels.dtype == torch.uint8 else pixels
+    """Turn uint8 pixels into frames in [-1, 1]; what is float already stays."""
+    return signed_from_uint8(pixels) if pixels is not None and pixels.dtype == torch.uint8 else pixels
