@@ -41,6 +41,7 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     markdown = markdown.replace("<!-- rooms -->", rooms()) if "<!-- rooms -->" in markdown else markdown
     markdown = re.sub(r"\]\(\.\./data/pictures/", "](pictures/", markdown)
     markdown = re.sub(r"\]\(\.\./notebooks/(\w+)\.ipynb\)", r"](notebooks/\1.md)", markdown)
+    markdown = re.sub(r"\[(-?[\d.]+), (-?[\d.]+)\]", r"[\1,&nbsp;\2]", markdown)  # an interval stays on one line
     return re.sub(r"<!-- settings of (\w+) -->", lambda found: settings(CONF / found[1]), markdown)
 
 
