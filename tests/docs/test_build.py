@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,13 @@ def test_every_choice_of_conf_has_a_heading(site):
     for tree in ("train", "eval"):
         for file in (ROOT / "conf" / tree).glob("*/*.yaml"):
             assert f'id="{tree}-{file.parent.name}-{file.stem}"' in page
+
+
+def test_every_room_says_what_it_is(site):
+    """Architecture lists the rooms of the package, each with the first sentence of its docstring."""
+    page = (site / "architecture.html").read_text()
+    found = re.findall(r"<td>\d</td>\s*<td><code>(\w+)</code></td>\s*<td>(.*?)</td>", page, re.DOTALL)
+    assert len(found) > 20 and [room for room, text in found if len(text) < 15] == []
 
 
 @needs_browser

@@ -1,0 +1,1 @@
+"""Files of weights: released checkpoints, diffusers folders and ours are converted, checked and fingerprinted here."""

@@ -1,0 +1,1 @@
+"""Line art: a sketch is read from a drawing, or extracted from a colored frame."""

@@ -1,0 +1,1 @@
+"""Contact sheets of frames, and the parts that HTML pages share."""

@@ -1,0 +1,1 @@
+"""Sampling of clips longer than the window: segments, overlapped blending, prev-reference attention, decoding."""

@@ -1,0 +1,1 @@
+"""The format of shards: tar files of clips are written, read, indexed and resumed here."""
