@@ -23,7 +23,9 @@ def select(batch: Batch, *rows: int) -> Batch:
     return Batch(batch.sketches[pick], batch.fps[pick], batch.frames[pick])
 
 
-def fit(folder: Path, networks: Networks, steps: int, resume=None, seed=0, logger=False, more=(), **settings):
+def fit(folder: Path, networks: Networks, steps: int, resume=None, seed=0, logger=False, more=(), first=(), **settings):
+    """Train a toy; `first` and `more` are callbacks before and after those that it always has."""
+
     class Data(lightning.LightningDataModule):
         def train_dataloader(self):
             return torch.utils.data.DataLoader(
@@ -33,7 +35,7 @@ def fit(folder: Path, networks: Networks, steps: int, resume=None, seed=0, logge
     module = FineTuneModule(networks, "self_attention", Optimization(1e-3, warmup_steps=2), seed=seed, **settings)
     keep = lightning.pytorch.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=2)
     trainer = lightning.Trainer(
-        accelerator="cpu", max_steps=steps, callbacks=[Ema(0.9), SigmaLoss(), keep, *more], logger=logger,
+        accelerator="cpu", max_steps=steps, callbacks=[*first, Ema(0.9), SigmaLoss(), keep, *more], logger=logger,
         log_every_n_steps=2, enable_progress_bar=False, enable_model_summary=False, accumulate_grad_batches=1,
     )  # fmt: skip
     trainer.fit(module, Data(), ckpt_path=resume, weights_only=True)

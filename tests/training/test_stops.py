@@ -108,6 +108,26 @@ def test_a_run_that_is_told_to_stop_does_not_validate_first(tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_interrupted_is_uninterrupted_wherever_the_callback_is(first, tmp_path):
+    """What is saved has seen the step as a whole: the average of weights too, which another callback updates."""
+
+    class Interrupts(lightning.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            if trainer.global_step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    stop = StopOnSignal(str(tmp_path / CHECKPOINT_FOLDER))
+    places = {"first": [stop], "more": [Interrupts()]} if first else {"more": [Interrupts(), stop]}
+    fit(tmp_path / "stopped", toy(), 6, **places)
+    saved = torch.load(stop.saved, weights_only=True)
+    (average,) = [state for name, state in saved["callbacks"].items() if name.startswith("Ema")]
+    assert saved["global_step"] == average["steps"] == 3
+    whole, rest = fit(tmp_path / "whole", toy(), 6), fit(tmp_path / "rest", toy(), 6, resume=stop.saved)
+    a, b = dict(whole.named_parameters()), dict(rest.named_parameters())  # the averages, at the end of a run
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypatch):
     """Lightning's way, with a scontrol that only notes what it was asked."""
     told = tmp_path / "told"

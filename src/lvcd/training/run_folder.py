@@ -15,8 +15,8 @@ CHECKPOINT_FOLDER, MODEL_FOLDER = "checkpoints", "model"
 RENAMED = {
     "lookup": "reference_only_prob",
     "gaze": "correspondence_weight",
-    "lvcd.training.networks_from_config": "lvcd.training.networks_from_config",
-    "lvcd.training.networks_from_folder": "lvcd.training.networks_from_folder",
+    "lvcd.training.fresh": "lvcd.training.networks_from_config",
+    "lvcd.training.load": "lvcd.training.networks_from_folder",
 }
 """Keys and targets of the module's configuration in runs of earlier versions -> their names today."""
 
