@@ -6,6 +6,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lvcd.system import paused_garbage_collection
+
 if TYPE_CHECKING:
     from lvcd.sampling.config import SamplingConfig
 
@@ -47,5 +49,6 @@ def __getattr__(name: str) -> Any:
     """Import a name of this package when it is first used."""
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(module), name)
+            with paused_garbage_collection():
+                return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
