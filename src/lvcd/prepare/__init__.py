@@ -1,4 +1,4 @@
-"""`lvcd prepare`: films to shards of clips with line art. `data/README.md` describes what comes out.
+"""`lvcd prepare`: films to shards of clips with line art. `docs/data-format.md` describes what comes out.
 
 The same films, settings and software give the same bytes, whether a run was interrupted or not and however many work on
 it. The way: `films` -> `engines`, each film by one `process` -> `film_cache` -> the shards, here, in the order of the

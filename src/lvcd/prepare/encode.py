@@ -1,7 +1,7 @@
 """`lvcd encode`: shards of pixels to shards of latents and image embeddings, at the size of one stage.
 
-`data/README.md` describes what comes out. The same shards, model, device and batch give the same bytes, whether a run
-was interrupted or not.
+`docs/data-format.md` describes what comes out. The same shards, model, device and batch give the same bytes, whether a
+run was interrupted or not.
 
 letters: n frames encoded at once, c latent channels, h w latent size, d width of a token, H W pixels
 """

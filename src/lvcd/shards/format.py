@@ -1,4 +1,4 @@
-"""The one owner of the shard format: names, manifests and the writer. data/README.md describes the format.
+"""The one owner of the shard format: names, manifests and the writer. docs/data-format.md describes it.
 
 A shard is a plain tar of clips that WebDataset reads; a folder of shards has a `manifest.json`.
 
