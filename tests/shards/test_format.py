@@ -12,7 +12,7 @@ import webdataset as wds
 from lvcd.errors import InputError
 from lvcd.lineart.extract import ProvidedLineArt, make_extractor
 from lvcd.lineart.sketch import to_sketch
-from lvcd.shards.format import DEFAULT_FPS, ShardWriter, clip_key, playback_fps
+from lvcd.shards.format import DEFAULT_FPS, Manifest, ShardWriter, clip_key, playback_fps
 from lvcd.shards.members import read_shard
 
 KEYS = ["a-00000000-000000", "a-00000000-000003", "b-00000000-000000"]
@@ -179,3 +179,19 @@ def test_given_lines_of_any_polarity_and_size():
 def test_given_lines_that_do_not_fit(count, size, word):
     with pytest.raises(InputError, match=word):
         ProvidedLineArt([np.zeros((32, 48, 3), np.uint8)] * 2, count, size, "lines")
+
+
+def test_sparse_members_are_refused(tmp_path):
+    """They claim sizes that no file has."""
+    entry = tarfile.TarInfo("a.json")
+    entry.type, entry.size = tarfile.GNUTYPE_SPARSE, 0
+    (tmp_path / "x.tar").write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(InputError, match="no file of a shard"):
+        list(read_shard(tmp_path / "x.tar"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "lvcd shards 1", "shards": [{"name": "a; b"}]}', "\xff",
+                                  '{"format": "lvcd shards 1", "shards": [{"name": "../a", "clips": 1, "bytes": 1}]}'])  # fmt: skip # noqa: E501
+def test_what_is_no_manifest(text):
+    with pytest.raises(ValueError):
+        Manifest.parse(text.encode("latin-1"))

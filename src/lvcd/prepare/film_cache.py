@@ -1,4 +1,4 @@
-"""What is finished of one film, on disk, until the shards have it.
+"""The cache of one film: its frames and drawings on disk, until the shards have them.
 
 NAME.pixels    PNG after PNG, of each frame and then of its drawing
 NAME.clips     a line for each clip that is whole in it, as JSON: [start, stop, first byte, [[bytes of the frame's PNG,

@@ -68,8 +68,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """Read a manifest from the bytes of its file. ValueError: they are none, or name a shard that no one of ours is
-        called."""
+        """Read a manifest from the bytes of its file. ValueError: they are none, or name what cannot be a shard."""
         try:
             record = json.loads(data)
             shards = tuple(Shard(s["name"], int(s["clips"]), int(s["bytes"])) for s in record["shards"])

@@ -1,4 +1,4 @@
-"""What is changed in a clip at random before it is trained on: the same draw for all its frames.
+"""Augmentation: random changes of a clip before it is trained on, the same for all its frames.
 
 letters: t frames, the reference at 0; H W pixels
 """
@@ -21,30 +21,30 @@ __all__ = ["Augment", "recolor"]
 
 @dataclass(frozen=True)
 class Augment:
-    """How likely each change is, from 0 = never to 1 = always. Raises InputError for other numbers.
+    """Changes a clip at random. Each field is the probability of a change, from 0 to 1; InputError: another number.
 
-    Changes are made in the order of the fields. Each draws from a seed of its own, so that switching one on or off does
-    not alter what the others do.
+    Changes are made in the order of the fields. Each has a seed of its own, so that switching one on or off does not
+    alter what the others do.
     """
 
     crop: float = 0.0
-    """A part of the picture, 1 to 1.4 times enlarged; frames and sketches alike."""
+    """Cut a part of the picture and enlarge it 1 to 1.4 times; frames and sketches alike."""
     flip: float = 0.0
-    """Left for right; frames and sketches alike."""
+    """Mirror left and right; frames and sketches alike."""
     recolor: float = 0.0
-    """Frames in the colors of another palette; sketches stay, so that only the reference can tell the colors."""
+    """Paint frames in another palette; sketches stay, so that the colors are known from the reference alone."""
     thicken: float = 0.0
-    """Wider lines."""
+    """Make lines wider."""
     thin: float = 0.0
-    """Narrower lines; of `thicken` and `thin`, a clip gets one."""
+    """Make lines narrower; of `thicken` and `thin`, a clip gets one."""
     wobble: float = 0.0
-    """Lines that miss their place by up to a pixel or two, as those of a hand do."""
+    """Move lines by up to a pixel or two, as a hand does."""
     breaks: float = 0.0
-    """Gaps in the lines."""
+    """Make gaps in the lines."""
     specks: float = 0.0
-    """Dust, and pencil strokes that belong to nothing."""
+    """Add dust, and pencil strokes that belong to nothing."""
     binarize: float = 0.0
-    """Pure black and white; last, so that nothing grey comes after it."""
+    """Make lines pure black and white; last, so that nothing grey comes after it."""
 
     def __post_init__(self):
         for field in fields(self):
@@ -54,7 +54,7 @@ class Augment:
 
     @property
     def pixels_only(self) -> bool:
-        """Whether it may do what encoded frames cannot follow: flip, crop or recolor."""
+        """Whether it may change pixels as latents cannot be changed: by a flip, a crop or another palette."""
         return max(self.flip, self.crop, self.recolor) > 0
 
     def __call__(
@@ -63,7 +63,7 @@ class Augment:
         sketches: Tensor,  # (t 1 H W) in [0, 1], 1.0 on a line
         rng: np.random.Generator,
     ) -> tuple[Tensor | None, Tensor]:
-        """Frames and sketches, changed; what is given stays as it is.
+        """Return the changed frames and sketches; the arguments stay as they are.
 
         InputError: there are no frames, but a probability of flip, crop or recolor.
         """

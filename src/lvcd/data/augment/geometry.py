@@ -1,4 +1,4 @@
-"""Where things are: the whole clip is cropped or flipped as one.
+"""Geometric changes of a clip: all frames are cropped or flipped alike.
 
 letters: t frames, c channels, H W pixels
 """
@@ -13,14 +13,15 @@ from ..clip import fit
 
 
 def flip(clip: Tensor) -> Tensor:
-    """(t c H W), left for right."""
+    """Mirror (t c H W) left and right."""
     return clip.flip(-1)
 
 
 def crop(clip: Tensor, zoom: float, at: tuple[float, float]) -> Tensor:
-    """(t c H W) => the part at `at` (shares of what is left over: down, right), enlarged `zoom` times to (t c H W).
+    """Cut a part of (t c H W) and enlarge it `zoom` times to the same size.
 
-    Bicubic; what overshoots the range of the clip is cut off.
+    at    which part, as fractions of what is left over (down, right)
+    Bicubic; values beyond the range of the clip are clamped.
     """
     height, width = clip.shape[-2:]
     cut_h, cut_w = (max(1, round(n / zoom)) for n in (height, width))

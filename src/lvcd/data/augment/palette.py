@@ -40,7 +40,7 @@ INVERSION = 11.0
 
 
 def recolor(frames: Tensor, rng: Rng) -> Tensor:
-    """(t 3 H W) RGB in [-1, 1] => the same in the colors of a random palette, one for all frames.
+    """Paint (t 3 H W) RGB in [-1, 1] in the colors of a random palette, one for all frames.
 
     Frames are rounded to 8 bits first, which changes nothing where they come from 8 bits.
     """
@@ -48,8 +48,9 @@ def recolor(frames: Tensor, rng: Rng) -> Tensor:
 
 
 def repaint(frames: Tensor, palette: Callable[[Array], Array]) -> Tensor:
-    """frames (t 3 H W) in [-1, 1]; palette maps uint8 (n 3) to uint8 (n 3) and is asked for each color once.
+    """Replace every color of frames (t 3 H W) in [-1, 1].
 
+    palette    maps the different colors, uint8 (n 3), to new ones, uint8 (n 3)
     A drawn clip has some thousand colors in its millions of pixels, which makes this cheap.
     """
     pixels = uint8_from_signed(frames).numpy()
@@ -68,7 +69,7 @@ def repaint(frames: Tensor, palette: Callable[[Array], Array]) -> Tensor:
 
 
 def random_palette(rng: Rng) -> Callable[[Array], Array]:
-    """A color map, uint8 (n 3) => uint8 (n 3)."""
+    """Draw a random palette: a map of colors, uint8 (n 3) => uint8 (n 3)."""
     center = 0.65 * np.sqrt(rng.random()) * np.exp(2j * np.pi * rng.random())  # what becomes colorless
     mirrored = rng.random() < 0.5
     turn, spread, phase = 2 * np.pi * rng.random(), rng.uniform(0, 0.5), 2 * np.pi * rng.random()
@@ -103,14 +104,14 @@ _CORNERS = np.exp(2j * np.pi * np.arange(3) / 3).astype(np.complex64)
 
 
 def _to_disc(pure: Array) -> Array:
-    """(n 3) with strongest channel 1 => (n) complex, |.| = saturation."""
+    """Map colors (n 3) with strongest channel 1 into the disc: (n) complex, whose absolute value is saturation."""
     z = pure @ _CORNERS
     length = np.abs(z)
     return z * np.where(length > 1e-6, (1 - pure.min(1)) / np.maximum(length, 1e-6), 0)
 
 
 def _from_disc(saturation: Array, hue: Array) -> Array:
-    """(n), (n) radians => (n 3) with strongest channel 1."""
+    """Map saturation (n) and hue (n) in radians to colors (n 3) with strongest channel 1."""
     lean = (np.exp(1j * hue)[:, None] * _CORNERS.conjugate()).real
     high, low = lean.max(1, keepdims=True), lean.min(1, keepdims=True)
     return 1 + saturation[:, None] * (lean - high) / (high - low)

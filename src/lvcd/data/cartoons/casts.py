@@ -1,4 +1,4 @@
-"""Who acts in a style: characters by others, as busts and with bodies that walk, and what they hold and throw."""
+"""The figures of a style: characters by others, as busts and with bodies that walk, and what they hold and throw."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .props import Kit, prop
 
 
 def people(cast: Sequence[str]) -> Figures:
-    """Busts and walking figures of a cast, among drawn things."""
+    """Return the figures of a cast, as busts and walking, among things drawn by procedure."""
     things = [Role(0.15, simple, stands=False), Role(0.1, plant), Role(0.05, bird, stands=False)]
     return [Role(0.4, _bust(cast)), *_walkers(cast, 0.3), *things]
 
 
 def people_with_props(cast: Sequence[str], kit: Kit) -> Figures:
-    """Busts that juggle, figures that walk with something in their hand, and things that fly and stand."""
+    """Return busts that juggle, figures that walk with a prop in their hand, and props that fly and stand."""
 
     def carry(rng: Rng, time: Array, hand: Array, slot: int) -> list[Part]:
         size = rng.uniform(0.3, 0.44)

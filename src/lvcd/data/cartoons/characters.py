@@ -35,7 +35,7 @@ def _style(name: str) -> tuple[Style, dict[str, Any]]:
 
 
 def character(rng: Rng, time: Array, cast: Sequence[str], pose: Array, size: float, first_slot: int = 0) -> list[Part]:
-    """Somebody of a style of the cast whose expression changes, `size` high at `pose`."""
+    """Compose a character of a style of the cast, `size` high at `pose`, whose expression changes."""
     name = cast[int(rng.integers(len(cast)))]
     style, definition = _style(name)
     # every free color gets a code, fixed and far from the others

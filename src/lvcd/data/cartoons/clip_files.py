@@ -1,4 +1,4 @@
-"""A cartoon => the files of a clip in a shard. Nothing heavy is imported here: processes start with it."""
+"""The files of a drawn clip in a shard. Little is imported here: worker processes start with it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PNG_LEVEL = 6
 
 
 def start_process() -> None:
-    """One core each; an interrupt is the parent's to handle."""
+    """Prepare a worker process: it uses one core, and leaves Ctrl-C to its parent."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def clip_files(recipe: ClipRecipe, height: int, width: int) -> tuple[str, dict[str, bytes]]:
-    """=> key, files of the clip by field, as `ShardWriter.add_files` takes them."""
+    """Draw a clip and return its key and its files by field, as `ShardWriter.add_files` takes them."""
     clip = draw(recipe.seed, recipe.frames, height, width, recipe.style)
     source: dict[str, Any] = {"style": recipe.style, "seed": recipe.seed, "height": height, "width": width}
     about = source | {

@@ -1,4 +1,4 @@
-"""Everybody who acts in a scene, drawn by procedure (people, beasts, cars, shapes ...), and how often each appears."""
+"""Figures drawn by procedure (people, beasts, cars, shapes ...), and how often each appears."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ Carry = Callable[[Rng, Array, Array, int], list[Part]]
 
 
 class Role(NamedTuple):
-    """How often a figure is drawn, and by whom."""
+    """A figure and how often it appears."""
 
     chance: float
+    """Its weight among the roles of a style."""
     figure: Figure
     stands: bool = True
     """False: it turns about and is anywhere."""
@@ -32,7 +33,7 @@ Figures = Sequence[Role]
 
 
 def _eyes(rng: Rng, time: Array, head: Array, x: float, y: float, gap: float, size: float, num: int = 2) -> list[Part]:
-    """Eyes that look about and blink, on a head whose pose is given."""
+    """Draw eyes that move and blink, on a head of a given pose."""
     period, phase = rng.uniform(14, 40), rng.uniform(0, 40)
     lid = np.where((time + phase) % period < 2, 0.15, 1.0)
     look = 0.3 * size * wave(rng, time, (20, 50))
@@ -49,7 +50,7 @@ def _eyes(rng: Rng, time: Array, head: Array, x: float, y: float, gap: float, si
 
 
 def _mouth(rng: Rng, time: Array, head: Array, y: float, size: float, slot: int) -> list[Part]:
-    """A smile, or a mouth that opens and closes."""
+    """Draw a smile, or a mouth that opens and closes."""
     if rng.random() < 0.4:
         return [Part(arc(size, 0.6 * size, 0.15 * np.pi, 0.85 * np.pi, 0, y), INK, head, closed=False)]
     talk = 0.62 + 0.38 * wave(rng, time, (5, 12))
@@ -57,9 +58,9 @@ def _mouth(rng: Rng, time: Array, head: Array, y: float, size: float, slot: int)
 
 
 def biped(rng: Rng, time: Array, cast: Sequence[str] = (), carry: Carry | None = None) -> list[Part]:
-    """Hair, head, shirt, trousers, arms and legs with elbows and knees; walks, or waves.
+    """Draw a person with hair, shirt, trousers, elbows and knees, who walks or waves.
 
-    cast     the head is theirs
+    cast     styles of characters, one of which gives the head
     carry    draws what the near hand holds
     """
     skin, hair, shirt, pants, shoe, mouth = range(6)
@@ -116,7 +117,7 @@ def biped(rng: Rng, time: Array, cast: Sequence[str] = (), carry: Carry | None =
 
 
 def _beast(rng: Rng, time: Array) -> list[Part]:
-    """Four legs, a tail, ears and a belly, seen from the side."""
+    """Draw an animal with four legs, a tail, ears and a belly, seen from the side."""
     coat, belly, nose, hoof = range(4)
     step = wave(rng, time, (7, 16))
     swing, leg, thick = rng.uniform(0.3, 0.7), rng.uniform(0.14, 0.26), rng.uniform(0.07, 0.11)
@@ -147,7 +148,7 @@ def _beast(rng: Rng, time: Array) -> list[Part]:
 
 
 def _fish(rng: Rng, time: Array) -> list[Part]:
-    """Striped, with a tail and a fin that beat."""
+    """Draw a striped fish whose tail and fin beat."""
     skin, stripe, fin = range(3)
     long, high = rng.uniform(0.26, 0.36), rng.uniform(0.15, 0.24)
     beat = wave(rng, time, (5, 12))
@@ -168,7 +169,7 @@ def _fish(rng: Rng, time: Array) -> list[Part]:
 
 
 def bird(rng: Rng, time: Array) -> list[Part]:
-    """Flaps its wings."""
+    """Draw a bird that flaps its wings."""
     coat, belly, wing, beak = range(4)
     flap = wave(rng, time, (5, 12))
     body = place(time, 0, 0.06 * flap, -0.1)
@@ -190,7 +191,7 @@ def bird(rng: Rng, time: Array) -> list[Part]:
 
 
 def _car(rng: Rng, time: Array) -> list[Part]:
-    """Wheels roll; two windows and a stripe."""
+    """Draw a car with a stripe and wheels that roll."""
     paint, glass, tyre, hub, trim = range(5)
     body = place(time, 0, 0.012 * wave(rng, time, (4, 9)))
     roof, nose = rng.uniform(0.15, 0.25), rng.uniform(0.06, 0.18)
@@ -209,14 +210,14 @@ def _car(rng: Rng, time: Array) -> list[Part]:
 
 
 def _star_box(r: float) -> Array:
-    """(n 2): a four-pointed hub, so that rolling shows."""
+    """Return the outline (n 2) of a four-pointed hub, which shows that a wheel rolls."""
     a = np.arange(8) * (TAU / 8)
     rr = np.where(np.arange(8) % 2, 0.5 * r, r)
     return rr[:, None] * np.stack([np.cos(a), np.sin(a)], 1)
 
 
 def plant(rng: Rng, time: Array) -> list[Part]:
-    """A flower or a tree that bends in the wind."""
+    """Draw a flower or a tree that bends in the wind."""
     stem, leaf, petal, heart, pot = range(5)
     sway = wave(rng, time, (12, 30)) * rng.uniform(0.08, 0.3)
     base = place(time, 0, 0.3, sway)
@@ -244,7 +245,7 @@ def plant(rng: Rng, time: Array) -> list[Part]:
 
 
 def simple(rng: Rng, time: Array) -> list[Part]:
-    """One outlined shape with another inside it: a patch, spots, a ring, a belt, or a face."""
+    """Draw a shape with another inside it: a patch, spots, a ring, a belt, or a face."""
     fill, second, third = range(3)
     r = rng.uniform(0.28, 0.45)
     still = place(time)

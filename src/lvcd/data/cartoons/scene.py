@@ -1,4 +1,4 @@
-"""A scene: who is in it, where everybody goes, the ground, the camera and the colors. Nothing is drawn yet."""
+"""Composition of a scene: figures and their paths, the ground, the camera and the colors. Nothing is drawn yet."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ class Scene:
     thickness: float
     """Width of a line in px."""
     credit: str
-    """Who made the drawings in it."""
+    """The authors of the drawings in it."""
     license: str
-    """Short names of all their licenses."""
+    """The short names of all their licenses."""
 
 
 def compose(
     rng: Rng, color_rng: Rng, time: Array, height: int, width: int, figures: Figures, most: int, lively: bool
 ) -> Scene:
-    """A ground, three figures or more, a camera.
+    """Compose a scene of a ground, three figures or more and a camera.
 
+    most      figures at most
     lively    four figures or more, one enters after the first frames; more cameras move, more drawings are held
     """
     aspect = width / height
@@ -78,7 +79,7 @@ def compose(
 
 
 def _travel(rng: Rng, time: Array, x: float, aspect: float, size: float, upright: bool, enters: bool) -> Array:
-    """(t 3 3): how a figure of a given size, at x to begin with or entering, moves through the scene, for ever."""
+    """Return the path (t 3 3), without end, of a figure of a given size that starts at x or enters."""
     y = float(rng.uniform(0.45, 0.75) if upright else rng.uniform(0.15, 0.85))
     dx, dy, angle, sx, sy = (np.zeros(len(time)) for _ in range(5))
     path = 0.0 if enters else rng.random()
@@ -116,11 +117,11 @@ def _travel(rng: Rng, time: Array, x: float, aspect: float, size: float, upright
     return place(time, x + dx, y + dy, angle, mirror * size * grow * (1 + sx), size * grow * (1 + sy))
 
 
-def _camera(rng: Rng, time: Array, aspect: float, share: float) -> Array:
-    """(t 3 3): scene -> frame; a share of the clips pan, zoom or sway."""
+def _camera(rng: Rng, time: Array, aspect: float, probability: float) -> Array:
+    """Return the pose (t 3 3) from scene to frame, of a camera that may pan, zoom or sway."""
     zoom, angle = np.ones(len(time)), np.zeros(len(time))
     x, y = np.zeros(len(time)), np.zeros(len(time))
-    if rng.random() < share:
+    if rng.random() < probability:
         x = rng.uniform(0.03, 0.15) * aspect * wave(rng, time, (24, 80))
         y = rng.uniform(0.0, 0.1) * wave(rng, time, (24, 80))
         if rng.random() < 0.6:
@@ -132,7 +133,7 @@ def _camera(rng: Rng, time: Array, aspect: float, share: float) -> Array:
 
 
 def _ground(rng: Rng, time: Array, aspect: float) -> list[Part]:
-    """Two or three colors behind everything, lines where they meet; slot 0 is the sky and needs no part."""
+    """Draw the ground: two or three colors, and lines where they meet; slot 0 is the sky and needs no part."""
     far = 1.5  # how far the ground goes on outside the frame
     still = place(time)
     kind = int(rng.integers(5))
@@ -165,7 +166,7 @@ def _ground(rng: Rng, time: Array, aspect: float) -> list[Part]:
 
 
 def _palette(rng: Rng, num_ground: int, num: int) -> Array:
-    """(s 3) uint8: grounds are softer and lighter, the rest saturated; each the farthest from its like of 6 tries."""
+    """Draw colors (s 3) uint8: soft and light grounds, saturated others; each is the one of 6 that differs most."""
     colors: list[tuple[float, float, float]] = []
     for k in range(num_ground + num):
         best, best_gap = (0.0, 0.0, 0.0), -1.0

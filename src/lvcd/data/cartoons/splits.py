@@ -1,4 +1,4 @@
-"""Which cartoons train, validate and test: seeds that never meet, and styles that training never shows."""
+"""The splits of cartoons into train, val and test: seeds that never meet, and styles that training never shows."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lvcd.errors import InputError
 TRAINING_SEED = 10_000_000
 """Of the first training clip of corpus 0; corpus n begins at (1 + n) times this."""
 VALIDATION_SEED, TEST_SEED, STYLE_TEST_SEED = 1_000_000, 2_000_000, 3_000_000
-"""Of the first clip; the same for every corpus, so that scores compare."""
+"""Of the first clip of a split; the same for every corpus, so that scores compare."""
 
 SEEN = ("shapes", "characters", "props")
 """Styles of train, val and test_seen."""
 HELD_OUT = {"characters": "heldout_characters", "props": "heldout_props"}
-"""What test_style shows for a style of the corpus; there is nothing for shapes."""
+"""Style of a corpus -> the style that test_style shows in its place; shapes have none."""
 
 SPLITS = ("train", "val", "test_seen", "test_style")
 
 
 @dataclass(frozen=True)
 class ClipRecipe:
-    """All that a clip is drawn from, but for its size."""
+    """The settings of one drawn clip, but for its size."""
 
     style: str
     seed: int
@@ -34,7 +34,7 @@ class ClipRecipe:
 def recipes(
     split: str, count: int, styles: Sequence[str], shortest: int, longest: int, seed: int = 0
 ) -> list[ClipRecipe]:
-    """The clips of a split: styles by turns, each of shortest .. longest frames. `seed` is of the training clips alone.
+    """Plan the clips of a split: styles by turns, each of shortest .. longest frames; `seed` is for training alone.
 
     InputError: so many that their seeds would be those of another split or corpus.
     """
