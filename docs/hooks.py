@@ -92,10 +92,18 @@ def settings(tree: Path) -> str:
     main = tree / f"{tree.name}.yaml"
     chosen = {k: v for entry in read(main)[0]["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
     groups = {f: sorted(f.glob("*.yaml")) for f in sorted(tree.iterdir()) if f.is_dir()}
+    files = [(main, ""), *((file, f"{g.name}.") for g, choices in groups.items() for file in choices)]
     known: dict[str, str] = {}  # what one file says of an option, for those that only set it
-    for file, prefix in [(main, ""), *((file, f"{g.name}.") for g, files in groups.items() for file in files)]:
-        for name, _, text in options(file, prefix):
+    targets: dict[str, list[str]] = {}  # what is made of the options that begin so
+    for file, prefix in files:
+        for name, value, text in options(file, prefix):
             known[name] = known.get(name) or text
+            if name.endswith("_target_"):
+                targets.setdefault(name.removesuffix("_target_"), []).append(value)
+    for name in known:
+        start, _, key = name.rpartition(".")
+        found = (meaning(target, key) for target in targets.get(f"{start}.", ()))
+        known[name] = known[name] or next(filter(None, found), "")
     parts = [f"### {tree.name}.yaml", table(options(main, ""), known)]
     for group, files in groups.items():
         default = chosen.get(group.name)
@@ -128,7 +136,7 @@ def about(file: Path) -> str:
 
 
 def options(file: Path, prefix: str) -> Iterator[tuple[str, str, str]]:
-    """Yield each option as one would type it, its value there, and what it means."""
+    """Yield each option as one would type it, its value there, and what it means; `_target_` is among them."""
     value, node = read(file)
     if not isinstance(node, yaml.MappingNode):
         return
@@ -145,24 +153,30 @@ def under(
     entries = [(key.value, key.start_mark.line, item) for key, item in node.value]
     last = {line: key for key, line, _ in entries}
     for key, line, item in entries:
-        if key in ("defaults", "_target_"):
+        if key == "defaults":
             continue
         comment = re.search(r"\s#\s*(.+)$", lines[line])
         beside = escaped(comment[1]) if comment and last[line] == key else ""
         name, inner = f"{prefix}{key}", value[key]
         if isinstance(item, yaml.MappingNode) and inner:
             made = inner.get("_target_", "")
-            if made or beside:
+            alone = item.flow_style and len(inner.keys() - {"_target_"}) == 1  # then the comment is its one option's
+            if made or (beside and not alone):
                 yield name, made.rpartition(".")[2], beside or first_sentence(made)
-            on_line = [""] * len(lines) if item.flow_style else lines  # the comment is spent
-            yield from under(inner, item, f"{name}.", on_line)
+            on_lines = [""] * len(lines) if item.flow_style and not alone else lines
+            yield from under(inner, item, f"{name}.", on_lines)
             continue
         shown = yaml.safe_dump(inner, default_flow_style=True, width=10_000, sort_keys=False).split("\n...")[0].strip()
         yield name, shown, beside or meaning(target, key)
 
 
 def table(rows: Iterable[tuple[str, str, str]], known: dict[str, str]) -> str:
-    lines = [f"| `{name}` | {f'`{v}`' if v else ''} | {text or known.get(name, '')} |" for name, v, text in rows]
+    lines = []
+    for name, value, text in rows:
+        if not name.endswith("_target_"):
+            same = re.fullmatch(r"\$\{([\w.]+)\}", value)  # the value of another option
+            text = text or known.get(name, "") or (f"as `{same[1]}`" if same else "")
+            lines.append(f"| `{name}` | {f'`{value}`' if value else ''} | {text} |")
     return "\n".join(["| option | value | meaning |", "|---|---|---|", *lines]) if lines else ""
 
 
@@ -193,7 +207,9 @@ def made_by(target: str) -> griffe.Object | None:
 
 def first_sentence(target: str) -> str:
     found = made_by(target)
-    if found is None or not found.docstring:
+    if found is None:
+        return f"see `{target}`"
+    if not found.docstring:
         return ""
     return escaped(re.split(r"(?<=\.)\s", " ".join(found.docstring.value.split()))[0])
 
@@ -207,7 +223,7 @@ def meaning(target: str, key: str) -> str:
     field = found.members.get(key)
     if field is not None and field.docstring:
         return escaped(" ".join(field.docstring.value.split()))
-    if beside := re.search(rf"^\s*{key}\s*:[^#\n]*#\s*(.+)$", found.source, re.MULTILINE):
+    if beside := re.search(rf"^\s*{key}\s*:[^#\n]*(?:\n\s*)?#\s*(.+)$", found.source, re.MULTILINE):
         return escaped(beside[1])
     texts = [part.docstring.value for part in (found, found.members.get("__init__")) if part and part.docstring]
     entry = re.search(rf"^\s*`?{key}`?(?::\s|\s\s+)(.+)$", "\n".join(texts), re.MULTILINE)

@@ -40,6 +40,14 @@ def test_every_choice_of_conf_has_a_heading(site):
             assert f'id="{tree}-{file.parent.name}-{file.stem}"' in page
 
 
+def test_every_option_says_what_it_means(site):
+    """But for Hydra's own and the arguments of networks."""
+    page = (site / "config.html").read_text()
+    found = re.findall(r"<td><code>([\w.]+)</code></td>\s*<td>.*?</td>\s*<td>(.*?)</td>", page, re.DOTALL)
+    free = ("hydra.", "module.networks.", "module.vae.")
+    assert len(found) > 200 and {name for name, text in found if not text and not name.startswith(free)} == set()
+
+
 def test_every_room_says_what_it_is(site):
     """Architecture lists the rooms of the package, each with the first sentence of its docstring."""
     page = (site / "architecture.html").read_text()

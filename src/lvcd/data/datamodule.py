@@ -39,7 +39,7 @@ class CartoonDataModule(ResumableDataModule):
         batch_size: int,  # clips
         styles: Sequence[str] = ("shapes",),  # by turns
         train_clips: int = 1_000_000,  # one epoch
-        val_clips: int = 16,
+        val_clips: int = 16,  # clips of a validation
         reach: int = 24,  # the reference is at most so many frames before the clip
         seed: int = 0,
         workers: int = 1,
