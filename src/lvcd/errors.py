@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """What somebody gave us cannot be used. The message says what, which file, and what to do.
+    """An input that cannot be used. The message says what is wrong, in which file or setting, and what to do.
 
     Command-line programs print it as one line and exit with code 2; anything else is a bug and keeps its traceback.
     """

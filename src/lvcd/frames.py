@@ -1,8 +1,8 @@
-"""Who sees whom: one table that every layer of every network reads.
+"""Frame layouts: which frames of a network call may read which, one table that every layer of every network obeys.
 
-A network call holds t frames. The first `num_refs` are *references*: no temporal layer lets them see another frame or
-be seen. The rest are the *video*, one window of consecutive frames. In every spatial self-attention frame t reads
-the keys and values of the frames `sources[:, t]`, side by side (LVCD, reference and prev-reference attention).
+A network call holds t frames. The first `num_refs` are *references*: in temporal layers they read no other frame and
+are read by none. The rest are the *video*, one window of consecutive frames. In every spatial self-attention frame t
+reads the keys and values of the frames `sources[:, t]`, side by side (LVCD, reference and prev-reference attention).
 """
 
 from __future__ import annotations
@@ -14,22 +14,19 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class AttentionGroup:
-    """Frames whose spatial self-attention has the same shape, so that they can share one call."""
+    """A group of frames whose spatial self-attention has the same shape, so that one call computes it."""
 
     frames: tuple[int, ...]
-    """Which frames ask."""
+    """The frames that read."""
     sources: tuple[tuple[int, ...], ...]
-    """(S, len(frames)): whose keys and values each of them reads."""
+    """(S, len(frames)): the frames whose keys and values each of them reads."""
     log_gain: tuple[float, ...] | None
-    """(S): added to the logits of each source; None when all are equal."""
+    """(S): what is added to the logits of each source; None where all are equal."""
 
 
 @dataclass(frozen=True)
 class FrameLayout:
-    """The right of each of t frames to see the others.
-
-    Raises ValueError if the table contradicts itself.
-    """
+    """A table of which of t frames each frame may read. ValueError: the table contradicts itself."""
 
     num_refs: int
     """Leading frames isolated in time: 1 in training, 1 + overlap in long sampling, 0 for plain SVD."""
@@ -38,8 +35,8 @@ class FrameLayout:
     gain: tuple[tuple[float, ...], ...] | None = None
     """(S, t): weight of each source (alpha in the paper, section 5.2); None = 1 everywhere."""
     gain_layers: int | None = 13
-    """The gain counts only in the first so many spatial self-attentions of a network, in the order input, middle,
-    output; None = in all. The original uses 13: of SVD's 16 layers the last three, at full resolution, have none."""
+    """Number of spatial self-attentions in which the gain counts, the first ones in the order input, middle, output;
+    None = all. The original uses 13: of SVD's 16 the last three, at full resolution, have none."""
 
     def __post_init__(self):
         if not self.sources or not self.sources[0]:
@@ -56,16 +53,18 @@ class FrameLayout:
 
     @property
     def num_frames(self) -> int:
+        """The number t of frames of a network call."""
         return len(self.sources[0])
 
     @classmethod
     def plain(cls, num_frames: int) -> FrameLayout:
-        """SVD as it was: no reference, every frame sees itself in space and all others in time."""
+        """Return the layout of plain SVD: there is no reference, and a frame reads itself in space, all in time."""
         return cls(0, (tuple(range(num_frames)),))
 
     @classmethod
     def referenced(cls, window: int, num_refs: int = 1) -> FrameLayout:
-        """Reference attention (paper 4.3): video frames also read frame 0. Training, and the first segment."""
+        """Return the layout of reference attention (paper, 4.3), for training and the first segment: video frames also
+        read frame 0."""
         t = num_refs + window
         return cls(num_refs, (tuple(range(t)), (*range(num_refs), *[0] * window)))
 
@@ -73,33 +72,34 @@ class FrameLayout:
     def prev_referenced(
         cls, window: int, overlap: int, gain: float = 10.0, reach: int = 3, gain_layers: int | None = 13
     ) -> FrameLayout:
-        """Prev-reference attention (paper 5.2), for every segment after the first.
+        """Return the layout of prev-reference attention (paper, 5.2), for every segment after the first.
 
-        Frames: the reference, `overlap` results of the previous segment, the `window`. Of the window the first
-        `overlap` frames read themselves and, `gain` times as strongly, their previous result; each later one reads
-        the frame `reach` to its left (fewer when the overlap is shorter) and the reference, but not itself.
+        The frames are the reference, `overlap` results of the previous segment, and the `window`. Of the window the
+        first `overlap` frames read themselves and, `gain` times as strongly, their previous result. Each later one
+        reads the reference and the frame `reach` to its left, or `overlap` if that is less, but not itself.
         """
         refs, reach = 1 + overlap, min(reach, overlap)
-        own, new = range(refs, refs + overlap), range(refs + overlap, refs + window)
+        overlapped, new = range(refs, refs + overlap), range(refs + overlap, refs + window)
         sources = (
-            (*range(refs), *own, *(t - reach for t in new)),
-            (*range(refs), *(t - overlap for t in own), *(0 for _ in new)),
+            (*range(refs), *overlapped, *(t - reach for t in new)),
+            (*range(refs), *(t - overlap for t in overlapped), *(0 for _ in new)),
         )
-        gains = (tuple([1.0] * (refs + window)), tuple(gain if t in own else 1.0 for t in range(refs + window)))
+        gains = (tuple([1.0] * (refs + window)), tuple(gain if t in overlapped else 1.0 for t in range(refs + window)))
         return cls(refs, sources, gains if overlap else None, gain_layers)
 
     def with_sources(self, other: FrameLayout) -> FrameLayout:
-        """This layout's gain over another's sources: what the original does once prev-reference attention ends."""
+        """Return this layout with another's sources, as the original has it once prev-reference attention ends: the
+        gain stays."""
         return FrameLayout(self.num_refs, other.sources, self.gain, self.gain_layers)
 
     def ablated(self, reference_attention: bool = True, isolation: bool = True) -> FrameLayout:
-        """This layout without reference attention: a frame reads itself alone (the paper's ablation, section 6); or
-        without isolation in time: what was a reference is one more frame of the video."""
+        """Return this layout without reference attention, where a frame reads itself alone (the paper's ablation,
+        section 6), or without isolation in time, where a reference is one more frame of the video."""
         sources, gain = (self.sources, self.gain) if reference_attention else ((tuple(range(self.num_frames)),), None)
         return FrameLayout(self.num_refs if isolation else 0, sources, gain, self.gain_layers)
 
     def groups(self, layer: int) -> tuple[AttentionGroup, ...]:
-        """The calls that spatial self-attention number `layer` (from 0) is made of; they cover every frame once."""
+        """Return the calls that compute spatial self-attention number `layer`, from 0. Each frame is in one of them."""
         biased = self.gain is not None and (self.gain_layers is None or layer < self.gain_layers)
         return self._biased_groups if biased else self._plain_groups
 

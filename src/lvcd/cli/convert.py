@@ -1,4 +1,4 @@
-"""`lvcd convert`."""
+"""`lvcd convert`: released checkpoints to a model folder, or back."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ HELP = "turn the released checkpoints into a model folder, or back"
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
+    """Add the options."""
     c.add_argument("--svd", type=Path, help="svd.safetensors, or a diffusers-style SVD folder")
     c.add_argument("--lvcd", type=Path, help="lvcd.ckpt")
     c.add_argument("--out", required=True, type=Path, help="folder of the model")
-    c.add_argument("--to-original", action="store_true", help="the way back: read --out, write --svd and --lvcd")
+    c.add_argument("--to-original", action="store_true", help="convert back: read --out, write --svd and --lvcd")
     c.add_argument("--head-channels", type=int, default=64, help="channels of an attention head (default: 64, SVD's)")
     c.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="default: as in the files")
 
 
 def run(a: argparse.Namespace) -> None:
+    """Convert. InputError: a file or folder cannot be used."""
     import torch
 
     from lvcd.checkpoints.convert import to_diffusers, to_original

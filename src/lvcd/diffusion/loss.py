@@ -1,4 +1,4 @@
-"""Denoising score matching."""
+"""The training loss: denoising score matching."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from .precondition import Denoise
 
 
 def denoising_loss(denoise: Denoise, x0: Tensor, sigma: Tensor, noise: Tensor, huber: float | None = None) -> Tensor:
-    """w |D(x0 + s n, s) - x0|^2 / c, w = (s^2 + 1) / s^2, a mean over h w => (b t).
+    """Compute the loss of each frame => (b t): w |D(x0 + s n, s) - x0|^2 / c with w = (s^2 + 1) / s^2, a mean over h w.
 
-    x0, noise: (b t c h w); sigma: (b), one level a clip. The reference frame counts like the others (method, 3).
-    huber: 2 k ((d^2 + k^2)^1/2 - k) takes the place of what is averaged, d^2: as much where d is small, in proportion
-    to d where it is large (pseudo-Huber, as in Song and Dhariwal 2023, arXiv 2310.14189). Where several colors may be
-    right, the answer is then drawn to the likeliest of them, and not to their mean.
+    x0, noise  (b t c h w); the reference frame counts like the others (method, section 3)
+    sigma      (b), the noise level s of each clip
+    huber      k of the pseudo-Huber loss 2 k ((d^2 + k^2)^1/2 - k), which then takes the place of the averaged d^2
+               (Song and Dhariwal 2023, arXiv 2310.14189). It is as large where d is small, and grows with d instead of
+               d^2 where d is large: where several colors may be right, the result is drawn to the likeliest of them,
+               not to their mean. None = squares
     """
     s = sigma.view(-1, 1, 1, 1, 1)
     error = denoise(x0 + s * noise, sigma) - x0

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(x (b t c h w), sigma (b) or scalar) -> the clean x that the network believes in."""
+"""(x (b t c h w), sigma (b) or scalar) -> the network's estimate of the clean x (b t c h w)."""
 
 
 def precondition(net: Callable[[Tensor, Tensor], Tensor]) -> Denoise:
-    """D(x, s) = c_skip x + c_out F(c_in x, c_noise), for `net` = F (method, section 3).
+    """Return the denoiser D(x, s) = c_skip x + c_out F(c_in x, c_noise) of a network `net` = F (method, section 3).
 
     c_skip = 1 / (s^2 + 1), c_out = -s / sqrt(s^2 + 1), c_in = 1 / sqrt(s^2 + 1), c_noise = ln(s) / 4.
     """

@@ -1,4 +1,4 @@
-"""Ordinary differential equation solvers behind one seam: (denoise, x, sigmas, on_denoised) -> x.
+"""Solvers of the sampling equation, each a function (denoise, x, sigmas, on_denoised) -> x.
 
 x: any shape, noisy at sigmas[0]; sigmas: (n + 1), falling, the last one 0; both returned and given in float32.
 on_denoised(step, denoised) -> denoised sees every estimate of the clean x before it is used, and may replace it.
@@ -14,6 +14,7 @@ from torch import Tensor
 from .precondition import Denoise
 
 OnDenoised = Callable[[int, Tensor], Tensor]
+"""(step, denoised) -> the denoised estimate to use."""
 
 
 def _keep(step: int, denoised: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def _keep(step: int, denoised: Tensor) -> Tensor:
 
 
 def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised | None = None) -> Tensor:
-    """x <- x + (s' - s) (x - D(x, s)) / s: first order, one network call a step (the paper's)."""
+    """Solve by Euler's method, the paper's: x <- x + (s' - s) (x - D(x, s)) / s; one network call a step."""
     on_denoised = on_denoised or _keep
     for step, (s, s_next) in enumerate(pairwise(sigmas)):
         denoised = on_denoised(step, denoise(x, s))
@@ -30,7 +31,7 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised |
 
 
 def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised | None = None) -> Tensor:
-    """The trapezoid rule: second order, two network calls a step but one in the last (EDM, algorithm 1, no churn)."""
+    """Solve by the trapezoid rule, second order: two network calls a step, one in the last (EDM, algorithm 1)."""
     on_denoised = on_denoised or _keep
     for step, (s, s_next) in enumerate(pairwise(sigmas)):
         slope = (x - on_denoised(step, denoise(x, s))) / s.to(x.device)
@@ -43,7 +44,7 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised | 
 
 
 def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoised | None = None) -> Tensor:
-    """DPM-Solver++(2M): second order, multistep, one network call a step (Lu et al. 2022, algorithm 2).
+    """Solve by DPM-Solver++(2M), second order, multistep: one network call a step (Lu et al. 2022, algorithm 2).
 
     With lambda = -ln s and h = lambda' - lambda: x <- (s'/s) x + (1 - e^-h) D, where D is extrapolated from this and
     the last estimate; the first and the last step are first order.
@@ -64,3 +65,4 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, on_denoised: OnDenoise
 
 
 SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
+"""Name -> solver."""

@@ -1,7 +1,7 @@
-"""The frames of a film from first to last, one decoding, whatever can still be read of it.
+"""Films for training data: every frame that can still be read, in one pass from first to last.
 
-`open_frames` refuses a damaged film, for a frame that is missing cannot be colored. Here it costs a gap: to learn from,
-the rest is as good.
+`open_frames` refuses a damaged film, because a missing frame cannot be colored. Here damage leaves a gap: the frames
+around it are as good to learn from.
 
 letters: H W pixels.
 """
@@ -23,12 +23,12 @@ from .images import IMAGE_SUFFIXES, decode_animation, is_animation, read_image, 
 from .movies import is_whole, make_decoder, open_container, stated_fps, video_stream
 from .reader import FOLDER_FPS, frame_files
 
-_SANE_FPS = (1.0, 240.0)  # of time stamps; others are broken
-_TRIES = 100  # errors in a row after which a movie is taken for ended
+_PLAUSIBLE_FPS = (1.0, 240.0)  # of time stamps; others are broken
+_MAX_ERRORS = 100  # in a row, after which a movie is taken for ended
 
 
 class FilmReader:
-    """Iterate once: a frame, uint8 (H W 3) or (H W 4), upright; or None where frames are missing before the next.
+    """An iterator over a film's frames, for one pass: uint8 (H W 3) or (H W 4), upright; None stands for a gap.
 
     A folder of images in natural order, a movie or an image, as `open_frames` takes them, but frames may differ in
     size. In a movie nothing is shown after damage up to the next key frame: it would be smeared. One thread decodes, so
@@ -38,11 +38,10 @@ class FilmReader:
 
     def __init__(self, path: Path):
         self.path = path
-        self.lost = 0
-        """Frames that could not be read so far; at the end with those that a file cut short is known to lack, and at
-        least 1 if it is cut short."""
-        self.done = 0.0
-        """Share of the film that has been read."""
+        self.num_unreadable = 0
+        """Frames that could not be read so far; at the end with those that a file cut short lacks, at least 1."""
+        self.fraction_read = 0.0
+        """Fraction of the film that has been read."""
         self.fps = FOLDER_FPS
         """Frames per second; known at the end. Of a variable rate, the mean."""
 
@@ -57,7 +56,7 @@ class FilmReader:
             yield from self._animation()
         else:
             yield read_image(self.path)
-        self.done = 1.0
+        self.fraction_read = 1.0
 
     def _folder(self) -> Iterator[np.ndarray | None]:
         files = frame_files(self.path)
@@ -67,11 +66,11 @@ class FilmReader:
             try:
                 frame = read_image(file)
             except InputError:
-                self.lost += 1
+                self.num_unreadable += 1
                 yield None
             else:
                 yield frame
-            self.done = number / len(files)
+            self.fraction_read = number / len(files)
 
     def _animation(self) -> Iterator[np.ndarray | None]:
         count, milliseconds = 0, 0.0
@@ -80,7 +79,7 @@ class FilmReader:
             try:
                 image = next(frames, None)
             except InputError:
-                self.lost += 1  # and what follows it: a frame is drawn over the one before
+                self.num_unreadable += 1  # and what follows it: a frame is drawn over the one before
                 yield None
                 break
             if image is None:
@@ -99,7 +98,7 @@ class FilmReader:
 
 
 class _Decoding:
-    """The frames of one open movie, told to its reader."""
+    """The frames of one open movie; it counts for its reader."""
 
     def __init__(self, reader: FilmReader, container: Any):
         self._reader, self._container = reader, container
@@ -109,7 +108,7 @@ class _Decoding:
         self._last: tuple[int, float] | None = None
         self._count = 0
         self._packets = 0
-        self._gap = 0  # frames counted as lost since the last one that was shown
+        self._gap = 0  # frames skipped since the last one that was yielded
 
     def __iter__(self) -> Iterator[np.ndarray | None]:
         decoder = make_decoder(self._stream)
@@ -121,59 +120,60 @@ class _Decoding:
                 if not packet.size:
                     continue
                 self._packets += 1
-                self._reader.done = min(1.0, (packet.pos or 0) / size)
+                self._reader.fraction_read = min(1.0, (packet.pos or 0) / size)
             if isinstance(packet, Exception) or (packet is not None and packet.is_corrupt):
-                yield from self._lose(1)
+                yield from self._skip(1)
                 continue
             frames: list[av.VideoFrame] = []
             try:
                 frames = decoder.decode(packet)
             except av.error.FFmpegError:
-                yield from self._lose(1)
+                yield from self._skip(1)
             for frame in frames:
                 if frame.is_corrupt or (self._gap and not frame.key_frame):
-                    yield from self._lose(1)
+                    yield from self._skip(1)
                 else:
-                    yield self._shown(frame)
-        yield from self._lose(self._missing())
+                    yield self._accept(frame)
+        yield from self._skip(self._missing())
         self._reader.fps = _rate(self._first, self._last, self._stated)
 
-    def _lose(self, count: int) -> Iterator[None]:
+    def _skip(self, count: int) -> Iterator[None]:
         if count > 0 and not self._gap:
             yield None
         self._gap += max(0, count)
-        self._reader.lost += max(0, count)
+        self._reader.num_unreadable += max(0, count)
 
-    def _shown(self, frame: av.VideoFrame) -> np.ndarray:
+    def _accept(self, frame: av.VideoFrame) -> np.ndarray:
         frame.time_base = self._stream.time_base
         if frame.time is not None:
-            if self._gap and self._last is not None and self._is_sane():  # what a damaged file has skipped in silence
+            if self._gap and self._last is not None and self._rates_agree():
+                # the time stamps show what a damaged file has skipped in silence
                 skipped = round((frame.time - self._last[1]) * self._stated) - 1 - self._gap
-                self._reader.lost += max(0, skipped)
-            self._last = (self._count + self._reader.lost, frame.time)
+                self._reader.num_unreadable += max(0, skipped)
+            self._last = (self._count + self._reader.num_unreadable, frame.time)
             self._first = self._first or self._last
         self._count, self._gap = self._count + 1, 0
         return _pixels(frame)
 
     def _missing(self) -> int:
-        """Frames that the file lacks at its end, by its own account."""
+        """The number of frames that the file lacks at its end, by its own account."""
         whole = is_whole(self._reader.path)
         if "mp4" in self._container.format.name and self._stream.frames:
             return self._stream.frames - self._packets
         length = self._length()
         tail = 0
-        if length and self._last is not None and self._is_sane():
+        if length and self._last is not None and self._rates_agree():
             tail = round((length - self._last[1]) * self._stated) - 1 - self._gap
         if whole and tail < self._stated / 2:  # containers round
             return 0
         return max(0 if whole else 1, tail)
 
-    def _is_sane(self) -> bool:
-        """Whether the time stamps so far fit the stated rate."""
+    def _rates_agree(self) -> bool:
+        """Whether the time stamps so far agree with the stated rate."""
         return abs(_rate(self._first, self._last, self._stated) - self._stated) < 0.02 * self._stated
 
     def _length(self) -> float:
-        """When the last frame ends, s; 0 if nothing tells: sound may be longer."""
+        """When the last frame ends, s; 0 if the file does not say: sound may be longer."""
         text = {key.lower(): value for key, value in self._stream.metadata.items()}.get("duration", "")
         if found := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d*)?)", text):
             hours, minutes, seconds = map(float, found.groups())
@@ -184,7 +184,7 @@ class _Decoding:
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
     """Every packet, an error for each that cannot be read, and None at the end."""
     packets, errors = container.demux(stream), 0
-    while errors < _TRIES:
+    while errors < _MAX_ERRORS:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError as error:
@@ -206,8 +206,8 @@ def _pixels(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _rate(first: tuple[int, float] | None, last: tuple[int, float] | None, stated: float) -> float:
-    """The stated rate where the time stamps bear it out, else theirs; that of a folder if both are nonsense."""
-    low, high = _SANE_FPS
+    """The stated rate where the time stamps agree, else theirs; that of a folder if neither is plausible."""
+    low, high = _PLAUSIBLE_FPS
     measured = 0.0
     if first is not None and last is not None and last[1] > first[1]:
         measured = (last[0] - first[0]) / (last[1] - first[1])

@@ -1,4 +1,4 @@
-"""Single images, and WebP animations, as Pillow reads and writes them.
+"""Images, and animations in image formats: read and written with Pillow.
 
 letters: H W pixels. Every image is a uint8 array in [0, 255], RGB (H W 3) or RGBA (H W 4).
 """
@@ -18,13 +18,14 @@ from PIL import ExifTags, Image, ImageOps
 from .disk import atomic, reading, require_file
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Endings of files that are read as images."""
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # by content; the ending only says "an image"
 
 Image.init()  # Pillow knows WebP and TIFF only after this when it is given a list of formats
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
-    """One image, upright (EXIF orientation applied): uint8 (H W 3), or (H W 4) if the file has transparency.
+    """Read one image, upright (EXIF orientation applied) => uint8 (H W 3), or (H W 4) if the file has transparency.
 
     16 bits a channel come down to 8: grey is rounded, color keeps its high byte. Of an animation, the first frame.
     InputError: missing, empty, truncated, or not an image.
@@ -37,7 +38,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 @contextmanager
 def _image(path: Path) -> Iterator[Image.Image]:
-    """The file opened, nothing decoded yet; what goes wrong inside is an InputError, and only that is told."""
+    """The file opened, nothing decoded yet. What goes wrong inside is an InputError; Pillow's warnings are dropped."""
     with reading("image", path, "replace or remove the file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path, formats=_IMAGE_FORMATS) as image:
@@ -45,7 +46,7 @@ def _image(path: Path) -> Iterator[Image.Image]:
 
 
 def to_uint8(image: Image.Image) -> np.ndarray:
-    """Any mode => (H W 3), or (H W 4) if it has transparency. ValueError: floating point."""
+    """Convert an image of any mode => uint8 (H W 3), or (H W 4) if it has transparency. ValueError: floating point."""
     if image.mode == "F":
         raise ValueError("floating-point pixels instead of 8 or 16 bits")
     if image.mode.startswith("I"):  # grey of 16 bits: 65535 is white
@@ -58,7 +59,10 @@ def to_uint8(image: Image.Image) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width), upright, from the header alone; a file that does not end as its format does is decoded."""
+    """Return (height, width), upright, from the header; a file that does not end as its format does is decoded.
+
+    InputError: missing, empty, truncated, or not an image.
+    """
     require_file(path)
     with _image(path) as image:
         width, height = image.size
@@ -86,13 +90,13 @@ def _ends_well(path: Path, kind: str | None) -> bool:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether it has several frames or pages, as WebP, PNG and TIFF may; a GIF is a movie."""
+    """Return whether an image file has several frames or pages, as WebP, PNG and TIFF may; a GIF is a movie."""
     with _image(path) as image:
         return getattr(image, "n_frames", 1) > 1
 
 
 def decode_animation(path: Path) -> Generator[Image.Image]:
-    """Every frame in order; InputError names the one at which the file breaks."""
+    """Yield every frame of an animation in order. InputError: the file breaks; the message names the frame."""
     advice = "replace the file"
     with reading("animation", path, advice), Image.open(path, formats=_IMAGE_FORMATS) as image:
         for index in range(getattr(image, "n_frames", 1)):
@@ -103,7 +107,7 @@ def decode_animation(path: Path) -> Generator[Image.Image]:
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray, advice: str = "run again") -> None:
-    """uint8 (H W 3) RGB or (H W 4) RGBA => a PNG file, whole or not at all. InputError: it cannot be written."""
+    """Write uint8 (H W 3) RGB or (H W 4) RGBA as a PNG file, whole or not at all. InputError: it cannot be written."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
         raise ValueError(f"want a uint8 array (H W 3) or (H W 4), got {image.dtype} {image.shape}")
     data = encode_png(image)

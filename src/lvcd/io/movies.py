@@ -1,4 +1,4 @@
-"""Movies, as FFmpeg decodes and encodes them."""
+"""Movies: decoded and encoded with FFmpeg."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ _MOVIE_FORMATS = "mov,matroska,webm,gif,avi,mpegts,mpeg,ogg"  # demuxers that ne
 
 @dataclass
 class Movie:
-    """What one pass over all frames of a movie finds."""
+    """The facts about a movie that one pass over all its frames finds."""
 
     count: int
     size: tuple[int, int]
     """(height, width), upright."""
     fps: float
-    """Frames per second; of a variable rate, the mean; 0 if nothing tells."""
+    """Frames per second; of a variable rate, the mean; 0 if the file does not say."""
     pixels: Callable[[av.VideoFrame], np.ndarray]
     """A decoded frame => uint8, upright: (H W 4) if any frame of the movie is transparent, else (H W 3)."""
 
 
 def scan_movie(path: Path) -> Movie:
-    """InputError: no movie, no frames, frames of several sizes, damaged or cut short."""
+    """Decode a movie once to count its frames. InputError: it is no movie, has no frames or frames of several sizes, or
+    is damaged or cut short."""
     count, alpha, first, last = 0, False, None, None
     with closing(decode_movie(path)) as frames:
         for frame in frames:
@@ -67,7 +68,7 @@ def _is_transparent(frame: av.VideoFrame) -> bool:
 
 
 def _fps(path: Path, count: int, first: av.VideoFrame, last: av.VideoFrame) -> float:
-    """The rate the container states where the time stamps bear it out (GIF states none), else theirs; 0 without."""
+    """The rate that the container states where the time stamps agree (GIF states none), else theirs; 0 without."""
     with open_container(path) as container:
         stated = stated_fps(container)
     span = (last.time or 0.0) - (first.time or 0.0)
@@ -77,19 +78,19 @@ def _fps(path: Path, count: int, first: av.VideoFrame, last: av.VideoFrame) -> f
 
 
 def stated_fps(container: Any) -> float:
-    """The rate that an open movie states; 0 if it states none."""
+    """Return the frame rate that an open movie states; 0 if it states none."""
     gif = container.format.name == "gif"
     return 0.0 if gif else float(container.streams.best("video").average_rate or 0)
 
 
 def open_container(path: Path) -> Any:
-    """A movie, to be closed; nothing but this one file is ever opened for it."""
+    """Open a movie, which the caller closes. FFmpeg opens no other file for it."""
     # file: so that a colon in a name is no protocol; the lists, so that a disguised playlist opens nothing else
     return av.open(f"file:{path}", options={"protocol_whitelist": "file", "format_whitelist": _MOVIE_FORMATS})
 
 
 def decode_movie(path: Path) -> Generator[av.VideoFrame]:
-    """Every coded frame in the order of showing; InputError names the frame at which the file breaks."""
+    """Yield every coded frame in display order. InputError: the file breaks; the message names the frame."""
     with reading("movie", path, "give a movie (.mp4, .mkv, .webm, .mov, .gif), an image or a folder of images"):
         if not is_whole(path):
             raise InputError(f"{named(path)} is cut short: copy it again")
@@ -119,7 +120,7 @@ def decode_movie(path: Path) -> Generator[av.VideoFrame]:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """InputError: there is none that can be decoded."""
+    """Return the video stream of an open movie. InputError: there is none that can be decoded."""
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
         raise InputError(f"{named(path)} has no video that can be decoded: convert it or give another movie")
@@ -127,7 +128,7 @@ def video_stream(container: Any, path: Path) -> Any:
 
 
 def make_decoder(stream: Any) -> Any:
-    """The stream's own decoder; for VP8 and VP9 with transparency libvpx, since FFmpeg's own drops the alpha plane."""
+    """Return the decoder of a stream. VP8 and VP9 with transparency get libvpx: FFmpeg's own drops the alpha plane."""
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     libvpx = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
     if tags.get("alpha_mode") == "1" and libvpx in av.codecs_available:
@@ -136,7 +137,7 @@ def make_decoder(stream: Any) -> Any:
 
 
 def is_whole(path: Path) -> bool:
-    """Not if a GIF or Matroska file stops before its end: FFmpeg reads those without a word."""
+    """Return False if a GIF or Matroska file stops before its end, which FFmpeg reads without an error."""
     with path.open("rb") as file:
         head = file.read(4)
         length = file.seek(0, os.SEEK_END)
@@ -188,16 +189,17 @@ _FORMATS = {
     ".gif": _Format("gif", (_Encoder("gif", {}),)),
 }
 MOVIE_SUFFIXES = tuple(_FORMATS)
+"""Endings of movies that can be written."""
 _GIF_FPS = 50  # the shortest duration that players of GIF respect is 2/100 s
 
 
 def write_movie(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, advice: str = "run again") -> int:
-    """uint8 (H W 3) frames => .mp4 (H.264), .webm (VP9) or .gif, one coded frame for each; returns how many.
+    """Write frames, uint8 (H W 3) each, to an .mp4 (H.264), .webm (VP9) or .gif file, and return their number.
 
-    Streams: one frame is held at a time. The file appears at `path` when it is complete, or not at all. The colors of
-    mp4 and webm are 4:2:0 in BT.709 and say so; an mp4 of odd width or height gets one more column or row, a copy
-    of the edge. A gif has a palette for every frame and at most 50 frames per second.
-    InputError: unknown ending, no frames, a rate that is no rate, no encoder, or the disk.
+    One frame is in memory at a time, and each becomes one coded frame. The file appears at `path` when it is complete,
+    or not at all. The colors of mp4 and webm are 4:2:0 in BT.709 and say so; an mp4 of odd width or height gets one
+    more column or row, a copy of the edge. A gif has a palette for every frame and at most 50 frames per second.
+    InputError: unknown ending, no frames, a rate outside 0 to 1000, no encoder, or the disk.
     """
     path = Path(path)
     form = _FORMATS.get(path.suffix.lower())

@@ -1,8 +1,8 @@
-"""Where the frames of a colored clip go, so that a run that was stopped can go on.
+"""The output of a colored clip, which a run that was stopped can resume.
 
-While working everything is in `<path>.partial/`: a PNG for each finished frame, `job.json` (what makes the result: the
-inputs' hashes and the settings) and `state.safetensors` (what the next segment needs). The name `path` appears when the
-result is complete, and an old result stays until then.
+While a run is working everything is in `<path>.partial/`: a PNG for each finished frame, `job.json` (what makes the
+result: the inputs' hashes and the settings) and `state.safetensors` (what the next segment needs). The name `path`
+appears when the result is complete, and an old result stays until then.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from .reader import open_frames
 
 _JOB, _STATE = "job.json", "state.safetensors"
 _FORMAT = "lvcd output 1"
-_KEPT = "lvcd.frames"  # in the metadata of the state: how many leading frames were there when it was saved
-_GO_ON = "run again with --resume"
+_NUM_FRAMES = "lvcd.frames"  # in the metadata of the state: how many leading frames were there when it was saved
+_ADVICE = "run again with --resume"
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+"""Files that file managers leave in folders; they do not count as content."""
 
 
 class ResumableOutput:
-    """Takes frames 0 .. total-1 in any order, any number of times, and makes the folder or movie `path` of them.
+    """An output that takes frames 0 .. total-1 in any order, also repeatedly, and becomes the folder or movie `path`.
 
     path       folder (no ending), .mp4, .webm or .gif; parents are made
     job        what the frames depend on, as JSON values: a run is only resumed by the same job
     fps        of a movie
-    resume     go on from `<path>.partial` if it is there
+    resume     continue from `<path>.partial` if it is there
     overwrite  an existing result may be replaced, at the very end
 
     InputError, always one line: the path is taken, of unknown kind, locked by another run or cannot be written; an
@@ -66,7 +67,7 @@ class ResumableOutput:
         self._old = self.path.with_name(f".{self.path.name}.old")  # what is about to be removed, or put back if we die
         self._lock: Lock | None = None
         self._size: tuple[int, ...] | None = None
-        self._kept = 0
+        self._num_leading = 0
         if total < 1:
             raise InputError(f"no frames to write to {named(self.path)}: give at least one")
         with writing(self.path):
@@ -86,37 +87,37 @@ class ResumableOutput:
         self.close()
 
     def close(self) -> None:
-        """Let other runs have this output; what was written stays for `resume`."""
+        """Release the output for other runs; what was written stays for `resume`."""
         if self._lock is None:
             return
         if not self.done and self.partial.is_dir() and os.listdir(self.partial) == [_JOB]:
-            self._remove_partial()  # nothing to go on with
+            self._remove_partial()  # nothing to resume
         self._lock.release()
         self._lock = None
 
     # --- while working --------------------------------------------------------------------------------------------
 
     def write(self, index: int, frame: np.ndarray) -> None:
-        """Frame `index`, uint8 (H W 3), whole on disk when this returns. InputError: it cannot be written."""
+        """Write frame `index`, uint8 (H W 3); it is whole on disk when this returns. InputError: the disk."""
         assert self._lock is not None, "nothing is left to write"
         if not 0 <= index < self.total:
             raise IndexError(f"frame {index} of {self.total}")
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != (self._size or frame.shape):
             raise ValueError(f"want (H W 3) of one size, got {frame.shape} after {self._size}")
         self._size = frame.shape
-        write_png(self._frame(index), frame, _GO_ON)
+        write_png(self._frame(index), frame, _ADVICE)
 
     def checkpoint(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-        """What `restore` gives back after a stop: replaces the last one, whole. InputError: it cannot be written."""
+        """Save the state that `restore` returns after a stop, in place of the last one. InputError: the disk."""
         assert self._lock is not None, "nothing is left to write"
-        while self._kept < self.total and self._frame(self._kept).exists():
-            self._kept += 1
-        own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        state = safetensors.torch.save(own, metadata={**metadata, _KEPT: str(self._kept)})
+        while self._num_leading < self.total and self._frame(self._num_leading).exists():
+            self._num_leading += 1
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        state = safetensors.torch.save(copies, metadata={**metadata, _NUM_FRAMES: str(self._num_leading)})
         self._write_bytes(_STATE, state)
 
     def restore(self) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """(tensors, metadata) of the last checkpoint of the run that is resumed; None if there is none.
+        """Return tensors and metadata of the last checkpoint of the run that is resumed; None if there is none.
 
         InputError: it is damaged, or frames that were finished before it are gone.
         """
@@ -128,21 +129,21 @@ class ResumableOutput:
             with safe_open(file, framework="pt", device="cpu") as state:
                 tensors = {name: state.get_tensor(name).clone() for name in state.keys()}  # noqa: SIM118  # not a dict
                 metadata = dict(state.metadata() or {})
-            kept = int(metadata.pop(_KEPT))
+            num_leading = int(metadata.pop(_NUM_FRAMES))
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise InputError(f"{named(file)} is damaged: {start_again}") from error
-        for index in range(kept):
+        for index in range(num_leading):
             if not self._frame(index).exists():
                 raise InputError(f"{named(self._frame(index))} is gone: {start_again}")
         return tensors, metadata
 
     def finish(self) -> Path:
-        """All frames are there => the result at `path`. InputError: one is missing or damaged, or the disk is full."""
+        """Make the result of all frames and return its path. InputError: a frame is missing or damaged, or the disk."""
         if self.done:
             return self.path
         assert self._lock is not None, "closed"
         self._check_frames()
-        with writing(self.path, _GO_ON):
+        with writing(self.path, _ADVICE):
             if _is_movie(self.path):
                 self._finish_movie()
             else:
@@ -159,7 +160,7 @@ class ResumableOutput:
         taken = _is_taken(self.path)
         if record is not None and not resume:
             raise InputError(
-                f"an interrupted run is in {named(self.partial)}: add --resume to go on with it or delete it"
+                f"an interrupted run is in {named(self.partial)}: add --resume to continue it or delete it"
             )
         if record is not None and (changes := _changes(record["job"], self._job)):
             raise InputError(
@@ -235,7 +236,7 @@ class ResumableOutput:
         if missing:
             raise InputError(
                 f"{len(missing)} of {self.total} frames are missing in {named(self.partial)} "
-                f"(the first is {self._frame(missing[0]).name}): {_GO_ON}"
+                f"(the first is {self._frame(missing[0]).name}): {_ADVICE}"
             )
         size = image_size(self._frame(0))
         for index in range(1, self.total):
@@ -248,7 +249,7 @@ class ResumableOutput:
     def _finish_movie(self) -> None:
         movie = self.partial / f"result{self.path.suffix.lower()}"
         frames = (read_image(self._frame(index)) for index in range(self.total))
-        write_movie(movie, frames, self.fps, _GO_ON)
+        write_movie(movie, frames, self.fps, _ADVICE)
         self._check_still_free()
         movie.replace(self.path)
         with suppress(OSError):  # the result is there; the next run removes the rest
@@ -274,10 +275,10 @@ class ResumableOutput:
 
     def _check_still_free(self) -> None:
         if _is_taken(self.path) and not self.overwrite:
-            raise InputError(f"{named(self.path)} has appeared in the meantime: move it away and {_GO_ON}")
+            raise InputError(f"{named(self.path)} has appeared in the meantime: move it away and {_ADVICE}")
 
     def _remove_partial(self) -> None:
-        """At once for whoever looks: a kill in between leaves no partial folder without some of its frames."""
+        """Rename, then remove: a kill in between leaves no partial folder that lacks some of its frames."""
         if self.partial.is_dir():
             self.partial.rename(self._old)
             shutil.rmtree(self._old, ignore_errors=True)
@@ -286,7 +287,7 @@ class ResumableOutput:
         return self.partial / f"{index:0{max(5, len(str(self.total - 1)))}d}.png"
 
     def _write_bytes(self, name: str, data: bytes) -> None:
-        with atomic(self.partial / name, _GO_ON) as temp:
+        with atomic(self.partial / name, _ADVICE) as temp:
             temp.write_bytes(data)
 
 
@@ -314,7 +315,7 @@ def _is_taken(path: Path) -> bool:
 
 
 def _content(folder: Path) -> list[str]:
-    """Names, sorted, without what file managers leave wherever they look."""
+    """The names in a folder, sorted, without LITTER."""
     return sorted(name for name in os.listdir(folder) if name not in LITTER)
 
 

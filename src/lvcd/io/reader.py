@@ -1,4 +1,4 @@
-"""Frames of image folders, movies and single images, by index: what callers read.
+"""Readers of frames, by index, from image folders, movies and single images.
 
 letters: H W pixels. Every frame is a uint8 array in [0, 255], RGB (H W 3) or RGBA (H W 4).
 Whatever is wrong with a file of the user is an `InputError` of one line: what, which file, what to do.
@@ -24,12 +24,14 @@ from .disk import in_pixels, named, reading, require_file, sha256
 from .images import IMAGE_SUFFIXES, decode_animation, image_size, is_animation, read_image, to_uint8
 from .movies import decode_movie, scan_movie
 
-FOLDER_FPS = 24.0  # of a folder of images, which has no rate of its own
-RECENT_FRAMES = 32  # decoded movie frames kept for steps back: more than the overlap of two windows
+FOLDER_FPS = 24.0
+"""Frames per second of a folder of images, which has no rate of its own."""
+RECENT_FRAMES = 32
+"""Decoded movie frames kept in memory for steps back: more than two windows overlap."""
 
 
 class FrameReader(ABC):
-    """Frames by index, decoded when asked for; memory does not depend on how many there are.
+    """A reader of frames by index, which are decoded when asked for; memory does not depend on their number.
 
     `reader[i]` is a new uint8 array (H W 3) RGB or (H W 4) RGBA. Close it, or use it in a `with`.
     """
@@ -69,10 +71,10 @@ class FrameReader(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """How a message calls this frame."""
+        """Return the name of a frame for messages."""
 
     def close(self) -> None:  # noqa: B027 (most readers hold nothing open)
-        """Give back the open file, if any."""
+        """Close the open file, if any."""
 
     @abstractmethod
     def _read(self, index: int) -> np.ndarray:
@@ -136,7 +138,7 @@ class _Stream(FrameReader):
 
 
 def open_frames(path: str | os.PathLike) -> FrameReader:
-    """A folder of images in natural order (frame2 before frame10), a movie, an animated GIF or WebP, or one image.
+    """Open a folder of images in natural order (frame2 before frame10), a movie, an animated GIF or WebP, or one image.
 
     Of a folder only the headers are read now; a movie is decoded once, to count its frames exactly (containers lie)
     and to find damage before the work begins. In a movie every coded frame is one frame, whatever its duration;
@@ -169,13 +171,13 @@ def _open_folder(folder: Path) -> FrameReader:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The images of a folder, in natural order; none if it holds none. InputError: it cannot be read."""
+    """Return the image files of a folder, in natural order, maybe none. InputError: it cannot be read."""
     with reading("folder", folder, "check the path"):
         return sorted((file for file in folder.iterdir() if _is_frame(file)), key=_natural)
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's images. InputError: it cannot be read."""
+    """Return the SHA-256 of a file, or of the names and contents of a folder's images. InputError: unreadable."""
     if not path.is_dir():
         return sha256(path)
     content = "".join(f"{file.name}\n{sha256(file)}\n" for file in frame_files(path))

@@ -111,7 +111,7 @@ class _FilmPass:
                 before: tuple[int, ...] = ()
                 for frame in frames:
                     self._check_cancelled()
-                    self._report_progress(reader.done)
+                    self._report_progress(reader.fraction_read)
                     if frame is not None:
                         frame = flatten(frame)
                         size = frame.shape[:2] if size == (0, 0) else size
@@ -127,7 +127,7 @@ class _FilmPass:
             return {"left_out": f"not one frame of {named(film.name)} can be read: copy it again"}
         return {
             "frames": self._count,
-            "lost": reader.lost,
+            "lost": reader.num_unreadable,
             "height": size[0],
             "width": size[1],
             "fps": reader.fps,
