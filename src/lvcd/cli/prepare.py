@@ -46,7 +46,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    from lvcd.io.disk import named
+    from lvcd.io.disk import printable
     from lvcd.prepare import PrepareSettings, ShotRule, SketchSource, prepare
 
     cut = "content_cut" if a.detector == "content" else "cut"
@@ -65,7 +65,7 @@ def run(a: argparse.Namespace) -> None:
     left_out = f"{counts['left_out']} of {counts['films']} films left out"
     lost = counts["lost"]
     damage = f", {lost['frames']} frames of {lost['films']} damaged" if lost["films"] else ""
-    print(f"{named(a.out)}: {kept}, {len(manifest['shards'])} shards; clips dropped: {dropped}; {left_out}{damage}")
+    print(f"{printable(a.out)}: {kept}, {len(manifest['shards'])} shards; clips dropped: {dropped}; {left_out}{damage}")
 
 
 def _typed(options: dict) -> dict:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
-from lvcd.io.disk import atomic, named, reading, writing
+from lvcd.io.disk import atomic, printable, reading, writing
 from lvcd.metrics import Suite
 
 
@@ -85,10 +85,12 @@ class Kept:
 def _levels(frames: Tensor, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """=> (n 3 H W) uint8"""
     if tuple(frames.shape) != shape:
-        raise InputError(f"clip {named(name)}: the method gave {tuple(frames.shape)} and not {shape}, frames (n 3 H W)")
+        raise InputError(
+            f"clip {printable(name)}: the method gave {tuple(frames.shape)} and not {shape}, frames (n 3 H W)"
+        )
     if not bool(frames.isfinite().all()):
-        raise InputError(f"clip {named(name)}: some painted pixels are not numbers (NaN or infinite)")
+        raise InputError(f"clip {printable(name)}: some painted pixels are not numbers (NaN or infinite)")
     low, high = (x.item() for x in frames.aminmax())
     if low < -0.01 or high > 1.01:
-        raise InputError(f"clip {named(name)}: painted values reach from {low:.3g} to {high:.3g}, not from 0 to 1")
+        raise InputError(f"clip {printable(name)}: painted values reach from {low:.3g} to {high:.3g}, not from 0 to 1")
     return (frames.float().clamp(0, 1) * 255).round().byte().cpu().numpy()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lvcd.errors import InputError
-from lvcd.io.disk import named, reading, sha256
+from lvcd.io.disk import printable, reading, sha256
 from lvcd.io.images import decode_png
 from lvcd.shards.index import ClipEntry, clip_entries
 
@@ -25,7 +25,7 @@ def verified(shards: list[Path], hashes: list[str]) -> tuple[list[ClipEntry], st
     key and its pictures, decoded. InputError: a shard is another, damaged or cut."""
     for shard, wanted in zip(shards, hashes):
         if sha256(shard) != wanted:
-            raise InputError(f"{named(shard)} is not the shard of its manifest: prepare or copy it again")
+            raise InputError(f"{printable(shard)} is not the shard of its manifest: prepare or copy it again")
     return [entry for shard in shards for entry in clip_entries(shard, _lost)], _content(tuple(shards), tuple(hashes))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lvcd.errors import InputError
-from lvcd.io.disk import in_pixels, named
+from lvcd.io.disk import in_pixels, printable
 from lvcd.io.movies import MOVIE_SUFFIXES
 from lvcd.io.reader import digest, open_frames
 
@@ -26,7 +26,9 @@ class GivenFrames:
 
     def __init__(self, name: str, folder: Path, tests: TestSet):
         if not folder.is_dir():
-            raise InputError(f"{named(folder)} is no folder: give the one that holds a folder or a movie for each clip")
+            raise InputError(
+                f"{printable(folder)} is no folder: give the one that holds a folder or a movie for each clip"
+            )
         self.name, self._files = name, {key: _find(folder, key) for key in tests.keys}
         for index, (key, count) in enumerate(zip(tests.keys, tests.lengths)):
             self._check(key, count, tests.size(index))
@@ -43,12 +45,12 @@ class GivenFrames:
         with open_frames(self._files[key]) as frames:
             if len(frames) != count:
                 raise InputError(
-                    f"{named(self._files[key])} has {len(frames)} frames, and clip {key} wants {count}: "
+                    f"{printable(self._files[key])} has {len(frames)} frames, and clip {key} wants {count}: "
                     "all that the protocol paints, without the reference"
                 )
             if frames.size != size:
                 raise InputError(
-                    f"{named(self._files[key])} is {in_pixels(frames.size)}, and clip {key} {in_pixels(size)}: "
+                    f"{printable(self._files[key])} is {in_pixels(frames.size)}, and clip {key} {in_pixels(size)}: "
                     "paint at that size"
                 )
 
@@ -57,4 +59,4 @@ def _find(folder: Path, key: str) -> Path:
     tried = [folder / key, *(folder / f"{key}{suffix}" for suffix in MOVIE_SUFFIXES)]
     if found := next((path for path in tried if path.exists()), None):
         return found
-    raise InputError(f"{named(folder)} has nothing for clip {key}: give {key}/000.png ... or {key}.mp4")
+    raise InputError(f"{printable(folder)} has nothing for clip {key}: give {key}/000.png ... or {key}.mp4")

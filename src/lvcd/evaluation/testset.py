@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lvcd.data.clip import fit
 from lvcd.errors import InputError
-from lvcd.io.disk import named
+from lvcd.io.disk import printable
 from lvcd.lineart.sketch import sketch_from_png
 from lvcd.pixel_values import unit_from_uint8
 from lvcd.shards.format import playback_fps
@@ -97,22 +97,22 @@ class TestSet:
         path = Path(str(protocol.shards))
         folder = ShardIndex(path)
         if folder.encoded:
-            raise InputError(f"{named(path)} holds latents: give the folder above it, with the frames")
+            raise InputError(f"{printable(path)} holds latents: give the folder above it, with the frames")
         if folder.manifest is None or folder.notes:
-            raise InputError(f"{named(path)} is no whole test set ({folder.notes[0]}): prepare or copy it again")
+            raise InputError(f"{printable(path)} is no whole test set ({folder.notes[0]}): prepare or copy it again")
         found, self.data = verified(folder.shards, [shard["sha256"] for shard in folder.manifest["shards"]])
         if protocol.data is not None and protocol.data != self.data:
             raise InputError(
-                f"{named(path)} is not the test set of {protocol.name}: the SHA-256 of its pictures starts with "
+                f"{printable(path)} is not the test set of {protocol.name}: the SHA-256 of its pictures starts with "
                 f"{self.data[:12]}, not {protocol.data[:12]}: make it as the protocol's file says, or set protocol.data"
             )
         self._entries = [found[i] for i in evenly_spaced(len(found), protocol.clips or len(found), ends=False)]
         if not self._entries:
-            raise InputError(f"{named(path)} has no clips: give another test set")
+            raise InputError(f"{printable(path)} has no clips: give another test set")
         if short := next((entry.key for entry in self._entries if entry.frames < 2), None):
             raise InputError(f"clip {short} has one frame, and a reference leaves nothing to paint: drop such clips")
         if len({entry.key for entry in self._entries}) != len(self._entries):
-            raise InputError(f"{named(path)} has several clips of one name: prepare it again")
+            raise InputError(f"{printable(path)} has several clips of one name: prepare it again")
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -21,8 +21,8 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def named(path: str | os.PathLike) -> str:
-    """Return a path as a message shows it: on one line, whatever characters its name holds."""
+def printable(path: str | os.PathLike) -> str:
+    """Return a path as a message shows it: on one line, with characters that cannot be printed escaped."""
     text = os.fspath(path)
     return text if text.isprintable() else repr(text)
 
@@ -48,10 +48,10 @@ def reading(what: str, path: Path, advice: str) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except PermissionError as error:
-        raise InputError(f"cannot read {named(path)} ({_reason(error)}): check its permissions") from error
+        raise InputError(f"cannot read {printable(path)} ({_reason(error)}): check its permissions") from error
     except Exception as error:  # decoders raise nearly everything: SyntaxError, struct.error, ...
         reason = "no known format" if isinstance(error, UnidentifiedImageError) else _reason(error)
-        raise InputError(f"cannot read {what} {named(path)} ({reason}): {advice}") from error
+        raise InputError(f"cannot read {what} {printable(path)} ({reason}): {advice}") from error
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def writing(path: Path, advice: str = "run again") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = f"cannot write {named(path)} ({_reason(error)})"
+        where = f"cannot write {printable(path)} ({_reason(error)})"
         if error.errno in _NO_SPACE:
             raise InputError(f"{where}: free some space and {advice}") from error
         if error.errno in _NOT_ALLOWED:
@@ -73,13 +73,13 @@ def require_file(path: Path) -> None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{named(path)} does not exist: check the path") from error
+        raise InputError(f"{printable(path)} does not exist: check the path") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {named(path)} ({_reason(error)}): check the path") from error
+        raise InputError(f"cannot read {printable(path)} ({_reason(error)}): check the path") from error
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{named(path)} is not a file: give a file")
+        raise InputError(f"{printable(path)} is not a file: give a file")
     if not status.st_size:
-        raise InputError(f"{named(path)} is empty (0 bytes): replace the file")
+        raise InputError(f"{printable(path)} is empty (0 bytes): replace the file")
 
 
 def sha256(file: Path) -> str:
@@ -112,7 +112,7 @@ def atomic_folder(path: Path, advice: str = "run again") -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.partial")
     with writing(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
-        busy = f"another run is writing {named(path)} right now: wait for it or choose another name"
+        busy = f"another run is writing {printable(path)} right now: wait for it or choose another name"
         lock = Lock(path.with_name(f".{path.name}.lock"), busy)
         try:
             shutil.rmtree(partial, ignore_errors=True)

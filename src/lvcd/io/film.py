@@ -18,7 +18,7 @@ import numpy as np
 
 from lvcd.errors import InputError
 
-from .disk import named, reading, require_file
+from .disk import printable, reading, require_file
 from .images import IMAGE_SUFFIXES, decode_animation, is_animation, read_image, to_uint8
 from .movies import is_whole, make_decoder, open_container, stated_fps, video_stream
 from .reader import FOLDER_FPS, frame_files
@@ -61,7 +61,7 @@ class FilmReader:
     def _folder(self) -> Iterator[np.ndarray | None]:
         files = frame_files(self.path)
         if not files:
-            raise InputError(f"{named(self.path)} has no images: put frames ({', '.join(IMAGE_SUFFIXES)}) in it")
+            raise InputError(f"{printable(self.path)} has no images: put frames ({', '.join(IMAGE_SUFFIXES)}) in it")
         for number, file in enumerate(files, 1):
             try:
                 frame = read_image(file)

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from lvcd.errors import InputError
 
-from .disk import atomic, in_pixels, named, reading
+from .disk import atomic, in_pixels, printable, reading
 
 _MOVIE_FORMATS = "mov,matroska,webm,gif,avi,mpegts,mpeg,ogg"  # demuxers that never open a second file
 
@@ -45,13 +45,13 @@ def scan_movie(path: Path) -> Movie:
             first, last = first or frame, frame
             if (frame.width, frame.height) != (first.width, first.height):
                 raise InputError(
-                    f"frame {count} of {named(path)} is {in_pixels((frame.height, frame.width))} but frame 0 "
+                    f"frame {count} of {printable(path)} is {in_pixels((frame.height, frame.width))} but frame 0 "
                     f"is {in_pixels((first.height, first.width))}: make all frames the same size"
                 )
             alpha = alpha or _is_transparent(frame)
             count += 1
     if first is None or last is None:
-        raise InputError(f"{named(path)} is a movie without frames: give another one")
+        raise InputError(f"{printable(path)} is a movie without frames: give another one")
 
     def pixels(frame: av.VideoFrame) -> np.ndarray:
         upright = np.rot90(frame.to_ndarray(format="rgba" if alpha else "rgb24"), round(frame.rotation / 90))
@@ -93,7 +93,7 @@ def decode_movie(path: Path) -> Generator[av.VideoFrame]:
     """Yield every coded frame in display order. InputError: the file breaks; the message names the frame."""
     with reading("movie", path, "give a movie (.mp4, .mkv, .webm, .mov, .gif), an image or a folder of images"):
         if not is_whole(path):
-            raise InputError(f"{named(path)} is cut short: copy it again")
+            raise InputError(f"{printable(path)} is cut short: copy it again")
         container = open_container(path)
     index = 0
     with container:
@@ -105,13 +105,13 @@ def decode_movie(path: Path) -> Generator[av.VideoFrame]:
             with reading(f"movie, broken at frame {index},", path, "convert or copy it again"):
                 packet = next(packets, None)
                 if packet is not None and packet.is_corrupt:
-                    raise InputError(f"{named(path)} is cut short at frame {index}: copy it again")
+                    raise InputError(f"{printable(path)} is cut short at frame {index}: copy it again")
                 if packet is not None and not packet.size:
                     continue
                 frames = decoder.decode(packet)
             for frame in frames:
                 if frame.is_corrupt:
-                    raise InputError(f"frame {index} of {named(path)} is damaged: convert or copy the movie again")
+                    raise InputError(f"frame {index} of {printable(path)} is damaged: convert or copy the movie again")
                 frame.time_base = stream.time_base
                 yield frame
                 index += 1
@@ -123,7 +123,7 @@ def video_stream(container: Any, path: Path) -> Any:
     """Return the video stream of an open movie. InputError: there is none that can be decoded."""
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
-        raise InputError(f"{named(path)} has no video that can be decoded: convert it or give another movie")
+        raise InputError(f"{printable(path)} has no video that can be decoded: convert it or give another movie")
     return stream
 
 
@@ -204,16 +204,18 @@ def write_movie(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
     path = Path(path)
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
-        raise InputError(f"cannot write {named(path)}: end its name in {', '.join(MOVIE_SUFFIXES)}")
+        raise InputError(f"cannot write {printable(path)}: end its name in {', '.join(MOVIE_SUFFIXES)}")
     if not 0 < fps <= 1000:
-        raise InputError(f"cannot write {named(path)} at {fps} frames per second: choose more than 0 and at most 1000")
+        raise InputError(
+            f"cannot write {printable(path)} at {fps} frames per second: choose more than 0 and at most 1000"
+        )
     encoder = next((encoder for encoder in form.encoders if encoder.codec in av.codecs_available), None)
     if encoder is None:
-        raise InputError(f"cannot write {named(path)}: this FFmpeg has no encoder for it: choose another ending")
+        raise InputError(f"cannot write {printable(path)}: this FFmpeg has no encoder for it: choose another ending")
     with atomic(path, advice) as temp, _encoding(path):
         count = _encode(temp, form, encoder, frames, fps)
         if not count:
-            raise InputError(f"no frames to write to {named(path)}: give at least one")
+            raise InputError(f"no frames to write to {printable(path)}: give at least one")
     return count
 
 
@@ -225,7 +227,7 @@ def _encoding(path: Path) -> Iterator[None]:
         if isinstance(error, OSError):  # of the disk
             raise
         reason = " ".join(str(error.strerror or error).split())
-        raise InputError(f"cannot encode {named(path)} ({reason}): choose another format or size") from error
+        raise InputError(f"cannot encode {printable(path)} ({reason}): choose another format or size") from error
 
 
 def _encode(file: Path, form: _Format, encoder: _Encoder, frames: Iterable[np.ndarray], fps: float) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 
-from .disk import Lock, atomic, named, writing
+from .disk import Lock, atomic, printable, writing
 from .images import image_size, read_image, write_png
 from .movies import MOVIE_SUFFIXES, write_movie
 from .reader import open_frames
@@ -69,10 +69,10 @@ class ResumableOutput:
         self._size: tuple[int, ...] | None = None
         self._num_leading = 0
         if total < 1:
-            raise InputError(f"no frames to write to {named(self.path)}: give at least one")
+            raise InputError(f"no frames to write to {printable(self.path)}: give at least one")
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            busy = f"another run is writing {named(self.path)} right now: wait for it or choose another name"
+            busy = f"another run is writing {printable(self.path)} right now: wait for it or choose another name"
             self._lock = Lock(self.path.with_name(f".{self.path.name}.lock"), busy)
             try:
                 self._start(resume)
@@ -124,17 +124,17 @@ class ResumableOutput:
         file = self.partial / _STATE
         if self.done or not file.exists():
             return None
-        start_again = f"delete {named(self.partial)} and start again without --resume"
+        start_again = f"delete {printable(self.partial)} and start again without --resume"
         try:
             with safe_open(file, framework="pt", device="cpu") as state:
                 tensors = {name: state.get_tensor(name).clone() for name in state.keys()}  # noqa: SIM118  # not a dict
                 metadata = dict(state.metadata() or {})
             num_leading = int(metadata.pop(_NUM_FRAMES))
         except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise InputError(f"{named(file)} is damaged: {start_again}") from error
+            raise InputError(f"{printable(file)} is damaged: {start_again}") from error
         for index in range(num_leading):
             if not self._frame(index).exists():
-                raise InputError(f"{named(self._frame(index))} is gone: {start_again}")
+                raise InputError(f"{printable(self._frame(index))} is gone: {start_again}")
         return tensors, metadata
 
     def finish(self) -> Path:
@@ -160,21 +160,22 @@ class ResumableOutput:
         taken = _is_taken(self.path)
         if record is not None and not resume:
             raise InputError(
-                f"an interrupted run is in {named(self.partial)}: add --resume to continue it or delete it"
+                f"an interrupted run is in {printable(self.partial)}: add --resume to continue it or delete it"
             )
         if record is not None and (changes := _changes(record["job"], self._job)):
             raise InputError(
-                f"the interrupted run in {named(self.partial)} was another job ({changes}): "
+                f"the interrupted run in {printable(self.partial)} was another job ({changes}): "
                 "use its settings and inputs, or delete it"
             )
         if taken and not self.overwrite:
             if record is not None and record["replaces"]:
                 raise InputError(
-                    f"the interrupted run in {named(self.partial)} replaces {named(self.path)}: add --overwrite too"
+                    f"the interrupted run in {printable(self.partial)} replaces {printable(self.path)}: "
+                    "add --overwrite too"
                 )
             if not (resume and self._is_complete()):
                 raise InputError(
-                    f"{named(self.path)} already exists: add --overwrite to replace it or choose another name"
+                    f"{printable(self.path)} already exists: add --overwrite to replace it or choose another name"
                 )
             self._remove_partial()
             self.done = True
@@ -206,7 +207,7 @@ class ResumableOutput:
         record = _record(self.partial / _JOB) if ours else None
         names = {name for name in os.listdir(self.partial) if not re.fullmatch(r"\..*\.tmp", name)} if ours else {""}
         if record is None and names:
-            raise InputError(f"{named(self.partial)} is in the way and not from an interrupted run: move it away")
+            raise InputError(f"{printable(self.partial)} is in the way and not from an interrupted run: move it away")
         return record if names > {_JOB} else None
 
     def _is_complete(self) -> bool:
@@ -225,8 +226,8 @@ class ResumableOutput:
             foreign = [name for name in _content(self.path) if not re.fullmatch(r"\d{5,}\.png", name)]
             if foreign:
                 raise InputError(
-                    f"{named(self.path)} is not overwritten, it holds more than frames "
-                    f"({named(foreign[0])}): choose another name"
+                    f"{printable(self.path)} is not overwritten, it holds more than frames "
+                    f"({printable(foreign[0])}): choose another name"
                 )
 
     # --- the end --------------------------------------------------------------------------------------------------
@@ -235,15 +236,15 @@ class ResumableOutput:
         missing = [index for index in range(self.total) if not self._frame(index).exists()]
         if missing:
             raise InputError(
-                f"{len(missing)} of {self.total} frames are missing in {named(self.partial)} "
+                f"{len(missing)} of {self.total} frames are missing in {printable(self.partial)} "
                 f"(the first is {self._frame(missing[0]).name}): {_ADVICE}"
             )
         size = image_size(self._frame(0))
         for index in range(1, self.total):
             if image_size(self._frame(index)) != size:
                 raise InputError(
-                    f"{named(self._frame(index))} has another size than frame 0: "
-                    f"delete {named(self.partial)} and start again"
+                    f"{printable(self._frame(index))} has another size than frame 0: "
+                    f"delete {printable(self.partial)} and start again"
                 )
 
     def _finish_movie(self) -> None:
@@ -275,7 +276,7 @@ class ResumableOutput:
 
     def _check_still_free(self) -> None:
         if _is_taken(self.path) and not self.overwrite:
-            raise InputError(f"{named(self.path)} has appeared in the meantime: move it away and {_ADVICE}")
+            raise InputError(f"{printable(self.path)} has appeared in the meantime: move it away and {_ADVICE}")
 
     def _remove_partial(self) -> None:
         """Rename, then remove: a kill in between leaves no partial folder that lacks some of its frames."""
@@ -296,13 +297,13 @@ def _target(path: str | os.PathLike) -> Path:
     target = Path(os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path))
     kinds = f"give a folder (no ending) or a movie ({', '.join(MOVIE_SUFFIXES)})"
     if _is_movie(target) and target.is_dir():
-        raise InputError(f"{named(target)} is a folder where a movie is to go: choose another name")
+        raise InputError(f"{printable(target)} is a folder where a movie is to go: choose another name")
     if not _is_movie(target) and target.suffix and not target.is_dir():
-        raise InputError(f"cannot write {named(target)}: unknown ending {target.suffix}, {kinds}")
+        raise InputError(f"cannot write {printable(target)}: unknown ending {target.suffix}, {kinds}")
     if not _is_movie(target) and os.path.lexists(target) and not target.is_dir():
-        raise InputError(f"{named(target)} is a file where a folder of frames is to go: {kinds}")
+        raise InputError(f"{printable(target)} is a file where a folder of frames is to go: {kinds}")
     if os.path.ismount(target):
-        raise InputError(f"{named(target)} is where a disk is mounted: choose a folder inside it")
+        raise InputError(f"{printable(target)} is where a disk is mounted: choose a folder inside it")
     return target
 
 
@@ -342,7 +343,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
         was, now = (json.dumps(side[name]) if name in side else "not set" for side in (before, after))
         if was != now:
             short = len(was) <= 32 and len(now) <= 32
-            words.append(f"{named(name)} was {was} and is {now}" if short else f"{named(name)} changed")
+            words.append(f"{printable(name)} was {was} and is {now}" if short else f"{printable(name)} changed")
     return ", ".join(words[:4]) + (f", and {len(words) - 4} more" if len(words) > 4 else "")
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from lvcd.errors import InputError
 
-from .disk import in_pixels, named, reading, require_file, sha256
+from .disk import in_pixels, printable, reading, require_file, sha256
 from .images import IMAGE_SUFFIXES, decode_animation, image_size, is_animation, read_image, to_uint8
 from .movies import decode_movie, scan_movie
 
@@ -56,7 +56,7 @@ class FrameReader(ABC):
         if frame.shape[:2] != self.size:
             raise InputError(
                 f"{self.name(index)} is {in_pixels(frame.shape)} but {in_pixels(self.size)} was found at first: "
-                f"do not change {named(self.path)} while it is read"
+                f"do not change {printable(self.path)} while it is read"
             )
         return frame
 
@@ -89,7 +89,7 @@ class _Images(FrameReader):
         self._files = files
 
     def name(self, index: int) -> str:
-        return named(self._files[index].name)
+        return printable(self._files[index].name)
 
     def _read(self, index: int) -> np.ndarray:
         return read_image(self._files[index])
@@ -114,7 +114,7 @@ class _Stream(FrameReader):
         self._next = 0
 
     def name(self, index: int) -> str:
-        return f"frame {index % len(self)} of {named(self.path.name)}"
+        return f"frame {index % len(self)} of {printable(self.path.name)}"
 
     def close(self) -> None:
         if self._frames is not None:
@@ -159,12 +159,12 @@ def open_frames(path: str | os.PathLike) -> FrameReader:
 def _open_folder(folder: Path) -> FrameReader:
     files = frame_files(folder)
     if not files:
-        raise InputError(f"{named(folder)} has no images: put frames ({', '.join(IMAGE_SUFFIXES)}) in it")
+        raise InputError(f"{printable(folder)} has no images: put frames ({', '.join(IMAGE_SUFFIXES)}) in it")
     size = image_size(files[0])
     for file in files[1:]:
         if (other := image_size(file)) != size:
             raise InputError(
-                f"{named(file)} is {in_pixels(other)} but {named(files[0].name)} is {in_pixels(size)}: "
+                f"{printable(file)} is {in_pixels(other)} but {printable(files[0].name)} is {in_pixels(size)}: "
                 "make all frames the same size"
             )
     return _Images(folder, files, size)

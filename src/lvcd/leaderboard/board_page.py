@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lvcd.errors import InputError
-from lvcd.io.disk import atomic, named, reading, writing
+from lvcd.io.disk import atomic, printable, reading, writing
 from lvcd.io.reader import open_frames
 from lvcd.report.html import escape, template
 
@@ -32,7 +32,7 @@ def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str
     if out.is_dir():
         raise InputError(f"{out} is a folder: name a file, like {out / 'board.html'}")
     if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{named(out)} would become a page: end its name in .html")
+        raise InputError(f"{printable(out)} would become a page: end its name in .html")
     shown = boards(rows)
     measured = [board for board in shown if board.source is None]
     clips = Clips(folder, megabytes * 1e6)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lvcd.errors import InputError
-from lvcd.io.disk import named
+from lvcd.io.disk import printable
 from lvcd.spacing import evenly_spaced
 
 from .table import Board, loss
@@ -130,5 +130,7 @@ def inside(folder: Path, name: str) -> Path:
     """InputError: it lies outside the folder, or no page can show it."""
     file = (folder / name).resolve()
     if not file.is_relative_to(folder.resolve()) or file.suffix not in MIME:
-        raise InputError(f"{named(name)} is no picture or movie below {named(folder)}: who wrote this leaderboard?")
+        raise InputError(
+            f"{printable(name)} is no picture or movie below {printable(folder)}: who wrote this leaderboard?"
+        )
     return file

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from lvcd.errors import InputError
-from lvcd.io.disk import atomic, named, require_file, writing
+from lvcd.io.disk import atomic, printable, require_file, writing
 from lvcd.io.reader import open_frames
 from lvcd.report.sheets import Array, below, contact_sheet
 from lvcd.spacing import evenly_spaced
@@ -28,7 +28,7 @@ def write(out: Path, row: Row, folder: Path, column: str | None = None) -> str:
     InputError: `out` is no .png, nothing to rank by, a clip without media, a lost or foreign file, or the disk.
     """
     if out.suffix.lower() != ".png":
-        raise InputError(f"{named(out)}: end its name in .png")
+        raise InputError(f"{printable(out)}: end its name in .png")
     column, scores = _ranked(row, column)
     chosen = [list(scores)[i] for i in evenly_spaced(len(scores), len(PLACES))]
     places = PLACES if len(chosen) == len(PLACES) else (PLACES[0], PLACES[-1])

@@ -19,7 +19,7 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from lvcd.errors import InputError
-from lvcd.io.disk import named
+from lvcd.io.disk import printable
 from lvcd.shards.folder import ShardFolder
 from lvcd.shards.format import PIXELS, ShardWriter, clip_key, metadata_json
 from lvcd.system import available_cores
@@ -198,10 +198,11 @@ class _Assembly:
 
     def _print_damage(self, film: Film, summary: dict[str, Any]) -> None:
         if reason := summary.get("left_out"):
-            self._bar.write(f"left out: {named(film.path)}: {reason}", file=sys.stderr)
+            self._bar.write(f"left out: {printable(film.path)}: {reason}", file=sys.stderr)
         elif summary["lost"]:
             self._bar.write(
-                f"{named(film.path)} is damaged: {summary['lost']} frames are lost, {summary['frames']} can be read",
+                f"{printable(film.path)} is damaged: {summary['lost']} frames are lost, "
+                f"{summary['frames']} can be read",
                 file=sys.stderr,
             )
 

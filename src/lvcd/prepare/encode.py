@@ -25,7 +25,7 @@ from lvcd.data.clip import fit
 from lvcd.data.resolutions import Stage
 from lvcd.data.stream.source import RetryPolicy, ShardSource
 from lvcd.errors import InputError, on_out_of_memory
-from lvcd.io.disk import named, sha256
+from lvcd.io.disk import printable, sha256
 from lvcd.nn.condition import clip_token, encode_mode
 from lvcd.nn.unet import ColorUNet
 from lvcd.pipeline import load_pipeline
@@ -65,7 +65,7 @@ class Encoders:
         if stage.height % multiple or stage.width % multiple:
             height, width = (max(multiple, round(n / multiple) * multiple) for n in (stage.height, stage.width))
             raise InputError(
-                f"frames of {stage.width}x{stage.height} do not fit {named(folder)}, which takes multiples of "
+                f"frames of {stage.width}x{stage.height} do not fit {printable(folder)}, which takes multiples of "
                 f"{multiple} pixels: give --stage {width}x{height}"
             )
         return cls(model.vae.to(device).eval(), model.image_encoder.to(device).eval(), stage, device, batch)
@@ -127,7 +127,7 @@ def encode(shards: Path, encoders: Encoders) -> EncodeReport:
         raise InputError(f"{shards} is no folder: copy the shards into one")
     manifest = source.manifest(RetryPolicy())
     if any(not isinstance(shard.get("sha256"), str) for shard in manifest.record["shards"]):
-        raise InputError(f"manifest.json in {named(shards)} lacks the SHA-256 of shards: prepare it again")
+        raise InputError(f"manifest.json in {printable(shards)} lacks the SHA-256 of shards: prepare it again")
     out = shards / encoders.stage.name
     job = {"source_sha256": manifest.sha256, "stage": encoders.stage._asdict(), "encoders": encoders.describe()}
     with ShardFolder(out, ENCODED, job, planned={shard.name: shard.clips for shard in manifest.shards}) as folder:
@@ -138,7 +138,9 @@ def encode(shards: Path, encoders: Encoders) -> EncodeReport:
                 _encode_shard(shards, shard, folder, encoders, done, bar)
         if not folder.finished:
             if sha256(shards / "manifest.json") != manifest.sha256:
-                raise InputError(f"{named(shards)} was prepared anew meanwhile: delete {named(out)} and encode again")
+                raise InputError(
+                    f"{printable(shards)} was prepared anew meanwhile: delete {printable(out)} and encode again"
+                )
             folder.finish()
         done.megabytes = sum(s["bytes"] for s in folder.record["shards"]) / 1e6
     return done
@@ -161,8 +163,10 @@ def _encode_shard(
             done.frames += len(clip["frames"])
             bar.update()
         if not (sound or damage):
-            raise InputError(f"{named(shards / shard['name'])} is not what its manifest says, though nothing in it is "
-                             "damaged: prepare or copy it again")  # fmt: skip
+            raise InputError(
+                f"{printable(shards / shard['name'])} is not what its manifest says, though nothing in it is "
+                "damaged: prepare or copy it again"
+            )
     done.clips += clips
     done.unreadable += shard["clips"] - clips
     bar.update(shard["clips"] - clips)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock
 
-from lvcd.io.disk import atomic, named, reading, writing
+from lvcd.io.disk import atomic, printable, reading, writing
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,10 @@ class FilmCache:
     def png_pairs(self, clip: CachedClip) -> Iterator[tuple[bytes, bytes]]:
         """Yield the PNGs of each frame of a finished clip and of its drawing. InputError: damaged."""
         file = self.file("pixels")
-        with reading("film cache", file, f"delete {named(file.parent)} and run again"), file.open("rb") as pixels:
+        with (
+            reading("film cache", file, f"delete {printable(file.parent)} and run again"),
+            file.open("rb") as pixels,
+        ):
             yield from clip.png_pairs(pixels)
 
     def fraction(self) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvcd.errors import InputError
-from lvcd.io.disk import named, reading
+from lvcd.io.disk import printable, reading
 from lvcd.io.reader import digest, frame_files
 
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".ts", ".mpg", ".mpeg", ".ogv")
@@ -55,7 +55,7 @@ def _absolute(path: Path) -> Path:
 def _below(path: Path) -> list[Path]:
     if not path.is_dir():
         if not path.exists():
-            raise InputError(f"{named(path)} does not exist: check the path")
+            raise InputError(f"{printable(path)} does not exist: check the path")
         return [path]
     found = []
     with reading("folder", path, "check the path"):
@@ -65,7 +65,7 @@ def _below(path: Path) -> list[Path]:
                 found.append(Path(folder))
             found += [Path(folder, f) for f in sorted(files) if f.lower().endswith(FILM_SUFFIXES) and f[0] != "."]
     if not found:
-        raise InputError(f"{named(path)} has no films: put movies ({', '.join(FILM_SUFFIXES)}) or images in it")
+        raise InputError(f"{printable(path)} has no films: put movies ({', '.join(FILM_SUFFIXES)}) or images in it")
     return found
 
 
@@ -86,5 +86,7 @@ def _paired(film: Path, drawings: Path) -> Path:
         found = [d for d in drawings.iterdir() if stem == (d.name if d.is_dir() else d.stem) and d.name[0] != "."]
     if len(found) != 1:
         have = "no line art" if not found else f"line art {len(found)} times"
-        raise InputError(f"{named(drawings)} has {have} for {named(film)}: put one movie or folder named {stem} in it")
+        raise InputError(
+            f"{printable(drawings)} has {have} for {printable(film)}: put one movie or folder named {stem} in it"
+        )
     return _absolute(found[0])

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from lvcd.errors import InputError
-from lvcd.io.disk import named
+from lvcd.io.disk import printable
 from lvcd.io.film import FilmReader
 from lvcd.io.images import encode_png_fast
 from lvcd.io.reader import open_frames
@@ -124,7 +124,7 @@ class _FilmPass:
         except _LeftOut as error:
             return {"left_out": str(error).replace(str(film.path), film.name)}
         if not self._count:
-            return {"left_out": f"not one frame of {named(film.name)} can be read: copy it again"}
+            return {"left_out": f"not one frame of {printable(film.name)} can be read: copy it again"}
         return {
             "frames": self._count,
             "lost": reader.num_unreadable,
@@ -199,7 +199,7 @@ def _extractor(job: FilmJob) -> Iterator[SketchExtractor]:
     with frames:
         count, size = len(frames), frames.size
     with open_frames(job.film.drawings) as drawings:
-        yield ProvidedLineArt(drawings, count, size, named(job.film.drawings))
+        yield ProvidedLineArt(drawings, count, size, printable(job.film.drawings))
 
 
 def flatten(frame: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lvcd.errors import InputError
-from lvcd.io.disk import Lock, atomic, named, reading, sha256, writing
+from lvcd.io.disk import Lock, atomic, printable, reading, sha256, writing
 
 from .format import PIXELS, PROGRESS, ShardWriter
 
@@ -52,7 +52,7 @@ class ShardFolder:
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(
-                path / ".lock", f"another run is writing to {named(path)} right now: wait for it, or stop it"
+                path / ".lock", f"another run is writing to {printable(path)} right now: wait for it, or stop it"
             )
         try:
             self._start()
@@ -110,7 +110,9 @@ class ShardFolder:
         if file is not None:
             self._resume(file)
         elif shard := self._stray_shard():
-            raise InputError(f"{named(self.path)} has {shard} but no manifest: move it away, or choose another folder")
+            raise InputError(
+                f"{printable(self.path)} has {shard} but no manifest: move it away, or choose another folder"
+            )
         if self.finished:
             self._clean()
             return
@@ -130,7 +132,7 @@ class ShardFolder:
 
     def _resume(self, file: Path) -> None:
         """Take over what is finished and sound."""
-        with reading("record", file, f"delete {named(self.path)} and run again"):
+        with reading("record", file, f"delete {printable(self.path)} and run again"):
             old = json.loads(file.read_bytes())
             if old["format"] != self._format:
                 raise ValueError(f"its format is {str(old['format'])[:40]!r}, not {self._format!r}")
@@ -142,7 +144,7 @@ class ShardFolder:
         if changed:
             labels = " and ".join(_JOB_LABELS.get(name, name) for name in changed)
             advice = "delete it, or choose another folder" if self._planned is None else "delete it, then run again"
-            raise InputError(f"{named(self.path)} holds shards of another job, with other {labels}: {advice}")
+            raise InputError(f"{printable(self.path)} holds shards of another job, with other {labels}: {advice}")
         if self._planned is None:
             count = next((i for i, shard in enumerate(shards) if not self._is_sound(shard)), len(shards))
             complete, shards = count == len(shards), shards[:count]

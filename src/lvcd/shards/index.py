@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lvcd.errors import InputError
-from lvcd.io.disk import named, reading
+from lvcd.io.disk import printable, reading
 
 from .format import ENCODED, PIXELS, PROGRESS, Manifest
 from .members import Member, Report, read_clip_members
@@ -94,13 +94,13 @@ class ShardIndex:
     def __init__(self, path: Path):
         self.path = path
         if not path.is_dir():
-            raise InputError(f"{named(path)} is no folder: give the folder that lvcd prepare made")
+            raise InputError(f"{printable(path)} is no folder: give the folder that lvcd prepare made")
         with reading("folder", path, "check the path"):
             self.shards = sorted(path.glob("shard-*.tar"))
         if not self.shards:
             parts = sorted(file.parent.name for file in path.glob("*/shard-00000.tar"))
             give = f"one of {', '.join(parts)} in it" if parts else "the folder lvcd prepare made"
-            raise InputError(f"{named(path)} has no shards (shard-00000.tar ...): give {give}")
+            raise InputError(f"{printable(path)} has no shards (shard-00000.tar ...): give {give}")
         self.notes: list[str] = []
         """One line for everything that is wrong with the folder as a whole."""
         self.manifest = self._read_manifest()
@@ -148,7 +148,9 @@ class ShardIndex:
                 counts.add(entry)
             advance(shard.stat().st_size)
         if not counts.frames:
-            raise InputError(f"{named(self.path)} has not one whole clip in {len(self.shards)} shards: copy them again")
+            raise InputError(
+                f"{printable(self.path)} has not one whole clip in {len(self.shards)} shards: copy them again"
+            )
         return counts
 
     def select(self, counts: ClipCounts, numbers: list[int]) -> Iterator[ClipEntry]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lvcd.errors import InputError
-from lvcd.io.disk import named, reading
+from lvcd.io.disk import printable, reading
 from lvcd.io.images import decode_png
 
 from .format import MEMBER
@@ -80,9 +80,9 @@ def read_clip_members(path: Path, report: Report) -> Iterator[tuple[BinaryIO, st
             for key, members in groupby(_sound_members(path, file, tar, report), lambda member: member.key):
                 yield file, key, {member.field: member for member in members}
     except RefusedMemberError as error:
-        raise InputError(f"{error} in {named(path)}: do not trust it, prepare the shards again") from error
+        raise InputError(f"{error} in {printable(path)}: do not trust it, prepare the shards again") from error
     except (OSError, tarfile.TarError) as error:
-        raise InputError(f"cannot read shard {named(path)} ({error}): prepare or copy it again") from error
+        raise InputError(f"cannot read shard {printable(path)} ({error}): prepare or copy it again") from error
 
 
 def _sound_members(path: Path, file: BinaryIO, tar: tarfile.TarFile, report: Report) -> Iterator[Member]:
