@@ -22,7 +22,7 @@ from lvcd.data.cartoons import draw
 from lvcd.data.cartoons.splits import TEST_SEED
 from lvcd.flats import between_lines
 from lvcd.metrics import Suite, paper
-from lvcd.metrics.segments import medians
+from lvcd.metrics.segment_accuracy import medians
 from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 

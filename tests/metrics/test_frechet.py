@@ -16,8 +16,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from lvcd.errors import InputError
 from lvcd.metrics import FrechetDistance
 from lvcd.metrics.base import student_quantile
+from lvcd.metrics.frame_tensors import ClipBatch
 from lvcd.metrics.frechet import frechet_distance, moments
-from lvcd.metrics.inputs import ClipBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few", "ignore:The ``compute`` method")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lvcd.errors import InputError
 from lvcd.flats import between_lines
 from lvcd.metrics import SegmentAccuracy
-from lvcd.metrics.segments import medians, regions_of_color
+from lvcd.metrics.segment_accuracy import medians, regions_of_color
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``compute`` method")
 

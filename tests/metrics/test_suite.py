@@ -21,7 +21,7 @@ from lvcd.metrics import (
     backbones,
     paper,
 )
-from lvcd.metrics.inputs import in_chunks
+from lvcd.metrics.frame_tensors import in_chunks
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
 SIDE, T = 64, 10

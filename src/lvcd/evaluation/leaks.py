@@ -26,7 +26,7 @@ from lvcd.data.augment.palette import recolor
 from lvcd.lineart.color_leak import LUMINANCE, paper_mask
 from lvcd.lineart.sketch import png_from_sketch, sketch_from_png
 from lvcd.metrics import PSNR, SegmentAccuracy
-from lvcd.metrics.inputs import ClipBatch
+from lvcd.metrics.frame_tensors import ClipBatch
 
 from .testset import Clip, binarized, clip_seed
 

@@ -13,7 +13,7 @@ from .fvd import FVD
 from .i3d import I3D, ScriptedI3D
 from .lpips import LPIPS, ShiftTolerantLPIPS
 from .pixels import PSNR, SSIM
-from .segments import SegmentAccuracy
+from .segment_accuracy import SegmentAccuracy
 from .suite import Suite, paper
 from .tc import TC
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from . import weight_files as weights
 from .cpu_kernels import Downsample, convolution, max_pool_dim
-from .inputs import frames_per_chunk, in_chunks
+from .frame_tensors import frames_per_chunk, in_chunks
 
 DEPTHS = 5
 LAYERS = "64,11,4,2 > P 192,5,1,2 > P 384,3,1,1 > 256,3,1,1 > 256,3,1,1"

@@ -19,7 +19,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from lvcd.errors import InputError
 
-from .inputs import ClipBatch, Filter
+from .frame_tensors import ClipBatch, Filter
 
 CONFIDENCE = 0.95
 """Fraction of repetitions with other clips whose interval holds the mean value."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .inputs import Array
+from .frame_tensors import Array
 
 MAX_PARABOLA_VALUES = 2**26
 """float32 numbers that a distance map on a GPU holds at once: 256 MiB."""

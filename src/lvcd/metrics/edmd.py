@@ -19,7 +19,7 @@ from lvcd.errors import InputError
 
 from .base import ClipMean, Extractor
 from .distance import distance_map, distances
-from .inputs import Array, ClipBatch, Filter, check_resize, frames_of, in_chunks, in_threads, resized
+from .frame_tensors import Array, ClipBatch, Filter, check_resize, frames_of, in_chunks, in_threads, resized
 from .lines import XDoGLines
 
 FRAMES_PER_CHUNK = 16

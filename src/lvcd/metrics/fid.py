@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lvcd.errors import InputError
 
 from . import weight_files as weights
+from .frame_tensors import Filter
 from .frechet import FrechetDistance
-from .inputs import Filter
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lvcd.errors import InputError
 
 from . import weight_files as weights
-from .inputs import Array, in_threads, levels
+from .frame_tensors import Array, in_threads, levels
 
 Flow = Callable[[Tensor, Tensor], Tensor]
 

@@ -16,7 +16,7 @@ from lvcd.errors import InputError
 
 from .backbones import PooledFeatures, SharedFeatures
 from .base import CONFIDENCE, Extractor, Reported, student_quantile
-from .inputs import ClipBatch, Filter, check_resize, frames_of, frames_per_chunk, in_chunks, resized
+from .frame_tensors import ClipBatch, Filter, check_resize, frames_of, frames_per_chunk, in_chunks, resized
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> Tensor:

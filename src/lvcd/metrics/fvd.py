@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from .frame_tensors import Filter, in_chunks
 from .frechet import FrechetDistance
 from .i3d import I3D, MIN_FRAMES
-from .inputs import Filter, in_chunks
 
 CLIPS_PER_CHUNK = 4
 """Clips that go through the network at once."""

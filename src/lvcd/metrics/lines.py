@@ -13,7 +13,7 @@ from torch import Tensor
 from lvcd.lineart.sketch import sketch_from_png
 from lvcd.lineart.xdog import PARAMETERS, draw_lines, xdog
 
-from .inputs import Array, in_threads, levels
+from .frame_tensors import Array, in_threads, levels
 
 
 class XDoGLines:

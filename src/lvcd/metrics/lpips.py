@@ -23,7 +23,7 @@ from .backbones import (
     torchvision_alexnet,
 )
 from .base import ClipMean, Extractor
-from .inputs import ClipBatch, Filter, check_resize, frames_per_chunk, in_chunks, pairs_of, resized
+from .frame_tensors import ClipBatch, Filter, check_resize, frames_per_chunk, in_chunks, pairs_of, resized
 
 HEADS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
 """Of the linear heads for AlexNet, version 0.1, that torchmetrics ships."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from lvcd.errors import InputError
 
 from .base import ClipMean
-from .inputs import Filter, check_resize, in_chunks, pairs_of, resized
+from .frame_tensors import Filter, check_resize, in_chunks, pairs_of, resized
 
 PAIRS_PER_CHUNK = 8
 """Pairs of frames that are compared at once on a GPU; on a CPU it is one, which fits into a core's cache."""

@@ -22,12 +22,12 @@ from .base import ClipMean, Reported
 from .edmd import EDMD
 from .fid import FID
 from .flow import RAFT
+from .frame_tensors import ClipBatch, pairs_of
 from .frechet import FrechetDistance
 from .fvd import FVD
-from .inputs import ClipBatch, pairs_of
 from .lpips import LPIPS, ShiftTolerantLPIPS
 from .pixels import PSNR, SSIM
-from .segments import SegmentAccuracy
+from .segment_accuracy import SegmentAccuracy
 from .tc import TC
 
 

@@ -16,7 +16,7 @@ from lvcd.errors import InputError
 
 from .base import ClipMean, Extractor
 from .flow import DIS, Flow, warp
-from .inputs import Filter, check_resize, in_chunks, pairs_of, resized
+from .frame_tensors import Filter, check_resize, in_chunks, pairs_of, resized
 
 PAIRS_PER_CHUNK = 8
 """Pairs of frames whose flow is computed at once."""

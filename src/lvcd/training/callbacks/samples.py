@@ -24,7 +24,7 @@ from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 
 from .. import FineTuneModule
-from .paint import ValidationClip, clips_of_batch, paint, training_pipeline
+from .painting import ValidationClip, clips_of_batch, paint, training_pipeline
 
 MIN_SHEET_WIDTH = 256
 """px; the frames of a contact sheet are enlarged by a whole number to at most this width."""

@@ -18,7 +18,7 @@ from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
 from lvcd.metrics import Suite, paper
 
 from .. import FineTuneModule
-from .paint import SEGMENT_OVERLAP, ValidationClip, clips_of_batch, paint, training_pipeline
+from .painting import SEGMENT_OVERLAP, ValidationClip, clips_of_batch, paint, training_pipeline
 
 
 class Scores(lightning.Callback):

@@ -18,7 +18,7 @@ from lvcd.flats import between_lines
 
 from .base import ClipMean
 from .edmd import sketches_of
-from .inputs import Array, ClipBatch, in_threads, pairs_of
+from .frame_tensors import Array, ClipBatch, in_threads, pairs_of
 from .pixels import ROUNDING, VISIBLE, moving_pixels
 
 

@@ -1,0 +1,25 @@
+"""One name means one thing: a reader who searches the package for a class or a file finds one."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+LVCD = Path(__file__).parents[1] / "src" / "lvcd"
+
+
+def test_every_class_has_a_name_of_its_own():
+    names = Counter(
+        node.name
+        for file in LVCD.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_every_file_has_a_name_of_its_own():
+    """A command in cli/ may be named like what it commands."""
+    names = Counter(file.name for file in LVCD.rglob("*.py") if file.parent.name != "cli" and file.stem != "__init__")
+    assert [name for name, count in names.items() if count > 1] == []
