@@ -79,8 +79,8 @@ class Component:
         for ours in model.state_dict():
             prefix = next((p for p in prefixes(ours) if p in table), None)
             if prefix is not None:
-                theirs, transform = table[prefix]
-                names[ours] = OriginalName(PREFIXES[name] + theirs + ours[len(prefix) :], transform)
+                original, transform = table[prefix]
+                names[ours] = OriginalName(PREFIXES[name] + original + ours[len(prefix) :], transform)
             elif not (name == "vae" and ours.startswith("quant_conv.")):
                 raise InputError(f"{source}: {name} has {ours}, for which the original has no name")
         assert len(set(names.values())) == len(names)
@@ -98,7 +98,10 @@ class Component:
 
     def to_ours(self, original: LazyStateDict) -> LazyStateDict:
         """Convert tensors by the original's names to tensors by our names."""
-        return {ours: apply_lazily(FROM_ORIGINAL[how], original[name]) for ours, (name, how) in self.names.items()}
+        return {
+            ours: apply_lazily(FROM_ORIGINAL[place.transform], original[place.name])
+            for ours, place in self.names.items()
+        }
 
     def to_original(self, tensors: LazyStateDict) -> LazyStateDict:
         """Convert tensors by our names to tensors by the original's names."""

@@ -41,9 +41,9 @@ class _Shapes:
 def unet_config(tensors: LazyStateDict, source: Path, head_channels: int) -> Config:
     """Infer the U-Net's configuration.
 
-    head_channels  channels of an attention head, which no shape tells
+    head_channels  channels of an attention head, which no shape shows
     source         the file that messages name
-    InputError: a tensor that tells a size is missing, or the sizes are not those of a video U-Net.
+    InputError: a tensor is missing, or the shapes are not those of a video U-Net.
     """
     size = _Shapes(tensors, PREFIXES["unet"], source)
     channels: list[list[int]] = [[]]  # of each level's residual blocks

@@ -63,7 +63,7 @@ def to_diffusers(
     svd: Path,  # svd.safetensors, or a folder of SVD in diffusers' form (then condition_encoder stays empty)
     lvcd: Path,  # lvcd.ckpt, or the same as .safetensors
     out: Path,  # made; must not exist, or be empty
-    head_channels: int = 64,  # of the U-Net's attention: no shape tells it. A folder's config.json knows better
+    head_channels: int = 64,  # of an attention head of the U-Net, which no shape shows; a folder has it in config.json
     dtype: torch.dtype | None = None,  # None = as stored
     report: Callable[[str], object] = print,  # takes lines of text
     max_shard_bytes: int = MAX_SHARD_BYTES,  # of one weight file

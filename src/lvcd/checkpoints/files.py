@@ -44,6 +44,7 @@ class LazyTensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
         return tuple(self.meta.shape)
 
 
@@ -95,7 +96,7 @@ def open_safetensors(path: Path) -> LazyStateDict:
     dtypes = {name: dtype for dtype, name in SAFETENSORS_DTYPES.items()}
     try:
         file = safe_open(path, framework="pt")
-    except Exception as e:  # a SafetensorError, or what the file system says
+    except Exception as e:  # a SafetensorError, or an error of the file system
         raise InputError(f"{path}: damaged, or not a safetensors file ({e})") from None
 
     def lazy(name: str) -> LazyTensor:

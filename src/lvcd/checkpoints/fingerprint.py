@@ -1,4 +1,4 @@
-"""A name for the weights of a network, the same in every precision they are stored in."""
+"""Fingerprints of networks: the same for the same weights, in whatever precision they are stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def fingerprint(module: nn.Module) -> str:
-    """SHA-256, in hex, of the names, shapes and float16 values of all that state_dict() holds, sorted by name.
+    """Return the SHA-256, in hex, of the names, shapes and float16 values of a state dict, sorted by name.
 
     A network in float32 and its copy in float16 agree, on whatever device they are; bfloat16 keeps fewer digits and
     does not. Values beyond float16's range count as infinite, -0.0 counts as 0.0, whole numbers count as they are.

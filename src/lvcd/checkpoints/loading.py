@@ -130,7 +130,7 @@ def load_svd(path: Path, head_channels: int) -> LoadedParts:
 
 def load_model(folder: Path) -> tuple[LoadedParts, bool]:
     """Load a model folder => its components, and whether the VAE's encoder serves as the condition encoder, because the
-    folder has none of its own. InputError: a component is missing or does not match its configuration."""
+    folder has no other. InputError: a component is missing or does not match its configuration."""
     empty = read_json(folder / "model_index.json").get("condition_encoder") in (None, [None, None])
     return load_components(folder, [name for name in CLASSES if not (empty and name == "condition_encoder")]), empty
 
@@ -150,8 +150,8 @@ def load_components(folder: Path, names: Iterable[str]) -> LoadedParts:
 def _open_weights(folder: Path, stem: str) -> LazyStateDict:
     """One file or several, in full precision or the fp16 variant, in this order of preference."""
     for variant in ("", ".fp16"):
-        if (whole := folder / f"{stem}{variant}.safetensors").is_file():
-            return open_safetensors(whole)
+        if (single := folder / f"{stem}{variant}.safetensors").is_file():
+            return open_safetensors(single)
         if (index := folder / f"{stem}.safetensors.index{variant}.json").is_file():
             files = read_json(index).get("weight_map", {})
             tensors: LazyStateDict = {}

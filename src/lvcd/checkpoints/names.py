@@ -33,21 +33,21 @@ TO_ORIGINAL: dict[str, Callable[[Tensor], Tensor]] = {
     "conv1x1": lambda t: t[:, :, None, None],
     "transposed": lambda t: t.t(),
 }
-"""Transform -> our tensor to the original's. Three of ours, q, k and v, are with_prefixes to one instead."""
+"""Transform -> our tensor to the original's. Three of ours, q, k and v, are joined to one instead."""
 
 NameTable = dict[str, OriginalName]
 """A prefix of our names, or a whole name -> what stands in its place in the original."""
 
 
-def with_prefixes(ours: str, theirs: str, inner: Mapping[str, Any]) -> NameTable:
-    """Put prefixes before a table: `ours` before our names, `theirs` before the original's.
+def with_prefixes(ours: str, original: str, inner: Mapping[str, Any]) -> NameTable:
+    """Put prefixes before a table: `ours` before our names, `original` before the original's.
 
     inner  our names -> the original's, each a str or an OriginalName
     """
     table = {}
-    for name, original in inner.items():
-        original_name, transform = original if isinstance(original, OriginalName) else OriginalName(original)
-        table[ours + name] = OriginalName(theirs + original_name, transform)
+    for name, place in inner.items():
+        inner_name, transform = place if isinstance(place, OriginalName) else OriginalName(place)
+        table[ours + name] = OriginalName(original + inner_name, transform)
     return table
 
 
@@ -59,8 +59,8 @@ _RES = {
     "conv2": "out_layers.3",
 }
 UNET_RESNET = {
-    **{f"spatial_res_block.{ours}": theirs for ours, theirs in _RES.items()},
-    **{f"temporal_res_block.{ours}": f"time_stack.{theirs}" for ours, theirs in _RES.items()},
+    **{f"spatial_res_block.{ours}": original for ours, original in _RES.items()},
+    **{f"temporal_res_block.{ours}": f"time_stack.{original}" for ours, original in _RES.items()},
     "spatial_res_block.conv_shortcut": "skip_connection",
     "time_mixer": "time_mixer",
 }
@@ -135,15 +135,19 @@ def controlnet_table(config: Config) -> NameTable:
 
 VAE_RESNET = {name: name for name in ("norm1", "conv1", "norm2", "conv2")} | {"conv_shortcut": "nin_shortcut"}
 VAE_VIDEO_RESNET = {
-    **{f"spatial_res_block.{ours}": theirs for ours, theirs in VAE_RESNET.items()},
-    **{f"temporal_res_block.{o}": f"time_stack.{t}" for o, t in _RES.items() if o != "time_emb_proj"},
+    **{f"spatial_res_block.{ours}": original for ours, original in VAE_RESNET.items()},
+    **{
+        f"temporal_res_block.{ours}": f"time_stack.{original}"
+        for ours, original in _RES.items()
+        if ours != "time_emb_proj"
+    },
     "time_mixer.mix_factor": "mix_factor",
 }
 VAE_ATTENTION = {
     "group_norm": "norm",
     **{
-        f"{ours}.{kind}": OriginalName(f"{theirs}.{kind}", how)
-        for ours, theirs in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out"))
+        f"{ours}.{kind}": OriginalName(f"{original}.{kind}", how)
+        for ours, original in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out"))
         for kind, how in (("weight", "conv1x1"), ("bias", "same"))
     },
 }
@@ -179,10 +183,10 @@ def vae_table(config: Config) -> NameTable:
     del table["quant_conv"]
     levels = len(config["block_out_channels"])
     for i in range(levels):
-        theirs = f"decoder.up.{levels - 1 - i}."
+        original = f"decoder.up.{levels - 1 - i}."
         for j in range(config["layers_per_block"] + 1):
-            table |= with_prefixes(f"decoder.up_blocks.{i}.resnets.{j}.", f"{theirs}block.{j}.", VAE_VIDEO_RESNET)
-        table[f"decoder.up_blocks.{i}.upsamplers.0.conv"] = OriginalName(f"{theirs}upsample.conv")
+            table |= with_prefixes(f"decoder.up_blocks.{i}.resnets.{j}.", f"{original}block.{j}.", VAE_VIDEO_RESNET)
+        table[f"decoder.up_blocks.{i}.upsamplers.0.conv"] = OriginalName(f"{original}upsample.conv")
     return table
 
 

@@ -30,16 +30,16 @@ def between_lines(lines: Array, gap: float = 0.0) -> Array:
          necks too.
     """
     free = (~lines).astype(np.uint8)
-    whole = cv2.connectedComponents(free, connectivity=4)[1]
+    connected = cv2.connectedComponents(free, connectivity=4)[1]
     if not gap:
-        return whole
-    apart = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_5)
-    balls = cv2.connectedComponents((apart > gap / 2).astype(np.uint8), connectivity=4)[1]
-    narrow = ~np.isin(whole, np.unique(whole[balls > 0])) & (whole > 0)  # where no ball fits
-    found = np.where(narrow, whole + balls.max(), balls).astype(np.float32)  # dilate takes no int32
-    beside = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    while (grows := (found == 0) & (free > 0) & (cv2.dilate(found, beside) > 0)).any():
-        found[grows] = cv2.dilate(found, beside)[grows]
+        return connected
+    to_line = cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_5)
+    balls = cv2.connectedComponents((to_line > gap / 2).astype(np.uint8), connectivity=4)[1]
+    narrow = ~np.isin(connected, np.unique(connected[balls > 0])) & (connected > 0)  # where no ball fits
+    found = np.where(narrow, connected + balls.max(), balls).astype(np.float32)  # dilate takes no int32
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    while (grows := (found == 0) & (free > 0) & (cv2.dilate(found, cross) > 0)).any():
+        found[grows] = cv2.dilate(found, cross)[grows]
     return np.unique(np.append(0, found), return_inverse=True)[1][1:].reshape(lines.shape)
 
 
@@ -65,8 +65,8 @@ class Regions:
         found = between_lines(sketch > LINE_THRESHOLD, gap)
         inside = found[nearest_true(found > 0)] - 1 if found.any() else np.zeros((H, W), np.int64)
         count = int(inside.max()) + 1
-        own = np.where(found > 0, found - 1, -1) if found.any() else inside
-        flat, counted = own.ravel(), own.ravel() >= 0
+        numbered = np.where(found > 0, found - 1, -1) if found.any() else inside
+        flat, counted = numbered.ravel(), numbered.ravel() >= 0
         y, x = (grid.ravel()[counted] / H for grid in np.mgrid[:H, :W])
         area = np.bincount(flat[counted], minlength=count)
 
@@ -78,7 +78,7 @@ class Regions:
         middle, half = (yy + xx) / 2, np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
         spread = area / H**2 / (4 * np.pi * np.sqrt(np.maximum(middle**2 - half**2, 1e-9)))  # 1 for an ellipse
         long = np.sqrt((middle + half + 1e-5) / (np.maximum(middle - half, 0) + 1e-5))
-        edge = np.bincount(flat[counted], _edges(own).ravel()[counted], count) + 1
+        edge = np.bincount(flat[counted], _edges(numbered).ravel()[counted], count) + 1
         round_ = np.log(4 * np.pi * area / edge**2 + 1e-3)
         shape = np.stack([round_, np.log(long), np.log(spread + 1e-3)], -1)
         return cls(inside, area, np.stack([cy, cx], -1), shape, _borders(inside, count))

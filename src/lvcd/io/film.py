@@ -157,16 +157,16 @@ class _Decoding:
 
     def _missing(self) -> int:
         """The number of frames that the file lacks at its end, by its own account."""
-        whole = is_whole(self._reader.path)
+        complete = is_whole(self._reader.path)
         if "mp4" in self._container.format.name and self._stream.frames:
             return self._stream.frames - self._packets
         length = self._length()
         tail = 0
         if length and self._last is not None and self._rates_agree():
             tail = round((length - self._last[1]) * self._stated) - 1 - self._gap
-        if whole and tail < self._stated / 2:  # containers round
+        if complete and tail < self._stated / 2:  # containers round
             return 0
-        return max(0 if whole else 1, tail)
+        return max(0 if complete else 1, tail)
 
     def _rates_agree(self) -> bool:
         """Whether the time stamps so far agree with the stated rate."""

@@ -200,12 +200,12 @@ class ResumableOutput:
             _remove_job_files(self.path)
 
     def _read_record(self) -> dict[str, Any] | None:
-        """What job.json of the interrupted run says; None if no run got anywhere. InputError: it is not ours."""
+        """The job.json of the interrupted run; None if it wrote nothing else. InputError: it is not a run's folder."""
         if not os.path.lexists(self.partial):
             return None
-        ours = self.partial.is_dir() and not self.partial.is_symlink()
-        record = _record(self.partial / _JOB) if ours else None
-        names = {name for name in os.listdir(self.partial) if not re.fullmatch(r"\..*\.tmp", name)} if ours else {""}
+        is_ours = self.partial.is_dir() and not self.partial.is_symlink()
+        record = _record(self.partial / _JOB) if is_ours else None
+        names = {name for name in os.listdir(self.partial) if not re.fullmatch(r"\..*\.tmp", name)} if is_ours else {""}
         if record is None and names:
             raise InputError(f"{printable(self.partial)} is in the way and not from an interrupted run: move it away")
         return record if names > {_JOB} else None
@@ -326,13 +326,13 @@ def _remove_job_files(folder: Path) -> None:
 
 
 def _record(file: Path) -> dict[str, Any] | None:
-    """The content of a job.json of ours, else None."""
+    """The content of a job.json that this class wrote, else None."""
     try:
         record = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
-    ours = isinstance(record, dict) and record.get("format") == _FORMAT and isinstance(record.get("job"), dict)
-    return record if ours and isinstance(record.get("replaces"), bool) else None
+    is_ours = isinstance(record, dict) and record.get("format") == _FORMAT and isinstance(record.get("job"), dict)
+    return record if is_ours and isinstance(record.get("replaces"), bool) else None
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:

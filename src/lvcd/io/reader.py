@@ -96,7 +96,7 @@ class _Images(FrameReader):
 
 
 class _Stream(FrameReader):
-    """Frames that can only be decoded in order: the last few are kept, going back further starts over."""
+    """Frames that can only be decoded in order: the last few stay in memory, going back further starts over."""
 
     def __init__(
         self,

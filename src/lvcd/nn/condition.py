@@ -42,13 +42,15 @@ class Condition:
         return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.added_time_ids)
 
     def unconditional_where(self, which: Tensor) -> Condition:
-        """Return the condition with some clips' token and latent dropped: which (b) bool."""
+        """Return the condition with token and latent dropped for some clips: which (b) bool, True where dropped."""
         keep = (~which).to(self.token)
         return Condition(keep.view(-1, 1, 1) * self.token, keep.view(-1, 1, 1, 1, 1) * self.latent, self.added_time_ids)
 
     def reference_only_where(self, which: Tensor) -> Condition:
-        """Return the condition with some clips' latent, which (b) bool, given to frame 0 only, the reference: there the
-        video gets zeros, and color must come through reference attention."""
+        """Return the condition with the latent given to frame 0 only, the reference, for some clips: which (b) bool.
+
+        Their video frames get zeros, so that color must come through reference attention.
+        """
         keep = torch.ones_like(self.latent[:, :, :1, :1, :1])
         keep[which, 1:] = 0
         return Condition(self.token, keep * self.latent, self.added_time_ids)
@@ -66,7 +68,7 @@ def added_time_ids(
 
 
 class LatentEncoder(ModelMixin, ConfigMixin):
-    """A VAE's encoder alone. The original conditions on the latent of such a one, apart from its autoencoder."""
+    """A VAE's encoder alone. The original has one for the condition, apart from its autoencoder."""
 
     @register_to_config
     def __init__(

@@ -19,9 +19,9 @@ __all__ = ["ColorUNet", "ModelMixin"]
 def _configured(init: Callable) -> Callable:
     """Give a constructor the parent's signature and norm_groups: diffusers reads the configuration's keys off it."""
     signature = inspect.signature(UNetSpatioTemporalConditionModel.__init__)
-    own = inspect.Parameter("norm_groups", inspect.Parameter.KEYWORD_ONLY, default=32)
+    norm_groups = inspect.Parameter("norm_groups", inspect.Parameter.KEYWORD_ONLY, default=32)
     init = functools.wraps(UNetSpatioTemporalConditionModel.__init__)(init)
-    init.__signature__ = signature.replace(parameters=[*signature.parameters.values(), own])  # type: ignore[attr-defined]
+    init.__signature__ = signature.replace(parameters=[*signature.parameters.values(), norm_groups])  # type: ignore[attr-defined]
     return init
 
 
@@ -30,7 +30,7 @@ class ColorUNet(LayoutUNet):
 
     Configuration and weights are those of diffusers' UNetSpatioTemporalConditionModel. Without layout and residuals
     it computes what that class does, but for the epsilon of some norms (see encoder.py). One setting is added,
-    norm_groups, for narrow widths: in SVD's 32 groups, 64 channels lose most of what a frame's mean color says.
+    norm_groups, for narrow widths: in SVD's 32 groups, 64 channels lose most of a frame's mean color.
     """
 
     @_configured  # type: ignore[misc]
