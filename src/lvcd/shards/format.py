@@ -29,7 +29,7 @@ PROGRESS = {PIXELS: ".prepare.json", ENCODED: ".encode.json"}
 """Format -> the file that holds the manifest's record until all shards are finished."""
 MEMBER = re.compile(
     r"(?P<key>[A-Za-z0-9_-]+)\."
-    r"(?P<field>json|(?P<kind>frame|sketch)(?P<index>[0-9]{3,9})\.png|(?:latents|tokens|sketches)\.npy)"
+    r"(?P<field>json|(?:frame|sketch)[0-9]{3,9}\.png|(?:latents|tokens|sketches)\.npy)"
 )
 """The name of a file in a shard."""
 PNG_LEVEL = 3

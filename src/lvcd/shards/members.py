@@ -30,7 +30,7 @@ class RefusedMemberError(Exception):
     """A file in a tar that none of our shards has: another name, a link, a folder, a sparse file."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # thousands are made for each shard
 class Member:
     """One file of a shard."""
 
@@ -38,14 +38,20 @@ class Member:
     """Of its clip."""
     field: str
     """json, frame000.png, latents.npy, ..."""
-    kind: str
-    """json, frame, sketch, latents, tokens or sketches."""
-    index: int
-    """The number of a frame or sketch; 0 for the others."""
     offset: int
     """The first byte of its content in the shard."""
     size: int
     """Bytes."""
+
+    @property
+    def kind(self) -> str:
+        """json, frame, sketch, latents, tokens or sketches."""
+        return self.field.split(".")[0].rstrip("0123456789")
+
+    @property
+    def index(self) -> int:
+        """The number of a frame or sketch; 0 for the others."""
+        return int(self.field.split(".")[0].removeprefix(self.kind) or 0)
 
     def read(self, file: BinaryIO) -> bytes:
         """Return its content from the open shard."""
@@ -66,8 +72,7 @@ def read_members(tar: tarfile.TarFile, end: int) -> Iterator[Member]:
             raise RefusedMemberError(f"{entry.name!r} is no file of a shard")
         if entry.offset_data + entry.size > end:
             raise tarfile.ReadError(f"{entry.name} is larger than the shard")
-        kind = name["kind"] or name["field"].split(".")[0]
-        yield Member(name["key"], name["field"], kind, int(name["index"] or 0), entry.offset_data, entry.size)
+        yield Member(name["key"], name["field"], entry.offset_data, entry.size)
 
 
 def read_clip_members(path: Path, report: Report) -> Iterator[tuple[BinaryIO, str, dict[str, Member]]]:
