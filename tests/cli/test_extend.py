@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from lvcd.cli import main
+from lvcd.data.cartoons import draw
+from lvcd.io.movies import write_movie
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -23,6 +26,7 @@ TOY = {
     "train": ["data.height=32", "data.width=48", "trainer.max_steps=2", "trainer.val_check_interval=2",
               "trainer.limit_val_batches=1", "callbacks.scores=null", "callbacks.samples=null",
               "trainer.log_every_n_steps=1"],
+    "prepare": ["--workers", "1"],
     "eval": ["protocol.clips=1", "protocol.frames=2", "protocol.height=32", "protocol.width=48", "protocol.leaks=0"],
 }  # fmt: skip
 MAX_LINES = 30
@@ -35,6 +39,8 @@ def project(tmp_path, monkeypatch) -> Path:
         if name:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
+    (tmp_path / "films").mkdir()
+    write_movie(tmp_path / "films" / "walk.mp4", draw(0, 20, 48, 64).frames, 12)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
@@ -56,6 +62,8 @@ def test_what_the_page_says_runs(section, project, capfd):
     assert ran
     if "metrics=hue" in section:
         assert "MeanColorError" in (project / "outputs" / "eval" / "leaderboard.jsonl").read_text()
+    if "--extractor" in section:
+        assert json.loads((project / "shards" / "manifest.json").read_text())["job"]["extractor"]["name"] == "canny"
     if "experiment=ink" in section:
         assert "data/ink" in (project / "outputs" / "ink_80p" / "csv" / "version_0" / "metrics.csv").read_text()
 
