@@ -51,9 +51,9 @@ def project(tmp_path, monkeypatch) -> Path:
 def test_what_the_page_says_runs(section, project, capfd):
     ran = []
     for language, name, text in BLOCK.findall(section):
-        if language == "console":
+        if language == "bash":
             for line in text.splitlines():
-                program, command, *words = shlex.split(line.removeprefix("$ "))
+                program, command, *words = shlex.split(line)
                 assert program == "lvcd" and main([command, *words, *TOY.get(command, [])]) == 0, capfd.readouterr().err
                 ran.append(command)
         elif name == "paint.py":

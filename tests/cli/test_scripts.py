@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +153,33 @@ def test_training_clips_and_held_out_clips_never_meet():
 def test_every_experiment_composes(experiment):
     config = composed("train", f"experiment={experiment}")
     assert config.module._target_.startswith("lvcd.training.")
+
+
+RANKS = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.limit_val_batches=1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [[], ["-m", "seed=1,2"]], ids=["run", "sweep"])
+def test_other_ranks_are_started_by_the_same_command(words, tmp_path):
+    """By Lightning, from sys.argv: of `lvcd train` in any folder, with configuration of one's own."""
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    mine = "# @package _global_\ndefaults: [mini_cpu]\nname: mine\n"
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(mine)
+    command = [
+        sys.executable,
+        "-m",
+        "lvcd.cli",
+        "train",
+        "--config-dir",
+        "conf",
+        "experiment=mine",
+        *QUICK,
+        *RANKS,
+        *words,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = ["seed=1", "seed=2"] if "-m" in words else [""]
+    assert all((tmp_path / "outputs" / "mine_80p" / run / "model" / "model_index.json").is_file() for run in runs)
+    assert done.stdout.count("on 2 x cpu") == len(runs)

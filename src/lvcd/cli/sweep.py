@@ -53,8 +53,8 @@ def restartable(config: DictConfig, argv: Sequence[str], words: Sequence[str] | 
     """Let `sys.argv` have what starts this run, and it alone: Lightning starts the other ranks with it.
 
     A job of a sweep becomes a run of its own. `run_dir` is then the job's folder, and the stage before is looked for in
-    the same place of its run. Variables that Lightning leaves in the environment are taken back, because the next job
-    of this process must not find them.
+    the same place of its run. What Lightning leaves in this process, variables and the group of ranks, is taken back:
+    the next job must not find it.
 
     argv    what `sys.argv[1:]` begins with, before the settings
     words   that a single run was started with; None = the settings that Hydra found
@@ -75,8 +75,12 @@ def restartable(config: DictConfig, argv: Sequence[str], words: Sequence[str] | 
         yield
     finally:
         sys.argv[1:] = before
-        os.environ.clear()
-        os.environ.update(environment)
+        if in_sweep():
+            os.environ.clear()
+            os.environ.update(environment)
+            distributed = sys.modules.get("torch.distributed")
+            if distributed is not None and distributed.is_available() and distributed.is_initialized():
+                distributed.destroy_process_group()
 
 
 def in_sweep() -> bool:
