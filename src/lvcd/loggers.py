@@ -1,4 +1,4 @@
-"""Where a run's numbers and pictures go: a CSV file, Weights & Biases, TensorBoard; and nothing secret with them."""
+"""Loggers of a training run: a CSV file, Weights & Biases, TensorBoard. Secrets are removed from what they get."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from PIL import Image
 
 from lvcd.errors import InputError
 
-ID = "wandb_id.txt"
-"""In a run's folder: which W&B run it is."""
+WANDB_ID_FILE = "wandb_id.txt"
+"""File in a run's folder with the id of its W&B run."""
 
 
 class Wandb(WandbLogger):
-    """A W&B run, kept in `run_dir`/wandb and sent as it goes where there is a key; checkpoints are its artifacts.
+    """A W&B run, which is kept in `run_dir`/wandb and sent meanwhile if there is a key; checkpoints are artifacts.
 
-    Without a key, or with WANDB_MODE=offline, nothing leaves the machine: `wandb sync` sends it later. W&B is told the
-    configuration and what is logged, and neither the command line nor the host's files, packages or environment.
+    Without a key, or with WANDB_MODE=offline, nothing leaves the machine, and `wandb sync` can send it later. W&B gets
+    the configuration and what is logged, but not the command line, nor the host's files, packages or environment.
 
     InputError: W&B refuses or cannot be reached.
     """
 
     def __init__(self, run_dir: str, project: str = "lvcd", resume: bool | str | None = None, log_model: bool = True):
-        """resume: go on with the W&B run that `run_dir` knows, if it knows one; what train.py was given."""
+        """resume: train.py's setting; if it is set, go on with the W&B run whose id is in `run_dir`."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when wandb is first imported
         import wandb
 
         self.folder = Path(run_dir)
         self.mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
-        file = self.folder / ID
+        file = self.folder / WANDB_ID_FILE
         known = file.read_text().strip() if resume and file.is_file() else ""
-        self._new, self._begun, self._logged = not known, False, False
-        # the file of a checkpoint is named, not copied: a copy of each would go to the home folder
+        self._is_new, self._has_begun, self._has_logged = not known, False, False
+        # artifacts refer to checkpoints; without "immutable" a copy of each would go to the home folder
         super().__init__(
             save_dir=run_dir, project=project, version=known or secrets.token_hex(4), log_model=log_model,
             add_file_policy="immutable", mode=self.mode,
@@ -56,61 +56,60 @@ class Wandb(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        if not self._begun:
+        if not self._has_begun:
             self._begin()
         return super().experiment
 
     def _begin(self) -> None:
         import wandb
 
-        self._begun = True
+        self._has_begun = True
         self.folder.mkdir(parents=True, exist_ok=True)
         if wandb.run is not None:
-            wandb.finish()  # of another run of this process: this one is its own
+            wandb.finish()  # an earlier run of this process
         try:
             run = super().experiment
         except (wandb.Error, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"W&B does not start ({reason}): set WANDB_MODE=offline, or use logger=csv") from error
-        (self.folder / ID).write_text(f"{self.version}\n")
-        where = run.url if self.mode == "online" else f"stays in {self.folder / 'wandb'}"
-        why = "" if self.mode == "online" or os.environ.get("WANDB_MODE") else ", no key was found; wandb sync sends it"
-        print(f"W&B: {'a new run' if self._new else 'going on with run'} {self.version}, {where}{why}", flush=True)
+        (self.folder / WANDB_ID_FILE).write_text(f"{self.version}\n")
+        where = run.url if self.mode == "online" else f"offline in {self.folder / 'wandb'}"
+        why = "" if self.mode == "online" or os.environ.get("WANDB_MODE") else ": no key was found; wandb sync sends it"
+        print(f"W&B: {'new' if self._is_new else 'resumed'} run {self.version}, {where}{why}", flush=True)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        self._logged = True
+        self._has_logged = True
         super().log_metrics(metrics, step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Ends the run; one that failed before it logged anything leaves nothing behind."""
-        if not self._begun:
+        """End the run, and remove its files if it failed before it logged anything."""
+        if not self._has_begun:
             return
         super().finalize(status)
         run = self.experiment
         folder = self.folder / Path(run.dir).parent
         run.finish(exit_code=0 if status == "success" else 1)
-        self._experiment, self._begun, self._new = None, False, False
-        if status != "success" and not self._logged and folder.parent == self.folder / "wandb":
+        self._experiment, self._has_begun, self._is_new = None, False, False
+        if status != "success" and not self._has_logged and folder.parent == self.folder / "wandb":
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
                 for link in [p for p in folder.parent.iterdir() if p.is_symlink()]:
                     link.unlink()
                 folder.parent.rmdir()
-                (self.folder / ID).unlink()  # of no other run: there was no other folder
+                (self.folder / WANDB_ID_FILE).unlink()  # there is no folder of another run
 
 
 class Csv(CSVLogger):
-    """`run_dir`/csv/version_0/metrics.csv, version_1 where the run went on, and so forth; each with hparams.yaml."""
+    """Writes `run_dir`/csv/version_0/metrics.csv, version_1 after the run was resumed, ...; each with hparams.yaml."""
 
-    def __init__(self, run_dir: str, every: int = 10):
-        """every: steps between rows, after which the file is up to date"""
-        super().__init__(run_dir, name="csv", flush_logs_every_n_steps=every)
+    def __init__(self, run_dir: str, flush_every_n_steps: int = 10):
+        super().__init__(run_dir, name="csv", flush_logs_every_n_steps=flush_every_n_steps)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """A run that failed before it logged anything leaves nothing behind."""
+        """Write the last rows, and remove the folder if the run failed before it logged anything."""
         super().finalize(status)
         folder = Path(self.log_dir)
         if status != "success" and not (folder / "metrics.csv").exists():
@@ -120,21 +119,24 @@ class Csv(CSVLogger):
 
 
 def tensorboard(run_dir: str) -> TensorBoardLogger:
-    """`run_dir`/tensorboard. InputError: neither tensorboard nor tensorboardX is installed."""
+    """Make a logger that writes to `run_dir`/tensorboard.
+
+    InputError: neither tensorboard nor tensorboardX is installed.
+    """
     try:
         return TensorBoardLogger(run_dir, name="tensorboard", default_hp_metric=False)
     except ModuleNotFoundError as error:
-        raise InputError("TensorBoard is not installed: pip install tensorboard, or leave out its logger") from error
+        raise InputError("TensorBoard is not installed: pip install tensorboard, or choose logger=csv") from error
 
 
 def log_config(loggers: Iterable[Logger], config: Mapping[str, Any]) -> None:
-    """A resolved configuration, for every logger; see `public`."""
+    """Log a resolved configuration to every logger, without its secrets (see `redact`)."""
     for logger in loggers:
-        logger.log_hyperparams(public(config))
+        logger.log_hyperparams(redact(config))
 
 
 def log_media(trainer: Any, name: str, sheets: list[Path], movies: list[Path], captions: list[str]) -> None:
-    """Pictures and movies, for the loggers that show them."""
+    """Log pictures and movies to the loggers that can show them."""
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             step = trainer.global_step
@@ -148,29 +150,35 @@ def log_media(trainer: Any, name: str, sheets: list[Path], movies: list[Path], c
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
-HIDDEN = "***"
-_NAMES = re.compile(r"(^|_)(key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
+REDACTED = "***"
+_SECRET_NAMES = re.compile(r"(^|_)(key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
 
 
-def public(value: Any, name: str = "") -> Any:
-    """A configuration without what nobody else may read: text under a name like `api_key` or `token`, who logs in and
-    the query in an address, and all but the program's name of a `pipe:` command."""
+def redact(value: Any, name: str = "") -> Any:
+    """Return a configuration with its secrets replaced by REDACTED.
+
+    They are texts with names like `api_key` or `token`, the user and the query of a URL, and a `pipe:` command but for
+    its program.
+    """
     if isinstance(value, Mapping):
-        return {key: public(item, str(key)) for key, item in value.items()}
+        return {key: redact(item, str(key)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [public(item, name) for item in value]
+        return [redact(item, name) for item in value]
     if not isinstance(value, str):
         return value
-    if _NAMES.search(name):
-        return HIDDEN
+    if _SECRET_NAMES.search(name):
+        return REDACTED
     if value.startswith("pipe:"):
-        return f"pipe:{(value[5:].split() or [''])[0]} {HIDDEN}"
-    value = re.sub(r"(?<=://)[^/\s@]+@", f"{HIDDEN}@", value)
-    return re.sub(r"(://[^\s?]+\?)\S+", rf"\1{HIDDEN}", value)
+        return f"pipe:{(value[5:].split() or [''])[0]} {REDACTED}"
+    value = re.sub(r"(?<=://)[^/\s@]+@", f"{REDACTED}@", value)
+    return re.sub(r"(://[^\s?]+\?)\S+", rf"\1{REDACTED}", value)
 
 
 def has_key() -> bool:
-    """Whether W&B has a key: in the environment, or in netrc under its host."""
+    """Return whether W&B has a key, in the environment or in netrc under its host.
+
+    W&B's own look-up has no public name that stayed (sdk.lib.apikey, then wbauth), and wandb.login asks on a terminal.
+    """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization, networks_from_folder
 from lvcd.training.finetune import derive_seed
+from tests.helpers.configs import composed
 from tests.helpers.fitting import clips, fit, select
 from tests.helpers.toys import toy
 
@@ -61,6 +65,21 @@ def test_unknown_choices_are_refused():
         FineTuneModule(toy(), condition_dropout=1.0)
     with pytest.raises(InputError, match="learning rate"):
         Optimization(lr=0)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("controlnet", ControlNetModule), ("finetune", FineTuneModule)])
+def test_each_module_has_a_configuration_with_all_its_settings(name, kind, model_folder):
+    config = composed("train", f"module={name}", f"module.networks.folder={model_folder}").module
+    settings = set(inspect.signature(FineTuneModule).parameters) - {"seed"}
+    settings -= {"unet"} if kind is ControlNetModule else set()
+    assert set(config) - {"_target_"} == settings
+    assert set(config.optimization) - {"_target_"} == {field.name for field in dataclasses.fields(Optimization)}
+    module = instantiate(config, _convert_="all")
+    assert type(module) is kind and bool(module.trainable["unet"]) is (name == "finetune")
+
+
+def test_the_paper_trains_self_attention():
+    assert composed("train", "module=lvcd").module.unet == "self_attention"
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------

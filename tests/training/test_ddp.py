@@ -71,6 +71,18 @@ def test_a_checkpoint_of_shards_that_is_torn_lies_beside(runs):
     assert (runs / "2fsdp.pt.ckpt.part").read_bytes() == b"half"
 
 
+@pytest.mark.parametrize("experiment", ["experiment=lvcd_320p", "experiment=mini_cpu", "callbacks=ema"])
+def test_fsdp_brings_what_it_requires_whatever_the_experiment(experiment):
+    """Half the precision of one, the average of another; what a person adds still wins."""
+    words = [experiment, "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1"]
+    config = composed("train", *words)
+    assert (config.trainer.precision, config.trainer.gradient_clip_val) == ("bf16-mixed", None)
+    assert not config.module.frozen_half
+    assert not any(config.callbacks[name] for name in ("ema", "samples", "scores"))
+    assert isinstance(instantiate(config.trainer, logger=False).strategy, ModelParallelStrategy)
+    assert composed("train", *words, "trainer.precision=32-true").trainer.precision == "32-true"
+
+
 def test_the_configured_trainer_of_shards_writes_so():
     told = composed("train", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1").trainer
     strategy = instantiate(told, logger=False).strategy

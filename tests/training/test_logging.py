@@ -19,7 +19,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from lvcd.errors import InputError
 from lvcd.io.reader import open_frames
-from lvcd.loggers import HIDDEN, Csv, Wandb, has_key, log_config, public, tensorboard
+from lvcd.loggers import REDACTED, Csv, Wandb, has_key, log_config, redact, tensorboard
 from lvcd.training import FineTuneModule, Optimization
 from lvcd.training.callbacks import Ema, GradientNorm, ProgressLine, Samples, SigmaLoss, Speed
 from tests.helpers.configs import composed
@@ -144,7 +144,7 @@ def test_the_configuration_is_there_and_no_secret(told):
     for seen in runs:
         told_of = config(seen)
         assert told_of["seed"] == 3 and told_of["module"] == CONFIG["module"]
-        assert told_of["data"] == {"shards": f"https://{HIDDEN}@host/clips?{HIDDEN}", "api_key": HIDDEN}
+        assert told_of["data"] == {"shards": f"https://{REDACTED}@host/clips?{REDACTED}", "api_key": REDACTED}
     assert SECRET not in printed
     for file in run.rglob("*"):
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
@@ -357,17 +357,17 @@ def test_keys_are_looked_for_where_wandb_does(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value", "seen"),
     [
-        ("shards", "pipe:aws --secret x s3 cp s3://b/{} -", f"pipe:aws {HIDDEN}"),
-        ("shards", "s3://user:pw@bucket/a b", f"s3://{HIDDEN}@bucket/a b"),
-        ("shards", "https://h/x?X-Amz-Signature=1&b=2", f"https://h/x?{HIDDEN}"),
-        ("hf_token", "x", HIDDEN),
+        ("shards", "pipe:aws --secret x s3 cp s3://b/{} -", f"pipe:aws {REDACTED}"),
+        ("shards", "s3://user:pw@bucket/a b", f"s3://{REDACTED}@bucket/a b"),
+        ("shards", "https://h/x?X-Amz-Signature=1&b=2", f"https://h/x?{REDACTED}"),
+        ("hf_token", "x", REDACTED),
         ("keys", "x", "x"),
         ("folder", "plain/path", "plain/path"),
         ("lr", 1e-3, 1e-3),
     ],
 )
 def test_what_is_hidden(name, value, seen):
-    assert public({"a": [{name: value}]}) == {"a": [{name: seen}]}
+    assert redact({"a": [{name: value}]}) == {"a": [{name: seen}]}
 
 
 def test_configs_make_loggers(tmp_path):
