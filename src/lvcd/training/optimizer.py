@@ -23,6 +23,7 @@ class Optimization:
     lr: float = 5e-5
     """Learning rate."""
     weight_decay: float = 0.01
+    """Decoupled weight decay."""
     warmup_steps: int = 0
     """Optimizer steps in which the rate rises linearly."""
     decay: Literal["none", "linear"] = "none"
