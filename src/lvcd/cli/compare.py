@@ -1,4 +1,4 @@
-"""`lvcd compare`."""
+"""`lvcd compare`: which of two rows is better, by the differences on each clip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .leaderboard import FILE
 
-HELP = "tell which of two rows of a leaderboard is better, clip by clip"
+HELP = "compare two rows of a leaderboard clip by clip, and say which is better"
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
@@ -18,9 +18,11 @@ def arguments(c: argparse.ArgumentParser) -> None:
 
 
 def run(a: argparse.Namespace) -> None:
-    from lvcd.leaderboard import read
-    from lvcd.leaderboard.compare import compare, text
+    from lvcd.leaderboard import read, read_summaries
+    from lvcd.leaderboard.compare import compare, describe_differences
     from lvcd.leaderboard.find import find_two
 
-    one, two = find_two(read(a.file), a.a, a.b, a.protocol)
-    print(text(one, two, compare(one, two)))
+    ids = [row.id for row in find_two(read_summaries(a.file), a.a, a.b, a.protocol)]
+    rows = {row.id: row for row in read(a.file, set(ids))}
+    one, two = (rows[row_id] for row_id in ids)
+    print(describe_differences(one, two, compare(one, two)))

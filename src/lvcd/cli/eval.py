@@ -50,7 +50,7 @@ def run_evaluation(config: DictConfig) -> Row:
     from hydra.utils import instantiate
 
     from lvcd.evaluation import BOARD, Ranks, TestSet, evaluate
-    from lvcd.leaderboard.wandb_tables import send_if_wanted
+    from lvcd.leaderboard.wandb_tables import send_if_requested
     from lvcd.metrics import Suite
     from lvcd.system import choose_device
 
@@ -64,7 +64,7 @@ def run_evaluation(config: DictConfig) -> Row:
     row = evaluate(method, tests, suite, out, seed=config.seed, device=config.device, ranks=ranks)
     if ranks.first:
         print(summary(row))
-        send_if_wanted(config.wandb, out / BOARD)
+        send_if_requested(config.wandb, out / BOARD)
     return row
 
 

@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 FRAMES_PER_SHEET = 6
 """Of a clip's contact sheet."""
-THUMBNAIL_PX = 183
+THUMBNAIL_PX = 179
 """Width of a frame on a contact sheet, so that a sheet fills the page."""
 
 

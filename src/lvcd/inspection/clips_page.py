@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import tempfile
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 
-from lvcd.report.html import escape, template
+from lvcd.report.html import fragment, page
+from lvcd.report.sheets import contact_sheet
 
 from . import summary
 from .measure import FLAGS
@@ -20,8 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-GAP_PX = 4
-"""Between the pictures of a sheet."""
+JPEG_QUALITY = 85
 NUMBERS = (
     ("frames", "frames", "{0}"),
     ("motion", "motion_mean_px", "{0:.2f} px, {1:.2%}"),
@@ -30,29 +32,24 @@ NUMBERS = (
     ("leak", "leak", "{0:.0%}"),
     ("pairing", "pairing", "{0:.2f}"),
 )
-"""(name, field of the record, format of the value and of its fraction of the height): what a card shows and the page
-sorts by."""
+"""What a card shows and the page sorts by: name, field of the record, format of the value and of its share of the
+height."""
+PALETTE_WIDTH = 1000
+"""Units of the drawing of a palette; a color is at least 3 wide."""
 
 
-def clip_sheet(thumbnails: list[tuple[Array | None, Array]]) -> Array | None:
-    """Lay out frames (H W 3) RGB in a row over their drawings (H W) => (H' W' 3); None for no pictures."""
-    if not thumbnails:
+def clip_sheet(shown: list[tuple[Array | None, Array]]) -> Array | None:
+    """Draw frames (H W 3) RGB in a row above their drawings (H W): (H' W' 3); None for no pictures."""
+    if not shown:
         return None
-    frames = [frame for frame, _ in thumbnails if frame is not None]
-    drawings = [cv2.cvtColor(drawing, cv2.COLOR_GRAY2RGB) for _, drawing in thumbnails]
-    pictures = [row for row in (frames, drawings) if row]
-    height, width = drawings[0].shape[:2]
-    total = len(pictures) * (height + GAP_PX) - GAP_PX, len(drawings) * (width + GAP_PX) - GAP_PX, 3
-    out = np.full(total, 255, np.uint8)
-    for i, row in enumerate(pictures):
-        for j, picture in enumerate(row):
-            top, left = i * (height + GAP_PX), j * (width + GAP_PX)
-            out[top : top + height, left : left + width] = cv2.resize(picture, (width, height))
-    return out
+    frames = [frame for frame, _ in shown if frame is not None]
+    drawings = [drawing for _, drawing in shown]
+    rows = {"frames": frames, "drawings": drawings} if frames else {"drawings": drawings}
+    return np.asarray(contact_sheet(rows, labels=False))
 
 
 class ClipsPage:
-    """The HTML of a report. Cards wait on disk until all are there, so that memory does not grow with them."""
+    """The page of a report. Cards wait in a temporary file until all are there, so that memory does not grow."""
 
     def __init__(self) -> None:
         self._cards: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # see __exit__
@@ -65,122 +62,95 @@ class ClipsPage:
         self._cards.close()
 
     def add(self, clip: dict[str, Any], picture: Array | None) -> None:
-        """Add the card of a clip with its contact sheet."""
-        data = card(clip, picture).encode()
+        """Add the card of a clip: its record and its sheet (H W 3), or None."""
+        assert __package__
+        data = fragment(__package__, "clip_card", card=_card(clip, picture)).encode()
         self._places.append((-len(clip["flags"]), self._cards.tell(), len(data)))
         self._cards.write(data)
 
     def write(self, file: IO[bytes], report: InspectionReport) -> None:
         """Write the page: flagged clips first, then as they lie in the shards."""
         assert __package__
-        for part in template(__package__):
-            if part == "<!--clips-->":
-                for _, offset, size in sorted(self._places):
-                    self._cards.seek(offset)
-                    file.write(self._cards.read(size))
-            elif part in _PARTS:
-                file.write(_PARTS[part](report).encode())
-            else:
-                file.write(part.encode())
+        folder = report.folder.path.resolve().name
+        text = page(
+            __package__,
+            "clips_page",
+            f"{folder}: lvcd inspect",
+            folder=folder,
+            rows=[r for r in summary.rows(report) if r[0] not in ("main flat colors", "flagged", "credits")],
+            palette=_palette(summary.palette(report)),
+            notes=report.notes,
+            histograms=[(title, _bars(bars)) for title, bars in summary.histograms(report)],
+            credits=report.counts.credits.most_common(),
+            flags=_flags(report),
+            cards=self._sorted(),
+        )
+        file.writelines(part.encode() for part in text)
+
+    def _sorted(self) -> Iterator[Markup]:
+        for _, offset, size in sorted(self._places):
+            self._cards.seek(offset)
+            yield Markup(self._cards.read(size).decode())
 
 
-def card(clip: dict[str, Any], picture: Array | None) -> str:
-    """Return the HTML of one clip."""
-    flags = "".join(f'<b class="flag">{FLAGS[flag]}</b>' for flag in clip["flags"])
-    data, shown = "", ""
+def _card(clip: dict[str, Any], picture: Array | None) -> dict[str, Any]:
+    """Return what the template shows of a clip."""
+    numbers, attributes = [], {}
     for name, field, form in NUMBERS:
         value = clip[field]
         if value is not None:
-            data += f' data-{name}="{value:.6g}"'
-            shown += f"<span>{name} <i>{form.format(value, value / clip['height']).replace('%', ' %')}</i></span>"
+            attributes[name] = f"{value:.6g}"
+            numbers.append((name, form.format(value, value / clip["height"]).replace("%", " %")))
     if clip["empty_frames"]:
-        shown += f"<span>without lines <i>{clip['empty_frames']} frames</i></span>"
+        numbers.append(("without lines", f"{clip['empty_frames']} frames"))
     where = f"{clip['film']} from frame {clip['start']}, {clip['width']} x {clip['height']}, {clip['shard']}"
     about = f"{where}. {clip['error']}" if clip["error"] else where
-    credit = escape("; ".join(clip["credits"] + clip["licenses"]))
-    found = f"{clip['key']} {about}".lower()
-    key, names, found = escape(clip["key"]), " ".join(clip["flags"]), escape(found)
-    return (
-        f'<article id="{key}" data-name="{key}" data-flags="{names}" data-found="{found} {credit.lower()}"{data}>'
-        f'<h3>{key} {flags}</h3><p class=about title="{credit}">{escape(about)}</p>'
-        f"<p class=numbers>{shown}</p>{swatches(clip['palette'])}{image(picture)}</article>\n"
-    )
+    credit = "; ".join(clip["credits"] + clip["licenses"])
+    return {
+        "key": clip["key"],
+        "flags": clip["flags"],
+        "flag_words": [FLAGS[flag] for flag in clip["flags"]],
+        "found": f"{clip['key']} {about} {credit}".lower(),
+        "about": about,
+        "credit": credit,
+        "attributes": attributes,
+        "numbers": numbers,
+        "palette": _palette(clip["palette"]),
+        "image": _image(picture),
+    }
 
 
-def image(picture: Array | None) -> str:
-    """Return the HTML of a picture (H W 3) with its data in it; "" for None."""
+def _image(picture: Array | None) -> dict[str, Any] | None:
+    """Return a picture (H W 3) as a data: URI, and its size."""
     if picture is None:
-        return ""
+        return None
     height, width = picture.shape[:2]
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    assert done
-    source = base64.b64encode(data.tobytes()).decode()
-    return f'<img width={width} height={height} alt="frames over their sketches" src="data:image/jpeg;base64,{source}">'
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+    assert encoded
+    uri = f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+    return {"width": width, "height": height, "uri": uri}
 
 
-def swatches(palette: Any) -> str:
-    """Return the HTML of colors, each as wide as its fraction."""
-    parts = "".join(
-        f'<span style="background:{color};flex-grow:{max(1, round(1000 * share))}" title="{color} {100 * share:.1f} %">'
-        "</span>"
-        for color, share in palette
-    )
-    return f"<div class=palette>{parts}</div>" if parts else ""
+def _palette(colors: Iterable[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Return colors (#rrggbb, share) as rectangles beside each other, as wide as their share."""
+    colors = list(colors)
+    widths = [max(3.0, PALETTE_WIDTH * share) for _, share in colors]
+    scale, left, found = PALETTE_WIDTH / max(sum(widths), 1), 0.0, []
+    for (name, share), width in zip(colors, widths):
+        found.append({"name": name, "percent": 100 * share, "left": f"{left:.2f}", "width": f"{width * scale:.2f}"})
+        left += width * scale
+    return found
 
 
-def _rows(report: InspectionReport) -> str:
-    return "".join(
-        f"<tr><th>{escape(name)}<td>{escape(value)}"
-        for name, value in summary.rows(report)
-        if name not in ("main flat colors", "flagged", "credits")
-    )
-
-
-def _flags(report: InspectionReport) -> str:
-    """Return a button for every flag, which shows its clips alone."""
+def _flags(report: InspectionReport) -> list[tuple[str, str, int]]:
+    """Return a button for every flag, to show its clips alone: name, words, clips."""
     sound = sum(not clip["flags"] for clip in report.clips)
     options = [("", "all", len(report.clips)), ("sound", "nothing flagged", sound)]
-    options += [(name, FLAGS[name], clips) for name, clips in report.flagged().items()]
-    return "".join(f'<button data-flag="{name}">{words} <i>{clips}</i></button>' for name, words, clips in options)
+    return options + [(name, FLAGS[name], clips) for name, clips in report.flagged().items()]
 
 
-def _histograms(report: InspectionReport) -> str:
-    return "".join(
-        f"<figure><figcaption>{title}</figcaption>{svg(bars)}</figure>" for title, bars in summary.histograms(report)
-    )
-
-
-def svg(bars: summary.Bars) -> str:
-    """Return a bar chart: clips above the bars, bins below."""
-    width, height, most = 40, 110, max(1, max(clips for _, clips in bars))
-    parts = [f'<svg viewBox="0 0 {width * len(bars)} {height + 34}" width="{width * len(bars)}">']
-    for i, (label, clips) in enumerate(bars):
-        tall, middle = height * clips / most, width * i + width / 2
-        top = height + 14 - tall
-        parts.append(f'<rect x="{width * i + 2}" y="{top:.1f}" width="{width - 4}" height="{tall:.1f}"/>')
-        if clips:
-            parts.append(f'<text x="{middle}" y="{top - 4:.1f}">{clips}</text>')
-        parts.append(f'<text class=bin x="{middle}" y="{height + 28}">{escape(label)}</text>')
-    return "".join([*parts, "</svg>"])
-
-
-def _notes(report: InspectionReport) -> str:
-    if not report.notes:
-        return ""
-    return f"<section class=damage><h2>Damage</h2>{''.join(f'<p>{escape(n)}' for n in report.notes)}</section>"
-
-
-def _credits(report: InspectionReport) -> str:
-    return "".join(f"<p>{escape(who)}: <i>{clips}</i>" for who, clips in report.counts.credits.most_common())
-
-
-_PARTS = {
-    "<!--folder-->": lambda report: escape(report.folder.path.resolve().name),
-    "<!--rows-->": _rows,
-    "<!--palette-->": lambda report: swatches(summary.palette(report)),
-    "<!--histograms-->": _histograms,
-    "<!--notes-->": _notes,
-    "<!--credits-->": _credits,
-    "<!--flags-->": _flags,
-}
-"""Places in page.html -> what comes there."""
+def _bars(bars: summary.Bars) -> list[dict[str, Any]]:
+    """Return the bars of a histogram, each with its clips as a fraction of the most."""
+    most = max(1, max(clips for _, clips in bars))
+    return [{"label": label, "clips": clips, "fraction": clips / most} for label, clips in bars]

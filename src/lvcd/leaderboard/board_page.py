@@ -1,69 +1,85 @@
-"""The board as one HTML file: tables, scores and clips are in it, nothing is fetched."""
+"""The leaderboard as one HTML file: tables, scores and clips are in it, nothing is fetched."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import re
-from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from lvcd.errors import InputError
 from lvcd.io.disk import atomic, printable, reading, writing
 from lvcd.io.reader import open_frames
-from lvcd.report.html import escape, template
+from lvcd.report.html import page
 
-from .clips import MIME, Clips, Files, keys, main_metric
-from .row import Row
-from .table import ARROWS, Board, about, boards, seconds
+from .clips import MIME, ClipFiles, ClipSelection, clip_keys, main_metric
+from .row import Row, read, read_summaries
+from .table import ARROWS, Board, boards, describe, seconds_per_frame
 
-HASH = re.compile(r"[0-9a-f]{40,64}")
+ROWS_PER_PAGE = 200
+"""Rows of each protocol on a page: a browser stays quick, and so does the program."""
+_HASH = re.compile(r"[0-9a-f]{40,64}")
 """Shown by its first digits."""
 
 
-def write(out: Path, rows: Iterable[Row], folder: Path, megabytes: float) -> str:
-    """The page of rows whose media lie below `folder`, clips of at most so many MB in it. => what is on it, in a line.
+def write_page(out: Path, file: Path, cited: list[Row], megabytes: float, number: int = 1) -> str:
+    """Write a page of the leaderboard in `file` and return a line on what is on it.
 
-    InputError: no row was measured, a file that is no clip of the folder's, or the disk.
+    cited: rows that are shown apart. megabytes: clips of so many MB are in the page. number: of the page, from 1; each
+    has the next 200 rows of every protocol, best first.
+    InputError: no row was measured, no such page, a file that is no clip of the folder's, or the disk.
     """
     if out.is_dir():
         raise InputError(f"{out} is a folder: name a file, like {out / 'board.html'}")
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{printable(out)} would become a page: end its name in .html")
-    shown = boards(rows)
-    measured = [board for board in shown if board.source is None]
-    clips = Clips(folder, megabytes * 1e6)
-    media = clips.of(measured)
+    every = boards(read_summaries(file))
+    measured = _on_page([board for board in every if board.source is None], file, number)
+    published = [*(board for board in every if board.source is not None), *boards(cited)] if number == 1 else []
+    clips = ClipSelection(file.parent, megabytes * 1e6)
+    media = clips.of([board for board, _ in measured])
     uris: dict[str, int] = {}
-    data = [_data(board, media[board.key], uris) for board in measured if keys(board)]
-    script = files("lvcd.leaderboard").joinpath("page.js").read_text()
-    parts = {
-        "<!--script-->": script,
-        "<!--hash-->": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "<!--boards-->": "".join(_section(board) for board in measured),
-        "<!--cited-->": "".join(_section(board) for board in shown if board.source is not None),
-        "<!--notes-->": _notes(clips),
-        "<!--data-->": _json({"boards": data, "files": list(uris)}),
-    }
+    data = [_script_data(board, media[board.key], uris) for board, _ in measured if clip_keys(board)]
+    text = page(
+        "lvcd.leaderboard",
+        "board_page",
+        "lvcd leaderboard",
+        {"boards": data, "files": list(uris)},
+        measured=(_section(board, left_out) for board, left_out in measured),
+        cited=(_section(board, None) for board in published),
+        notes=_notes(clips),
+    )
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(out) as temp, temp.open("w", encoding="utf-8") as file:
-        file.writelines(parts.get(part, part) for part in template("lvcd.leaderboard"))
+    with atomic(out) as temp, temp.open("w", encoding="utf-8") as stream:
+        stream.writelines(text)
     size = out.stat().st_size / 1e6
-    count = sum(len(board.rows) for board in measured)
+    count = sum(len(board.rows) for board, _ in measured)
     return f"{out}: {len(measured)} protocols, {count} rows, {clips.shown} clips, {size:.1f} MB"
 
 
-def _json(value: Any) -> str:
-    """For a script element: nothing in it can end the element."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+def _on_page(every: list[Board], file: Path, number: int) -> list[tuple[Board, str | None]]:
+    """Return the boards with the rows of a page, read whole, and a line on the rows that are left out."""
+    first = (number - 1) * ROWS_PER_PAGE
+    ids = {row.id for board in every for row in board.rows[first : first + ROWS_PER_PAGE]}
+    if every and (number < 1 or not ids):
+        last = max(-(-len(board.rows) // ROWS_PER_PAGE) for board in every)
+        raise InputError(f"--page {number}: there are pages 1 to {last}")
+    rows = {row.id: row for row in read(file, ids)}
+    found = []
+    for board in every:
+        part = [rows[row.id] for row in board.rows[first : first + ROWS_PER_PAGE]]
+        if part:
+            note = f"Rows {first + 1:,} to {first + len(part):,} of {len(board.rows):,}"
+            found.append((board.with_rows(part), None if len(part) == len(board.rows) else note))
+    return found
 
 
-def _data(board: Board, media: dict[str, Files], uris: dict[str, int]) -> dict[str, Any]:
-    """What the script shows of a board: scores[clip][method][column]; files by their number in uris, which grows."""
+def _script_data(board: Board, media: dict[str, ClipFiles], uris: dict[str, int]) -> dict[str, Any]:
+    """Return what the script shows of a board: scores[method][column] of each clip, and files by their number in uris.
+
+    uris grows by the files.
+    """
     scored = {column for row in board.rows for clip in row.clips for column in clip["scores"]}
     columns = [column for column in board.columns if column in scored]
     scores = [{clip["key"]: clip["scores"] for clip in row.clips} for row in board.rows]
@@ -81,12 +97,13 @@ def _data(board: Board, media: dict[str, Files], uris: dict[str, int]) -> dict[s
                 "scores": [[s.get(key, {}).get(c) for c in columns] for s in scores],
                 "media": _embedded(media[key], uris) if key in media else None,
             }
-            for key in keys(board)
+            for key in clip_keys(board)
         ],
     }
 
 
-def _embedded(files: Files, uris: dict[str, int]) -> dict[str, Any]:
+def _embedded(files: ClipFiles, uris: dict[str, int]) -> dict[str, Any]:
+    """Return the numbers of a clip's files in uris, its frame rate and its number of frames."""
     movie = next((file for file in [files.original, files.sketch, *files.methods] if file is not None), None)
     fps, frames = 1.0, 1
     if movie is not None:
@@ -97,7 +114,7 @@ def _embedded(files: Files, uris: dict[str, int]) -> dict[str, Any]:
 
 
 def _number_of(file: Path | None, uris: dict[str, int]) -> int | None:
-    """Which of uris has the same content: it is added where none has."""
+    """Return which of uris has the content of the file, which is added where none has."""
     if file is None:
         return None
     with reading("clip", file, "evaluate again"):
@@ -105,80 +122,58 @@ def _number_of(file: Path | None, uris: dict[str, int]) -> int | None:
     return uris.setdefault(uri, len(uris))
 
 
-def _section(board: Board) -> str:
-    if board.source is None:
-        said = f"{escape(about(board.protocol))} · protocol {board.key}"
-        more = "<details class=rows><summary>What is behind each row</summary>"
-        more += "".join(_behind(board.label(row), row) for row in board.rows) + "</details>"
-        more += f'<div class=viewer data-board="{board.key}"></div>' if keys(board) else ""
-    else:
-        said, more = escape(board.source), ""
-    name = escape(board.protocol["name"])
-    return (
-        f'<section class=board id="board-{board.key}"><h2>{name}</h2><p class=about>{said}</p>'
-        f'<div class=scroll tabindex=0 role=region aria-label="{name}">{_table(board)}</div>{_notes_of(board)}{more}'
-        "</section>\n"
-    )
-
-
-def _table(board: Board) -> str:
+def _section(board: Board, left_out: str | None) -> dict[str, Any]:
+    """Return what the template shows of a board."""
     measured = board.source is None
-    heads = ["method", *(["clips"] if measured else [])]
-    heads += [_head(column, ARROWS[better]) for column, better in board.columns.items()]
-    heads += ["s / frame"] if measured else []
-    head = "".join(f"<th scope=col><button>{words}</button>" for words in heads)
-    body = ""
-    for i, row in enumerate(board.rows):
-        warned = "".join(f"<p class=warning>{escape(warning)}" for warning in row.warnings)
-        name = board.label(row)
-        body += f'<tr><th scope=row data-value="{escape(name.lower())}">{breaking(name)}{warned}'
-        body += _number(row.n, str(row.n)) if measured else ""
-        body += "".join(_value(board, i, column) for column in board.columns)
-        body += _number(row.cost.get("seconds_per_frame"), seconds(row)) if measured else ""
-    return f"<table class=sortable><thead><tr>{head}<tbody>{body}</table>"
+    return {
+        "key": board.key,
+        "name": board.protocol["name"],
+        "about": f"{describe(board.protocol)} · protocol {board.key}" if measured else board.source,
+        "left_out": left_out,
+        "measured": measured,
+        "has_clips": bool(clip_keys(board)),
+        "heads": [_head(column, better) for column, better in board.columns.items()],
+        "rows": [_row(board, row) for row in board.rows],
+        "notes": board.notes(),
+    }
 
 
-def _head(column: str, arrow: str) -> str:
-    """A column's name and what is better; what stands in brackets on a line of its own."""
-    name, bracket, more = column.partition("[")
-    return f"{escape(name)} {arrow}" + f"<small>[{escape(more)}</small>" * bool(bracket)
+def _head(column: str, better: bool | None) -> dict[str, str]:
+    """Return a column's name, what is better, and what stands in brackets, for a line of its own."""
+    name, _, bracket = column.partition("[")
+    return {"name": name, "arrow": ARROWS[better], "bracket": bracket}
 
 
-def breaking(words: str) -> str:
-    """Lines may end behind its underscores."""
-    return escape(words).replace("_", "_<wbr>")
+def _row(board: Board, row: Row) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "label": board.label(row),
+        "warnings": row.warnings,
+        "n": row.n,
+        "cells": [_cell(board, row, column) for column in board.columns],
+        "seconds": row.cost.get("seconds_per_frame"),
+        "seconds_shown": seconds_per_frame(row),
+        "details": _details(row),
+    }
 
 
-def _number(value: Any, shown: str) -> str:
-    return f'<td data-value="{value}">{escape(shown)}' if isinstance(value, (int, float)) else "<td>–"
-
-
-def _value(board: Board, i: int, column: str) -> str:
-    """A cell; it is a button to the clips where they have scores of their own."""
-    row, decimals = board.rows[i], board.decimals(column)
-    report = board.report(row, column)
+def _cell(board: Board, row: Row, column: str) -> dict[str, Any] | None:
+    report, decimals = board.report(row, column), board.decimals(column)
     if report is None:
-        return "<td>–"
-    shown = f"{report['value']:.{decimals}f}"
-    if row is board.best(column):
-        shown = f"<b>{shown}</b>"
-    if report["interval"] is not None:
-        shown += f"<small>{report['interval']['low']:.{decimals}f} – {report['interval']['high']:.{decimals}f}</small>"
-    if any(clip["scores"].get(column) is not None for clip in row.clips):
-        title = f"clips of {board.label(row)}, worst {column} first"
-        shown = (
-            f'<button class=value data-method="{row.id}" data-column="{escape(column)}" title="{escape(title)}">'
-            f"{shown}</button>"
-        )
-    return f'<td data-value="{report["value"]}">{shown}'
+        return None
+    interval = report["interval"]
+    return {
+        "column": column,
+        "value": report["value"],
+        "shown": f"{report['value']:.{decimals}f}",
+        "interval": interval and f"{interval['low']:.{decimals}f} – {interval['high']:.{decimals}f}",
+        "best": board.is_best(row, column),
+        "has_clips": any(clip["scores"].get(column) is not None for clip in row.clips),
+    }
 
 
-def _notes_of(board: Board) -> str:
-    notes = board.notes()
-    return f"<ul class=about>{''.join(f'<li>{escape(note)}' for note in notes)}</ul>" if notes else ""
-
-
-def _behind(name: str, row: Row) -> str:
+def _details(row: Row) -> dict[str, str]:
+    """Return what is behind a row: part -> text."""
     parts = {
         "row": f"{row.id}, {row.time}",
         "settings": _flat(row.method["settings"]),
@@ -188,12 +183,11 @@ def _behind(name: str, row: Row) -> str:
     }
     for check, leak in row.leaks.items():
         parts[check] = f"{_flat(leak['scores'])}, {leak['n']} clips. {leak['note'] or ''}"
-    listed = "".join(f"<dt>{escape(part)}<dd>{escape(said)}" for part, said in parts.items() if said)
-    return f"<h3>{escape(name)}</h3><dl>{listed}</dl>"
+    return {part: words for part, words in parts.items() if words}
 
 
 def _flat(tree: dict[str, Any]) -> str:
-    """name value, name.inner value, ..."""
+    """Return "name value, name.inner value, ..."."""
     return ", ".join(f"{name} {value}" for name, value in _leaves(tree, ""))
 
 
@@ -201,15 +195,16 @@ def _leaves(tree: dict[str, Any], before: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, value in tree.items():
         short = f"{value:.4g}" if isinstance(value, float) else value
-        short = short[:12] if isinstance(short, str) and HASH.fullmatch(short) else short
+        short = short[:12] if isinstance(short, str) and _HASH.fullmatch(short) else short
         found += _leaves(value, f"{before}{name}.") if isinstance(value, dict) else [(f"{before}{name}", short)]
     return found
 
 
-def _notes(clips: Clips) -> str:
+def _notes(clips: ClipSelection) -> list[str]:
+    """Return what a reader must know of the clips that are not on the page."""
     notes = []
     if clips.left_out:
         notes.append(f"{clips.left_out} more clips had no room: lvcd leaderboard html --megabytes gives more")
     if clips.missing:
         notes.append(f"{len(clips.missing)} files of clips are missing, the first is {clips.missing[0]}")
-    return "".join(f"<p class=warning>{escape(note)}" for note in notes)
+    return notes

@@ -1,4 +1,4 @@
-"""What others published: rows of protocols of their own, shown apart and never ranked with what was measured here."""
+"""Published scores of the LVCD paper, as rows of protocols of their own that are never ranked with measured ones."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 from .row import Row
 
 SOURCE = "Huang et al. 2024, LVCD, arXiv 2409.12960, section 6"
-DATE = "2024-09-19T00:00:00+00:00"
-"""When it was published."""
-BETTER = {"FID": False, "FVD": False, "LPIPS": False, "PSNR": True, "SSIM": True, "EDMD": False, "TC": None}
-"""Column -> whether higher is better; None: nearest to 1."""
+PUBLISHED = "2024-09-19T00:00:00+00:00"
+HIGHER_IS_BETTER = {"FID": False, "FVD": False, "LPIPS": False, "PSNR": True, "SSIM": True, "EDMD": False, "TC": None}
+"""Column -> higher_is_better; None: nearest to 1."""
 TIMES = "time / time without overlap"
 
 SIMILAR = """
@@ -46,17 +45,17 @@ LVCD, overlap 6   8.8582 45.2426 .0565 4.2694 1.0737 1.75
 LVCD, overlap 8   8.8227 44.3100 .0567 4.3265 1.0785 2.33
 LVCD, overlap 10  8.8683 40.8429 .0578 4.3795 1.0745 3.50
 """
-SHORT = ("FID", "FVD", "LPIPS", "EDMD", "TC")
+ABLATED_COLUMNS = ("FID", "FVD", "LPIPS", "EDMD", "TC")
 TABLES = (
-    ("LVCD paper, Similar test set", tuple(BETTER), SIMILAR),
-    ("LVCD paper, General test set", tuple(BETTER), GENERAL),
-    ("LVCD paper, ablation on the Similar test set", SHORT, ABLATION),
-    ("LVCD paper, overlap on the Similar test set", (*SHORT, TIMES), OVERLAP),
+    ("LVCD paper, Similar test set", tuple(HIGHER_IS_BETTER), SIMILAR),
+    ("LVCD paper, General test set", tuple(HIGHER_IS_BETTER), GENERAL),
+    ("LVCD paper, ablation on the Similar test set", ABLATED_COLUMNS, ABLATION),
+    ("LVCD paper, overlap on the Similar test set", (*ABLATED_COLUMNS, TIMES), OVERLAP),
 )
 
 
 def cited() -> list[Row]:
-    """The paper's tables, digit for digit."""
+    """Return the rows of the paper's tables 1 to 3, digit for digit."""
     return [_row(name, columns, line) for name, columns, table in TABLES for line in table.strip().splitlines()]
 
 
@@ -72,10 +71,15 @@ def _row(protocol_name: str, columns: tuple[str, ...], line: str) -> Row:
         protocol=protocol,
         n=None,
         metrics={
-            column: {"name": column, "value": float(value), **nothing, "higher_is_better": BETTER.get(column, False)}
+            column: {
+                "name": column,
+                "value": float(value),
+                **nothing,
+                "higher_is_better": HIGHER_IS_BETTER.get(column, False),
+            }
             for column, value in zip(columns, values, strict=True)
         },
         clips=[],
         source=SOURCE,
-        time=DATE,
+        time=PUBLISHED,
     )

@@ -1,7 +1,7 @@
-"""Two methods under one protocol, clip by clip: which is better, and where they differ most.
+"""Paired comparison of two methods under one protocol: which is better, and on which clips they differ most.
 
-Clips differ more from each other than methods do. The difference on each clip takes that out, so it can tell methods
-apart whose own intervals overlap.
+Clips differ more from each other than methods do. The difference on each clip removes that, so it can tell methods
+apart whose intervals overlap.
 """
 
 from __future__ import annotations
@@ -16,47 +16,50 @@ from lvcd.errors import InputError
 from lvcd.metrics.base import bootstrap
 
 from .row import Row
-from .table import boards, loss, one_line
+from .table import boards, rank_key, single_line
 
-MOST = 3
-"""Clips named for each metric."""
+CLIPS_NAMED = 3
+"""Clips in the text of each metric."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one metric: B minus A; where 1 is best, how much farther from 1 B is than A."""
+    """One metric of B minus that of A; where 1 is best, how much farther from 1 B is than A."""
 
     column: str
     higher_is_better: bool | None
     mean: float
-    """Over clips, each weighing the same."""
+    """Of the clips' differences, each weighing the same."""
     interval: dict[str, Any] | None
     """low, high, level: bootstrap over clips; None for one clip."""
     n: int
-    """Clips that both scored."""
+    """Number of clips that have both scores."""
     clips: list[tuple[str, float, float]]
     """key, A, B; those that differ most first."""
 
     @property
     def better(self) -> str | None:
-        """A, B, or None: undecided, the interval holds 0."""
+        """Which is better, "A" or "B"; None: undecided, the interval holds 0."""
         if self.interval is None or self.interval["low"] <= 0 <= self.interval["high"]:
             return None
         return "B" if (self.mean > 0) == bool(self.higher_is_better) else "A"
 
 
 def compare(a: Row, b: Row) -> list[Difference]:
-    """Of every metric that scores each clip. InputError: another protocol, other clips, or no clip scored."""
+    """Return the difference in every metric that scores clips.
+
+    InputError: another protocol, other clips, or no clip has scores.
+    """
     _check_protocol(a, b)
-    mine, theirs = ({clip["key"]: clip["scores"] for clip in row.clips} for row in (a, b))
-    _check_clips(a, b, mine, theirs)
+    scores_a, scores_b = ({clip["key"]: clip["scores"] for clip in row.clips} for row in (a, b))
+    _check_clips(a, b, scores_a, scores_b)
     better = boards([a, b])[0].columns
     found = []
     for column in better:
         scored = [
             (key, first, second)
-            for key in mine
-            if (first := mine[key].get(column)) is not None and (second := theirs[key].get(column)) is not None
+            for key in scores_a
+            if (first := scores_a[key].get(column)) is not None and (second := scores_b[key].get(column)) is not None
         ]
         if scored:
             found.append(_difference(column, better[column], scored))
@@ -67,7 +70,7 @@ def compare(a: Row, b: Row) -> list[Difference]:
 
 def _difference(column: str, better: bool | None, scored: list[tuple[str, float, float]]) -> Difference:
     def score(value: float) -> float:
-        return loss(value, None) if better is None else value
+        return rank_key(value, None) if better is None else value
 
     paired = {key: score(second) - score(first) for key, first, second in scored}
     values = torch.tensor(list(paired.values()), dtype=torch.float64)
@@ -88,27 +91,27 @@ def _check_protocol(a: Row, b: Row) -> None:
 
 
 def _changes(a: Any, b: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    """Every value in which two trees differ."""
+    """Return the name and both values of every leaf in which two trees differ."""
     if isinstance(a, dict) and isinstance(b, dict):
         keys = sorted(a.keys() | b.keys())
         return [c for key in keys for c in _changes(a.get(key), b.get(key), f"{name}.{key}" if name else key)]
     return [(name, a, b)] if a != b else []
 
 
-def _check_clips(a: Row, b: Row, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
-    if not mine or not theirs:
-        row = b if mine else a
+def _check_clips(a: Row, b: Row, scores_a: dict[str, Any], scores_b: dict[str, Any]) -> None:
+    if not scores_a or not scores_b:
+        row = b if scores_a else a
         why = "it is cited" if row.source else "the row has none"
         raise InputError(f"{row.name} ({row.id}) has no scores of clips ({why}): compare rows that were measured here")
-    for row, keys, others in ((a, mine, theirs), (b, theirs, mine)):
+    for row, keys, others in ((a, scores_a, scores_b), (b, scores_b, scores_a)):
         missing = [key for key in others if key not in keys]
         if missing:
-            named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-            raise InputError(f"{row.name} ({row.id}) has no score of clip {named}: evaluate both on the same clips")
+            names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+            raise InputError(f"{row.name} ({row.id}) has no score of clip {names}: evaluate both on the same clips")
 
 
-def text(a: Row, b: Row, differences: Sequence[Difference]) -> str:
-    """For a terminal."""
+def describe_differences(a: Row, b: Row, differences: Sequence[Difference]) -> str:
+    """Return the comparison as text for a terminal."""
     lines = [f"A: {a.name} ({a.id})", f"B: {b.name} ({b.id})", f"under {a.protocol['name']} ({a.protocol_key})", ""]
     width = max(len(d.column) for d in differences)
     for d in differences:
@@ -118,9 +121,9 @@ def text(a: Row, b: Row, differences: Sequence[Difference]) -> str:
         lines.append(f"{d.column:{width}}  {what} = {d.mean:+.4g} {interval}, {d.n} clips: {verdict}")
     lines += ["", "Intervals: 95 %, bootstrap over clips, widened for few. Clips that differ most, A against B:"]
     for d in differences:
-        clips = ", ".join(f"{key} ({first:.4g}, {second:.4g})" for key, first, second in d.clips[:MOST])
+        clips = ", ".join(f"{key} ({first:.4g}, {second:.4g})" for key, first, second in d.clips[:CLIPS_NAMED])
         lines.append(f"{d.column:{width}}  {clips}")
     missing = [column for column in boards([a, b])[0].columns if column not in {d.column for d in differences}]
     if missing:
         lines += ["", f"Not compared, without scores of single clips: {', '.join(missing)}"]
-    return "\n".join(map(one_line, lines))
+    return "\n".join(map(single_line, lines))

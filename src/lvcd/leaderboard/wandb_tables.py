@@ -1,4 +1,4 @@
-"""The board for Weights & Biases: a table for each protocol, and one of its clips with what was painted."""
+"""The leaderboard for Weights & Biases: a table for each protocol, and one of its clips with what was painted."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from .cited import cited
-from .clips import Clips, Files
+from .clips import ClipFiles, ClipSelection
 from .row import Row, read
 from .table import Board, boards
 
 
 def send(rows: Iterable[Row], folder: Path, megabytes: float = 50, project: str = "lvcd") -> None:
-    """To the board's own W&B run, which `folder` keeps and the next call goes on with; see `Wandb` for keys.
+    """Send the tables to the leaderboard's W&B run, which `folder` keeps and the next call resumes.
 
-    InputError: as for a page; W&B refuses.
+    megabytes: clips of so many MB are sent. See `lvcd.loggers.Wandb` for keys. InputError: no row was measured, a file
+    that is no clip of the folder's, or W&B refuses.
     """
     from lvcd.loggers import Wandb  # takes seconds
 
     shown = boards(rows)
     measured = [board for board in shown if board.source is None]
-    clips = Clips(folder, megabytes * 1e6).of(measured)
+    clips = ClipSelection(folder, megabytes * 1e6).of(measured)
     os.environ.setdefault("WANDB_DATA_DIR", str(folder / "wandb"))  # copies of clips wait here, not in the home folder
     logger = Wandb(str(folder), project=project, resume=True, log_model=False)
     tables = {}
@@ -35,14 +36,14 @@ def send(rows: Iterable[Row], folder: Path, megabytes: float = 50, project: str 
     logger.finalize("success")
 
 
-def send_if_wanted(wanted: bool | str | None, file: Path) -> None:
-    """The leaderboard `file` as it is after a new row. wanted: eval.yaml's `wandb`: whether, or to which project."""
-    if wanted:
-        send([*read(file), *cited()], file.parent, project="lvcd" if wanted is True else str(wanted))
+def send_if_requested(requested: bool | str | None, file: Path) -> None:
+    """Send the leaderboard in `file`, where `wandb` of conf/eval/eval.yaml is true or the name of a project."""
+    if requested:
+        send([*read(file), *cited()], file.parent, project="lvcd" if requested is True else str(requested))
 
 
 def summary(board: Board) -> Any:
-    """One row a method; each value with the ends of its interval."""
+    """Return a board as a table: one row a method, each value with the ends of its interval."""
     from wandb import Table
 
     head = ["method", "row", "clips", "warnings"]
@@ -63,8 +64,8 @@ def _ends(report: Mapping[str, Any] | None) -> tuple[float | None, float | None,
     return report["value"], interval["low"], interval["high"]
 
 
-def clip_table(board: Board, clips: Mapping[str, Files]) -> Any:
-    """One row a clip and method: its scores; the clip where there is one to show."""
+def clip_table(board: Board, clips: Mapping[str, ClipFiles]) -> Any:
+    """Return the clips of a board as a table: one row a clip and method, with its scores and media."""
     from wandb import Image, Table, Video
 
     def video(file: Path | None) -> Any:

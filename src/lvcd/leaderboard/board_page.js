@@ -47,11 +47,11 @@ class Player {
     this.button = make("button", { type: "button", onclick: () => this.playing ? this.pause() : this.play() });
     this.range = make("input", { type: "range", min: 0, step: 1, oninput: () => this.pause(Number(this.range.value)) });
     this.range.setAttribute("aria-label", "frame");
-    this.told = make("output");
+    this.position = make("output");
     this.speed = make("select", { onchange: () => this.setSpeed() },
       ...[1, 0.5, 0.25].map(rate => make("option", { value: rate, textContent: `${rate} x` })));
     this.speed.setAttribute("aria-label", "speed");
-    place.append(this.button, this.range, this.told, this.speed);
+    place.append(this.button, this.range, this.position, this.speed);
     this.movies = [];
     this.playing = !still;
     this.frame = 0;
@@ -62,7 +62,7 @@ class Player {
     [this.frames, this.fps, this.frame] = [frames, fps, 0];
     this.range.max = frames - 1;
     for (const control of [this.button, this.range, this.speed]) control.disabled = !movies.length;
-    this.told.textContent = "";
+    this.position.textContent = "";
     if (!movies.length) { this.label(); return; }
     this.setSpeed();
     movies[0].onended = () => { if (this.playing && this.movies === movies) { this.seek(0); this.start(); } };
@@ -87,7 +87,7 @@ class Player {
   seek(frame) {
     this.frame = frame;
     for (const movie of this.movies) movie.currentTime = (frame + 0.5) / this.fps;
-    this.tell();
+    this.showFrame();
   }
 
   follow() {
@@ -98,11 +98,11 @@ class Player {
       if (behind > 0.75 / this.fps && !movie.seeking && !lead.ended) movie.currentTime = lead.currentTime;
       if (movie.paused && !movie.ended && !lead.paused) movie.play().catch(() => {});
     }
-    if (this.now() != this.frame) { this.frame = this.now(); this.tell(); }
+    if (this.now() != this.frame) { this.frame = this.now(); this.showFrame(); }
     requestAnimationFrame(() => this.follow());
   }
 
-  tell() { this.range.value = this.frame; this.told.textContent = `frame ${this.frame + 1} / ${this.frames}`; }
+  showFrame() { this.range.value = this.frame; this.position.textContent = `frame ${this.frame + 1} / ${this.frames}`; }
   label() { this.button.textContent = this.playing ? "Pause" : "Play"; }
 }
 
@@ -138,11 +138,11 @@ class Viewer {
     this.show();
   }
 
-  set(change, tell = true) {
+  set(change, inAddress = true) {
     Object.assign(this.state, change);
     this.show();
     const { metric, by, clip, all } = this.state;
-    if (tell) history.replaceState(null, "", "#" + new URLSearchParams({ board: this.board.key, metric, by, clip, all }));
+    if (inAddress) history.replaceState(null, "", "#" + new URLSearchParams({ board: this.board.key, metric, by, clip, all }));
   }
 
   // The state of an address, which may be wrong in every part.
