@@ -1,0 +1,58 @@
+"""setup.cfg: all packages, and all files that are not Python, are in the wheel."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+CONFIG = configparser.ConfigParser()
+CONFIG.read(ROOT / "setup.cfg", encoding="utf-8")
+PLACES = {"lvcd": "src/lvcd", "lvcd.conf": "conf", "lvcd.toy_shards": "data/cartoons"}
+
+
+def listed(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def files(folder: Path) -> set[str]:
+    found = (f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts and f.suffix != ".pyc")
+    return {f.relative_to(folder).as_posix() for f in found}
+
+
+def test_every_package_is_listed():
+    folders = {f.parent.relative_to(ROOT / "src") for f in (ROOT / "src" / "lvcd").rglob("__init__.py")}
+    packages = listed(CONFIG["options"]["packages"])
+    assert len(packages) == len(set(packages))
+    assert set(packages) == {".".join(folder.parts) for folder in folders} | set(PLACES)
+    places = dict(line.replace(" ", "").split("=") for line in listed(CONFIG["options"]["package_dir"]))
+    assert places == {"": "src", **{name: place for name, place in PLACES.items() if name != "lvcd"}}
+
+
+@pytest.mark.parametrize("package", PLACES)
+def test_every_file_is_shipped(package):
+    folder = ROOT / PLACES[package]
+    patterns = listed(CONFIG["options.package_data"][package])
+    shipped = {f.relative_to(folder).as_posix() for pattern in patterns for f in folder.glob(pattern) if f.is_file()}
+    assert {name for name in files(folder) if not name.endswith(".py")} <= shipped
+    assert all(list(folder.glob(pattern)) for pattern in patterns)
+
+
+def test_every_requirement_is_listed_once_and_constrained():
+    requirements = listed(CONFIG["options"]["install_requires"])
+    names = [re.match(r"[\w.-]+", line)[0].lower().replace("_", "-") for line in requirements]
+    assert len(names) == len(set(names))
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    constrained = [line.partition("==")[0].lower().replace("_", "-") for line in lines if line]
+    assert len(constrained) == len(set(constrained)) and set(names) <= set(constrained)
+
+
+def test_the_build_needs_setuptools_alone():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
+    assert build["build-backend"] == "setuptools.build_meta"
+    assert [re.match(r"\w+", line)[0] for line in build["requires"]] == ["setuptools"]
