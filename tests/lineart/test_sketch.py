@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
-from lvcd.lineart.sketch import detect_lines, to_sketch
+from lvcd.lineart.reading import DrawingReader
+from lvcd.lineart.sketch import to_sketch
 from lvcd.lineart.xdog import xdog
 
 cv2.setNumThreads(1)
@@ -42,7 +43,7 @@ def test_one_drawing_gives_one_sketch_however_it_is_shown(seed, color):
     }
     for lines, images in shown.items():
         for image in images:
-            assert detect_lines([image]) == lines
+            assert DrawingReader([image]).lines == lines
             sketch = to_sketch(image, lines)
             assert sketch.shape == (1, *ink.shape) and sketch.dtype == torch.float32
             np.testing.assert_allclose(sketch[0], want, atol=1e-6)
@@ -57,7 +58,7 @@ def test_dark_lines_with_light_fill_on_transparency(seed):
     alpha = np.maximum(ink, filled)
     value = np.where(filled > 0, 255 - ink, 0).astype(np.uint8)  # over the fill ink darkens; elsewhere it is black
     image = np.dstack([value, value, value, alpha])
-    assert detect_lines([image]) == "alpha"
+    assert DrawingReader([image]).lines == "alpha"
     np.testing.assert_allclose(to_sketch(image, "alpha")[0], ink / 255, atol=1e-6)
 
 
@@ -88,9 +89,9 @@ def test_a_blank_frame_has_no_line(lines, value, channels):
 
 def test_blank_frames_do_not_mislead_the_detection():
     ink = coverage_of(1)
-    assert detect_lines([np.full_like(ink, 255), 255 - ink]) == "dark"
-    assert detect_lines([np.zeros_like(ink), ink]) == "light"
-    assert detect_lines([np.zeros((8, 8, 4), np.uint8)]) == "alpha"
+    assert DrawingReader([np.full_like(ink, 255), 255 - ink]).lines == "dark"
+    assert DrawingReader([np.zeros_like(ink), ink]).lines == "light"
+    assert DrawingReader([np.zeros((8, 8, 4), np.uint8)]).lines == "alpha"
 
 
 @pytest.mark.parametrize(
@@ -104,14 +105,14 @@ def test_bad_arrays_are_named(bad):
     with pytest.raises(InputError, match="drawing"):
         to_sketch(bad, "dark")
     with pytest.raises(InputError, match="drawing"):
-        detect_lines([bad])
+        DrawingReader([bad])
 
 
 def test_bad_calls_are_named():
     with pytest.raises(InputError, match="sideways"):
         to_sketch(np.zeros((8, 8), np.uint8), "sideways")
     with pytest.raises(InputError, match="at least one"):
-        detect_lines([])
+        DrawingReader([])
     with pytest.raises(InputError, match="n 3 H W"):
         xdog(torch.zeros(3, 8, 8))
 

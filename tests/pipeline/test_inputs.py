@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.errors import InputError
-from lvcd.pipeline.inputs import Padding, array, color, line_mode, resize, size_of, sketch
+from lvcd.lineart.reading import DrawingSettings
+from lvcd.pipeline.inputs import Padding, array, color, drawing_reader, resize, size_of, sketch
 
 H, W = 6, 9
 
@@ -171,27 +172,31 @@ DRAWINGS = {
 }
 
 
+def reader(clip, lines="auto"):
+    return drawing_reader(clip, DrawingSettings(lines))
+
+
 @pytest.mark.parametrize("mode", DRAWINGS)
 @pytest.mark.parametrize("wrap", [PIL.Image.fromarray, lambda x: x], ids=["PIL", "numpy"])
 def test_lines_are_found_however_they_are_drawn(mode, wrap):
     image = wrap(DRAWINGS[mode])
-    assert line_mode([image] * 3, "auto") == mode
-    assert torch.equal(sketch(image, mode, (H, W)), ONE_LINE)
+    assert reader([image] * 3).lines == mode
+    assert torch.equal(sketch(image, reader([image] * 3), (H, W)), ONE_LINE)
 
 
 @pytest.mark.parametrize("mode", DRAWINGS)
 def test_lines_can_be_forced(mode):
-    assert line_mode([DRAWINGS["dark"]], mode) == mode
+    assert reader([DRAWINGS["dark"]], mode).lines == mode
 
 
 def test_forced_lines_count():
-    assert torch.equal(sketch(DRAWINGS["dark"], "light", (H, W)), 1 - ONE_LINE)
+    assert torch.equal(sketch(DRAWINGS["dark"], reader([DRAWINGS["dark"]], "light"), (H, W)), 1 - ONE_LINE)
 
 
 def test_one_odd_frame_does_not_decide():
     clip = [DRAWINGS["dark"]] * 20
     clip[0] = DRAWINGS["light"]
-    assert line_mode(clip, "auto") == "dark"
+    assert reader(clip).lines == "dark"
 
 
 def test_few_frames_of_a_long_clip_are_looked_at():
@@ -203,20 +208,20 @@ def test_few_frames_of_a_long_clip_are_looked_at():
             return super().__getitem__(i)
 
     clip = Clip([DRAWINGS["light"]] * 1000)
-    assert line_mode(clip, "auto") == "light"
+    assert reader(clip).lines == "light"
     assert len(clip.asked) <= 5 and {0, 999} <= clip.asked
 
 
 def test_a_tensor_is_a_sketch_already():
     tensor = torch.rand(1, H, W)
-    mode = line_mode([tensor], "auto")
-    assert torch.equal(sketch(tensor, mode, (H, W)), tensor)
-    assert sketch(tensor, mode, (12, 18)).shape == (1, 12, 18)
+    assert reader([tensor]) is None
+    assert torch.equal(sketch(tensor, None, (H, W)), tensor)
+    assert sketch(tensor, None, (12, 18)).shape == (1, 12, 18)
 
 
 def test_unknown_lines():
     with pytest.raises(InputError, match="purple"):
-        sketch(DRAWINGS["dark"], "purple", (H, W))
+        reader([DRAWINGS["dark"]], "purple")
 
 
 def test_arrays_are_bytes():

@@ -29,8 +29,12 @@ def arguments(c: argparse.ArgumentParser) -> None:
     own = c.add_mutually_exclusive_group()
     own.add_argument("--reference-sketch", type=Path, help="the reference's line art (default: extracted from it)")
     own.add_argument("--reference-frame", type=int, help="the reference is the colored version of this sketch, from 0")
-    c.add_argument("--lines", choices=("auto", "dark", "light", "alpha"), default="auto",
-                   help="dark on light, light on dark, or on transparency (default: recognized)")  # fmt: skip
+    c.add_argument("--lines", choices=("auto", "dark", "light", "alpha", "extract"),
+                   default="auto", help="dark on light, light on dark, on transparency, or extract: the sketches are "
+                   "colored frames, whose lines are drawn first (default: recognized)")  # fmt: skip
+    c.add_argument("--paper", choices=("auto", "white"), default="auto",
+                   help="white: what is not pure white is drawn (default: the paper's tone and light are estimated, so "
+                        "that grey fills may count as shadows on it)")  # fmt: skip
     c.add_argument("--size", type=_size, help="paint at this size, as WIDTHxHEIGHT (default: the sketches')")
     c.add_argument("--flat", action="store_true",
                    help="one flat color of the reference between lines, at the sketches' own size: for cel animation "
@@ -66,6 +70,7 @@ def run(a: argparse.Namespace) -> None:
     settings = RenderSettings(
         reference_frame=a.reference_frame,
         lines=a.lines,
+        paper=a.paper,
         size=a.size,
         flat=a.flat,
         gap=a.gap,
@@ -129,7 +134,7 @@ class _Terminal:
     def warn(self, message: str) -> None:
         if self.bar is not None:
             self.bar.clear()
-        print(f"--flat: {message}", file=sys.stderr)
+        print(message, file=sys.stderr)
 
     def interrupted(self) -> None:
         if self.last is not None:

@@ -8,7 +8,6 @@ letters: H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -50,23 +49,6 @@ def png_from_ink(ink: Levels) -> Levels:
     return 255 - ink
 
 
-def detect_lines(images: Sequence[Array]) -> Lines:
-    """Find out how a clip shows its lines, from a few of its drawings.
-
-    images    uint8 (H W), (H W 3) RGB or (H W 4) RGBA, not premultiplied
-    Transparency in more than one pixel of a thousand decides for "alpha"; else the ground, which is what most pixels
-    are, is light or dark. Drawings without a line count as ground. InputError: no images, or bad arrays.
-    """
-    if not images:
-        raise InputError("there is no sketch to find lines in: give at least one image")
-    rgba = [_rgba(image) for image in images]
-    pixels = sum(alpha.size for _, alpha in rgba)
-    if sum(int((alpha < 0.5).sum()) for _, alpha in rgba) > 1e-3 * pixels:
-        return "alpha"
-    dark = sum(float((_luminance(color) < 0.5).mean()) for color, _ in rgba)
-    return "light" if dark > len(rgba) / 2 else "dark"
-
-
 def to_sketch(image: Array, lines: Lines) -> Tensor:
     """Turn a drawing, uint8 (H W), (H W 3) RGB or (H W 4) RGBA, into a sketch (1 H W).
 
@@ -75,12 +57,12 @@ def to_sketch(image: Array, lines: Lines) -> Tensor:
     the light ones fill; where none is dark, light ones are lines. An image of one value throughout is always blank.
     InputError: bad arrays and unknown modes.
     """
-    color, alpha = _rgba(image)
+    color, alpha = split_alpha(image)
     if lines == "dark":
-        sketch = 1 - (_luminance(color) * alpha + (1 - alpha))  # over white
-        sketch = np.where(alpha == 1, 1 - _luminance(color), sketch)
+        sketch = 1 - (luminance(color) * alpha + (1 - alpha))  # over white
+        sketch = np.where(alpha == 1, 1 - luminance(color), sketch)
     elif lines == "light":
-        sketch = _luminance(color) * alpha  # over black
+        sketch = luminance(color) * alpha  # over black
     elif lines == "alpha":
         sketch = _from_transparency(color, alpha)
     else:
@@ -97,11 +79,11 @@ def _from_transparency(color: Array, alpha: Array) -> Array:
         return alpha
     if (solid.max(0) - solid.min(0)).max() < 0.1:
         return alpha
-    darkness = alpha * (1 - _luminance(color))  # one minus the picture over white
-    return darkness if darkness.max() > 0.5 else alpha * _luminance(color)
+    darkness = alpha * (1 - luminance(color))  # one minus the picture over white
+    return darkness if darkness.max() > 0.5 else alpha * luminance(color)
 
 
-def _rgba(image: Array) -> tuple[Array, Array]:
+def split_alpha(image: Array) -> tuple[Array, Array]:
     """Split uint8 (H W), (H W 3) or (H W 4) into color (H W 3) and alpha (H W), float32 in [0, 1]."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = getattr(image, "dtype", type(image).__name__)
@@ -115,7 +97,7 @@ def _rgba(image: Array) -> tuple[Array, Array]:
     return value[..., :3], alpha
 
 
-def _luminance(color: Array) -> Array:
+def luminance(color: Array) -> Array:
     """Return the luminance (...) of (... 3) in [0, 1] by Rec. 601; exactly the value where the three are equal."""
     r, g, b = color[..., 0], color[..., 1], color[..., 2]
     grey = (r == g) & (g == b)

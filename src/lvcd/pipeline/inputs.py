@@ -12,8 +12,7 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 from lvcd.io.reader import FrameReader
-from lvcd.lineart.sketch import detect_lines, to_sketch
-from lvcd.spacing import evenly_spaced
+from lvcd.lineart.reading import DrawingReader, DrawingSettings
 
 Image = PIL.Image.Image | np.ndarray | Tensor
 """PIL, uint8 array (H W), (H W 3) or (H W 4), or tensor (c H W) in [0, 1]; a sketch as tensor (1 H W) has line = 1."""
@@ -67,16 +66,30 @@ def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= ASPECT_TOLERANCE
 
 
-def line_mode(clip: Sequence[Image] | FrameReader, lines: str) -> str:
-    """Return how the images of a clip show their lines: `lines`, or for "auto" what five of them look like."""
-    if lines != "auto" or isinstance(clip[0], Tensor):
-        return lines
-    return detect_lines([array(clip[i]) for i in evenly_spaced(len(clip), 5)])
+class _Arrays:
+    """The images of a clip as arrays."""
+
+    def __init__(self, clip: Sequence[Image] | FrameReader):
+        self._clip = clip
+
+    def __len__(self) -> int:
+        return len(self._clip)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return array(self._clip[index])
 
 
-def sketch(image: Image, lines: str, size: tuple[int, int]) -> Tensor:
-    """Convert a line drawing to a sketch (1 H W) in [0, 1], line = 1, at `size`. `lines`: dark, light or alpha."""
-    return resize(image.float() if isinstance(image, Tensor) else to_sketch(array(image), lines), size)  # type: ignore[arg-type]
+def drawing_reader(clip: Sequence[Image] | FrameReader, settings: DrawingSettings) -> DrawingReader | None:
+    """Return what reads the images of a clip, all in one way; None for tensors, which are sketches already."""
+    return None if isinstance(clip[0], Tensor) else DrawingReader(_Arrays(clip), settings)
+
+
+def sketch(image: Image, reader: DrawingReader | None, size: tuple[int, int]) -> Tensor:
+    """Convert a line drawing to a sketch (1 H W) in [0, 1], line = 1, at `size`; a tensor is one already."""
+    if isinstance(image, Tensor):
+        return resize(image.float(), size)
+    assert reader is not None, "a clip is tensors or images, not both"
+    return resize(reader(array(image)).sketch, size)
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:

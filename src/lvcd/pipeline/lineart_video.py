@@ -12,13 +12,14 @@ import numpy as np
 import PIL.Image
 import torch
 from diffusers import AutoencoderKLTemporalDecoder, DiffusionPipeline
-from diffusers.utils import BaseOutput
+from diffusers.utils import BaseOutput, logging
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from lvcd.diffusion.precondition import precondition
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
+from lvcd.lineart.reading import DrawingSettings
 from lvcd.lineart.xdog import xdog
 from lvcd.nn.condition import Condition, LatentEncoder, added_time_ids, clip_token, encode_mode
 from lvcd.nn.controlnet import SketchControlNet
@@ -30,7 +31,9 @@ from lvcd.sampling.decode import ChunkDecoder
 from lvcd.sampling.segments import plan_segments
 from lvcd.sampling.sequential import REFERENCE, SegmentState, SlotDenoise, sample_segments
 
-from .inputs import Image, Padding, color, line_mode, size_of, sketch
+from .inputs import Image, Padding, color, drawing_reader, size_of, sketch
+
+logger = logging.get_logger(__name__)
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -125,7 +128,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         output_type: str = "pil",  # pil, np, pt or latent
         reference_sketch: Image | Sequence[Image] | None = None,  # the reference's line art, one for each clip
         reference_frame: int | None = None,  # the reference is the colored version of this sketch, and its result
-        lines: str = "auto",  # dark, light or alpha: how images show lines
+        lines: str = "auto",  # dark, light, alpha or extract: how images show lines
         height: int | None = None,  # paint at this size, px; None = the sketches'
         width: int | None = None,
         guidance_scale: float | tuple[float, float] = 1.0,  # 1 = none; a pair runs from the first slot to the last
@@ -155,17 +158,20 @@ class LineartVideoPipeline(DiffusionPipeline):
             raise InputError("there are no sketches to colorize: give at least one")
 
         # 2. Images to tensors, at one size.
-        modes = [line_mode(clip, lines) for clip in clips]
+        settings = DrawingSettings(lines)
+        readers = [drawing_reader(clip, settings) for clip in clips]
+        for note in sorted({note for reader in readers if reader for note in reader.notes}):
+            logger.warning(note)
         size = (height, width) if height is not None and width is not None else size_of(clips[0][0])
         own_lines = None
         if reference_sketch is not None:
             own = _listed(reference_sketch, batched)
             if len(own) != len(clips):
                 raise InputError(f"{len(own)} reference sketches for {len(clips)} clips: clips need one each")
-            own_lines = torch.stack([sketch(s, line_mode([s], lines), size) for s in own])
+            own_lines = torch.stack([sketch(s, drawing_reader([s], settings), size) for s in own])
 
         def sketch_of(frame: int) -> Tensor:
-            return torch.stack([sketch(clip[frame], mode, size) for clip, mode in zip(clips, modes)])
+            return torch.stack([sketch(clip[frame], reader, size) for clip, reader in zip(clips, readers)])
 
         # 3. Paint, decode, and put the pieces together.
         chunks = self.stream(

@@ -16,10 +16,11 @@ from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.images import read_image
 from lvcd.io.output import ResumableOutput
 from lvcd.io.reader import FrameReader, digest, frame_files, open_frames
+from lvcd.lineart.reading import Drawing, DrawingReader, DrawingSettings, read_drawing
 from lvcd.lineart.xdog import xdog
 from lvcd.weights import MINI, model_folder
 
-from .inputs import array, color, line_mode, same_shape, size_of, sketch
+from .inputs import array, color, drawing_reader, resize, same_shape, size_of
 
 NO_MEMORY = "there is too little memory for frames of this size: give a smaller size, or dtype float16, or device cpu"
 
@@ -31,7 +32,12 @@ class RenderSettings:
     reference_frame: int | None = None
     """The reference is the colored version of this sketch, counted from 0, and comes out as it went in."""
     lines: str = "auto"
-    """How the sketches show lines: dark (on light), light (on dark), alpha (on transparency), or auto."""
+    """How the sketches show lines: dark (on light), light (on dark), alpha (on transparency), extract (they are colored
+    frames), or auto."""
+    paper: str = "auto"
+    """auto: the paper of the sketches is estimated; white: what is not white is drawn."""
+    traces: bool = True
+    """Tell colored trace lines from ink."""
     size: tuple[int, int] | None = None
     """(height, width) that the model paints at, px; None = the sketches'."""
     flat: bool = False
@@ -46,7 +52,13 @@ class RenderSettings:
     dtype: str = "auto"
     """float32, float16, bfloat16; auto = float16 on a GPU, float32 on a CPU."""
 
+    @property
+    def drawing(self) -> DrawingSettings:
+        """How drawings are read."""
+        return DrawingSettings(self.lines, self.paper, self.traces)
+
     def __post_init__(self) -> None:
+        _ = self.drawing  # it checks itself
         if self.overlap < 0:
             raise InputError(f"overlap {self.overlap} is negative: give 0 or more")
         if not 0 <= self.gap <= 1000 or (self.gap and not self.flat):
@@ -97,7 +109,7 @@ class RenderStart:
     size: tuple[int, int]
     """(height, width), px."""
     lines: str
-    """dark, light or alpha."""
+    """dark, light, alpha or extract."""
     device: str
 
 
@@ -130,7 +142,7 @@ def render_clip(
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
     with on_out_of_memory(NO_MEMORY), open_frames(sketches) as clip:
         inputs = _Inputs.read(clip, sketches, reference, reference_sketch, settings)
-        job = _job(sketches, reference, reference_sketch, model, inputs.lines, settings)
+        job = _job(sketches, reference, reference_sketch, model, inputs.reader.lines, settings)
         with ResumableOutput(output, job, len(clip), clip.fps if fps is None else fps, resume, overwrite) as out:
             if out.done:
                 files = [sketches, reference, *([reference_sketch] if reference_sketch else [])]
@@ -147,7 +159,8 @@ class _Inputs:
     """The files of a rendering, read and checked."""
 
     size: tuple[int, int]
-    lines: str
+    reader: DrawingReader
+    """Reads the sketches."""
     picture: Any
     """The reference, uint8 (H W 3) or (H W 4)."""
     reference_name: str
@@ -167,7 +180,8 @@ class _Inputs:
                              f"give one like {w}x{max(16, round(w * height / width))}")  # fmt: skip
         picture = read_image(reference)
         colors = color(picture, size, str(reference))
-        lines = line_mode(clip, settings.lines)
+        reader = drawing_reader(clip, settings.drawing)
+        assert reader is not None
         drawing = read_image(reference_sketch) if reference_sketch else None
         if drawing is not None and not same_shape(size_of(drawing), size_of(picture)):
             raise InputError(f"{reference_sketch} has another aspect ratio than {reference}: give the lines of that "
@@ -175,11 +189,11 @@ class _Inputs:
         frame = settings.reference_frame
         if frame is not None and not 0 <= frame < len(clip):
             raise InputError(f"reference frame {frame}: {sketches} has sketches 0 to {len(clip) - 1}")
-        return cls(size, lines, picture, str(reference), colors, drawing)
+        return cls(size, reader, picture, str(reference), colors, drawing)
 
-    def reference_lines(self, size: tuple[int, int], lines: str) -> Tensor | None:
+    def reference_lines(self, size: tuple[int, int], settings: DrawingSettings) -> Tensor | None:
         """Return the reference's own line art (1 H W) at a size; None if it was not given."""
-        return None if self.drawing is None else sketch(self.drawing, line_mode([self.drawing], lines), size)
+        return None if self.drawing is None else resize(read_drawing(array(self.drawing), settings).sketch, size)
 
 
 class _Painter:
@@ -211,14 +225,16 @@ class _Painter:
                 f"overlap {settings.overlap}: this model's window allows 0 to {pipeline.config.window - 1}"
             )
         if on_start is not None:
-            on_start(RenderStart(len(clip), inputs.size, inputs.lines, str(pipeline.device)))
+            on_start(RenderStart(len(clip), inputs.size, inputs.reader.lines, str(pipeline.device)))
+        for note in inputs.reader.notes:
+            self._warn(note)
         saved = self.out.restore()
         state, self.frames = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
         filler = self._flat_filler(state) if settings.flat else None
-        own = inputs.reference_lines(inputs.size, settings.lines)
+        own = inputs.reference_lines(inputs.size, settings.drawing)
         for chunk in pipeline.stream(
             inputs.reference[None],
-            lambda frame: sketch(clip[frame], inputs.lines, inputs.size)[None],
+            lambda frame: resize(self._drawing(frame).sketch, inputs.size)[None],
             len(clip),
             pipeline.sampling_config(settings.steps, settings.overlap),
             generator=torch.Generator().manual_seed(settings.seed),
@@ -241,9 +257,8 @@ class _Painter:
             filled = filler(self._sketch(number), frame)
             if not filler.encloses and not self._warned:
                 self._warned = True
-                if self.on_warning is not None:
-                    self.on_warning(f"the lines of sketch {number} enclose nothing, so all of it gets one color: "
-                                    "give a gap, or do not fill flat")  # fmt: skip
+                self._warn(f"--flat: the lines of sketch {number} enclose nothing, so all of it gets one color: "
+                           "give a gap, or do not fill flat")  # fmt: skip
             is_reference = number == self.settings.reference_frame and self._own is not None
             frame = self._own if is_reference else filled.clamp(0, 1)  # type: ignore[assignment]
         self.out.write(number, array(frame))
@@ -257,7 +272,7 @@ class _Painter:
         reference = color(inputs.picture, size, inputs.reference_name)
         if settings.reference_frame is not None:
             lines = self._sketch(settings.reference_frame)
-        elif (given := inputs.reference_lines(size, settings.lines)) is not None:
+        elif (given := inputs.reference_lines(size, settings.drawing)) is not None:
             lines = given
         else:
             lines = xdog(reference[None])[0]
@@ -267,9 +282,17 @@ class _Painter:
             filler.resume(self._sketch(self.frames - 1), state)
         return filler
 
+    def _drawing(self, number: int) -> Drawing:
+        """Read a sketch, at the sketches' own size."""
+        return self.inputs.reader(self.clip[number])
+
     def _sketch(self, number: int) -> Tensor:
-        """Return a sketch (1 H W) at the sketches' own size."""
-        return sketch(self.clip[number], self.inputs.lines, self.clip.size)
+        """Return ink and trace lines of a sketch (1 H W), at the sketches' own size."""
+        return self._drawing(number).sketch
+
+    def _warn(self, message: str) -> None:
+        if self.on_warning is not None:
+            self.on_warning(message)
 
     def _on_step(self, steps: int, total: int) -> None:
         self.steps, self.total_steps = steps, total

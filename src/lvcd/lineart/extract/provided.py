@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 
 from lvcd.errors import InputError
-from lvcd.spacing import evenly_spaced
 
-from ..sketch import detect_lines, png_from_sketch, to_sketch
-from .extractor import Array
+from ..reading import DrawingReader, Drawings
+from ..sketch import Array, png_from_sketch
 
 ASPECT_TOLERANCE = 0.02
 """Relative difference of aspect ratio that drawings may have from frames: rounding of a resize, not another shape."""
-DRAWINGS_LOOKED_AT = 5
-"""Of a film, to find out how its drawings show their lines."""
-
-
-class Drawings(Protocol):
-    """The line art of a whole film, by frame number: uint8 (H W 3) or (H W 4)."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Array: ...
 
 
 class ProvidedLineArt:
@@ -43,14 +33,14 @@ class ProvidedLineArt:
                 f"{name} is {w}x{h} and its film {width}x{height}: crop one to the aspect ratio of the other"
             )
         self._drawings = drawings
-        self._lines = detect_lines([drawings[i] for i in evenly_spaced(frames, DRAWINGS_LOOKED_AT)])
+        self._read = DrawingReader(drawings)
         self.settings: dict[str, Any] = {"name": "given"}
 
     def __call__(self, first: int, frames: list[Array]) -> list[Array]:
         return [self._draw(number, frame) for number, frame in enumerate(frames, first)]
 
     def _draw(self, number: int, frame: Array) -> Array:
-        drawing = png_from_sketch(to_sketch(self._drawings[number], self._lines)[0]).numpy()
+        drawing = png_from_sketch(self._read(self._drawings[number]).sketch[0]).numpy()
         if drawing.shape == frame.shape[:2]:
             return drawing
         return cv2.resize(drawing, (frame.shape[1], frame.shape[0]), interpolation=cv2.INTER_AREA)
