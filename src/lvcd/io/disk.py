@@ -119,7 +119,7 @@ def atomic_folder(path: Path, advice: str = "run again") -> Iterator[Path]:
             partial.mkdir()
             yield partial
             with suppress(FileNotFoundError):
-                path.rmdir()
+                path.rmdir()  # Windows renames over no folder, not even over an empty one
             partial.rename(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

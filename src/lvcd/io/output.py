@@ -270,7 +270,9 @@ class ResumableOutput:
         else:
             for name in LITTER if self.path.is_dir() else ():
                 (self.path / name).unlink(missing_ok=True)
-            self.partial.rename(self.path)  # over an empty folder, if there is one
+            with suppress(FileNotFoundError):
+                self.path.rmdir()  # Windows renames over no folder, not even over an empty one
+            self.partial.rename(self.path)
         with suppress(OSError):
             _remove_job_files(self.path)
 
