@@ -133,9 +133,7 @@ class Evaluation:
         return painted
 
     def score(self, clip: Clip, painted: Tensor) -> None:
-        tensors = (painted, clip.original, clip.sketches)
-        preds, target, sketches = (x[None].to(self.device) for x in tensors)  # (n c H W) => (1 n c H W)
-        self.suite.update(preds, target, sketches, torch.tensor([clip.index]))
+        self.suite.update_clip(painted, clip.original, clip.sketches, clip.index)
 
     def leaks(self) -> dict[int, dict[str, Look]]:
         """Of this process's share of the clips that are checked."""

@@ -79,6 +79,12 @@ class Suite:
             metric.update_from_clips(clips)
             self.seconds[column] += time.perf_counter() - started
 
+    def update_clip(self, painted: Tensor, original: Tensor, sketches: Tensor, number: int) -> None:
+        """Update with one clip, painted and original frames (n 3 H W), sketches (n 1 H W), from whatever device."""
+        device = next(iter(self.metrics.values())).device
+        preds, target, lines = (x[None].to(device) for x in (painted, original, sketches))  # (n c H W) => (1 n c H W)
+        self.update(preds, target, lines, torch.tensor([number]))
+
     def reports(self) -> dict[str, dict[str, Any]]:
         """Return each column's `Reported.report`, and its higher_is_better: true, false, or None for nearest to 1.
 

@@ -127,9 +127,7 @@ class Scores(lightning.Callback):
             with on_out_of_memory(message):
                 for i, clip in self.clips:
                     painted = paint(pipeline, clip, self.seed + i, self.steps, self.overlap)
-                    tensors = (painted, clip.frames[1:], clip.sketches[1:])
-                    preds, target, sketches = (x[None].to(module.device) for x in tensors)  # (n c H W) => (1 n c H W)
-                    suite.update(preds, target, sketches, torch.tensor([i]))
+                    suite.update_clip(painted, clip.frames[1:], clip.sketches[1:], i)
         except DeviceMemoryError:
             failed = 1.0
         if float(trainer.strategy.reduce(torch.tensor(failed, device=module.device), reduce_op="sum")):
