@@ -1,14 +1,17 @@
-"""setup.cfg: all packages, and all files that are not Python, are in the wheel."""
+"""The package as it is installed: its files, its start, and words that are mistyped."""
 
 from __future__ import annotations
 
 import configparser
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from lvcd.cli import main
 from tests.helpers.paths import ROOT
 
 CONFIG = configparser.ConfigParser()
@@ -56,3 +59,38 @@ def test_the_build_needs_setuptools_alone():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
     assert build["build-backend"] == "setuptools.build_meta"
     assert [re.match(r"\w+", line)[0] for line in build["requires"]] == ["setuptools"]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["colorize", "--help"], ["leaderboard", "show", "--help"]])
+def test_help_imports_nothing_large(words, tmp_path):
+    """So that it takes a tenth of a second."""
+    code = f"""
+import sys
+from lvcd.cli import main
+try:
+    main({words!r})
+except SystemExit:
+    pass
+print(sorted(sys.modules.keys() & {{"torch", "numpy", "hydra", "omegaconf", "cv2", "PIL", "filelock"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["colorise"], "did you mean colorize?"),
+        (["leaderboard", "shw"], "did you mean show?"),
+        (["colorize", "--sketchs", "x"], "did you mean --sketches?"),
+        (["leaderboard", "show", "--protocl=x"], "did you mean --protocol?"),
+        (["plan", "--crd", "24"], "did you mean --card?"),
+        (["colorize"], "required: --sketches"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_a_mistyped_word_is_one_line(words, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and message in line and "--help" in line
