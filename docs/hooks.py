@@ -91,8 +91,9 @@ def settings(tree: Path) -> str:
     """Return Markdown tables of all groups and options of a tree of conf/: those of its main file, then each group."""
     main = tree / f"{tree.name}.yaml"
     chosen = {k: v for entry in read(main)[0]["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
-    groups = {f: sorted(f.glob("*.yaml")) for f in sorted(tree.iterdir()) if f.is_dir()}
-    files = [(main, ""), *((file, f"{g.name}.") for g, choices in groups.items() for file in choices)]
+    folders = sorted(folder for folder in tree.rglob("*") if any(folder.glob("*.yaml")))
+    groups = {str(folder.relative_to(tree)): sorted(folder.glob("*.yaml")) for folder in folders}
+    files = [(main, ""), *((file, f"{g}.") for g, choices in groups.items() for file in choices)]
     known: dict[str, str] = {}  # what one file says of an option, for those that only set it
     targets: dict[str, list[str]] = {}  # what is made of the options that begin so
     for file, prefix in files:
@@ -105,14 +106,17 @@ def settings(tree: Path) -> str:
         found = (meaning(target, key) for target in targets.get(f"{start}.", ()))
         known[name] = known[name] or next(filter(None, found), "")
     parts = [f"### {tree.name}.yaml", table(options(main, ""), known)]
-    for group, files in groups.items():
-        default = chosen.get(group.name)
-        parts.append(f"### {group.name}= {{ #{tree.name}-{group.name} }}")
-        parts.append(f"The default is `{group.name}={default}`." if default else "Not set by default.")
-        for file in files:
-            parts.append(f"#### {group.name}={file.stem} {{ #{tree.name}-{group.name}-{file.stem} }}")
+    for group, choices in groups.items():
+        anchor, default = f"{tree.name}-{group.replace('/', '-')}", chosen.get(group)
+        parts.append(f"### {group}= {{ #{anchor} }}")
+        if "/" in group:
+            parts.append(f"Chosen by `{group.partition('/')[0]}=`.")
+        else:
+            parts.append(f"The default is `{group}={default}`." if default else "Not set by default.")
+        for file in choices:
+            parts.append(f"#### {group}={file.stem} {{ #{anchor}-{file.stem} }}")
             parts.append(about(file))
-            parts.append(table(options(file, f"{group.name}."), known))
+            parts.append(table(options(file, f"{group}."), known))
     return "\n\n".join(part for part in parts if part)
 
 
