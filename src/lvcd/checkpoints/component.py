@@ -26,7 +26,8 @@ from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import VideoVAE, vae_class
 
-from .files import Config, LazyStateDict, LazyTensor, apply_lazily, in_memory, write_sharded
+from .config_files import Config
+from .files import LazyStateDict, LazyTensor, apply_lazily, in_memory, write_sharded
 from .names import FROM_ORIGINAL, TABLES, TO_ORIGINAL, NameTable, OriginalName, prefixes
 
 CLASSES: dict[str, tuple[str, type]] = {

@@ -9,7 +9,8 @@ from pathlib import Path
 from lvcd.errors import InputError
 
 from .component import PREFIXES
-from .files import Config, LazyStateDict
+from .config_files import Config
+from .files import LazyStateDict
 
 
 class _Shapes:

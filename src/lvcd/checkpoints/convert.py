@@ -23,17 +23,15 @@ from lvcd.io.disk import atomic, atomic_folder, writing
 from lvcd.nn.condition import LatentEncoder
 
 from .component import CLASSES, Component, config_of
+from .config_files import Config, read_model_index, write_json
 from .configs import controlnet_config
 from .files import (
     MAX_SHARD_BYTES,
-    Config,
     LazyStateDict,
     abbreviate,
     apply_lazily,
     in_memory,
     open_checkpoint,
-    read_json,
-    write_json,
     write_safetensors,
     write_torch,
 )
@@ -169,16 +167,8 @@ def verify(folder: Path) -> None:
 
     InputError: it is not. The message says which file is wrong and what to give instead.
     """
-    folder = Path(folder)
-    if not (folder / "model_index.json").is_file():
-        of_run = folder / "model"
-        known = (of_run / "model_index.json").is_file()
-        give = of_run if known else "a folder of lvcd convert or lvcd export, or RUN/model of train.py"
-        raise InputError(f"{folder} is not a model folder: give {give}")
-    index = read_json(folder / "model_index.json")
-    if index.get("_class_name") != "LineartVideoPipeline":
-        raise InputError(f"{folder} is a {index.get('_class_name')}, not an lvcd model: make one with lvcd convert")
-    load_model(folder)
+    read_model_index(Path(folder))
+    load_model(Path(folder))
 
 
 def _without_quant_conv(vae: LazyStateDict) -> LazyStateDict:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 
+from .config_files import write_json
+
 SAFETENSORS_DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -28,9 +30,6 @@ SAFETENSORS_DTYPES = {
 """Floating-point types that a checkpoint may have -> their names in a safetensors file."""
 MAX_SHARD_BYTES = 2 * 10**9
 """Size from which the weights of one network are spread over several files."""
-
-Config = dict[str, Any]
-"""The content of a config.json or model_index.json."""
 
 
 @dataclass(frozen=True)
@@ -158,24 +157,6 @@ def write_sharded(tensors: LazyStateDict, folder: Path, stem: str, max_shard_byt
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
         write_json(index, folder / f"{stem}.safetensors.index.json")
     return len(split.filename_to_tensors)
-
-
-def read_json(path: Path) -> Config:
-    """Read a JSON object. InputError: the file cannot be read, or holds something else."""
-    try:
-        content = json.loads(path.read_text())
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except ValueError as e:
-        raise InputError(f"{path}: not JSON ({e})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return content
-
-
-def write_json(content: Config, path: Path) -> None:
-    """Write a JSON object, indented."""
-    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def abbreviate(names: Iterable[str], most: int = 3) -> str:

@@ -12,6 +12,7 @@ import torch
 from lvcd.errors import InputError
 
 from .component import CLASSES, PREFIXES, Component
+from .config_files import read_json
 from .configs import clip_config, latent_encoder_config, unet_config, vae_config
 from .files import (
     SAFETENSORS_DTYPES,
@@ -20,7 +21,6 @@ from .files import (
     in_memory,
     open_checkpoint,
     open_safetensors,
-    read_json,
 )
 
 TEXT_TOWER = "CLIP's text tower, of which only the image half is used"

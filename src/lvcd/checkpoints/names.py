@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from .files import Config
+from .config_files import Config
 
 
 class OriginalName(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvcd.checkpoints.config_files import read_model_index
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.images import read_image
 from lvcd.io.output import ResumableOutput
@@ -216,6 +217,7 @@ class _Painter:
         self._warned = False
 
     def run(self, model: Path, device: str, on_start: Callable[[RenderStart], object] | None) -> Path:
+        read_model_index(model)  # a wrong folder ends here, before seconds of imports
         from .load import load_pipeline
 
         settings, inputs, clip = self.settings, self.inputs, self.clip

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from lvcd.checkpoints.files import read_json
+from lvcd.checkpoints.config_files import read_json
 from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.errors import InputError
 from lvcd.nn.condition import LatentEncoder
