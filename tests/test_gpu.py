@@ -24,6 +24,7 @@ from lvcd.metrics.edmd import edmd_from_lines
 from lvcd.training.muon import MuonAdamW
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import CEILING
 from tests.helpers.toys import toy_pipeline
 
 pytestmark = [
@@ -311,7 +312,7 @@ def train(run: Path, *words: str) -> str:
     ]  # fmt: skip
     command = [sys.executable, "train.py", "experiment=mini_cpu", "trainer=gpu", f"run_dir={run}", *small, *words]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CEILING)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -22,6 +22,7 @@ from lvcd.io.images import read_image, write_png
 from lvcd.io.movies import write_movie
 from lvcd.io.reader import open_frames
 from lvcd.lineart.xdog import xdog
+from tests.helpers.processes import CEILING
 
 HEIGHT, WIDTH = 32, 48
 
@@ -345,6 +346,6 @@ def test_a_reader_that_has_seen_enough(tmp_path):
     reads, writes = os.pipe()
     os.close(reads)
     words = [sys.executable, "-m", "lvcd.cli", "leaderboard", "show", "--file", str(file)]
-    done = subprocess.run(words, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=120)
+    done = subprocess.run(words, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=CEILING)
     os.close(writes)
     assert done.returncode == 1 and done.stderr == ""

@@ -15,6 +15,7 @@ from lvcd.cli.hydra_entry import HydraWords, Program, compose_config, conf_folde
 from lvcd.cli.sweep import override_lists
 from lvcd.errors import InputError
 from tests.helpers.paths import CONF, ROOT
+from tests.helpers.processes import CEILING
 
 MINE = "# @package _global_\ndefaults: [mini_cpu]\nname: mine\ntrainer: {max_steps: 7}\n"
 
@@ -96,7 +97,7 @@ def test_an_experiment_of_ones_own(config_dir, monkeypatch):
 @pytest.mark.parametrize("start", [["train.py"], ["-m", "lvcd.cli", "train"]])
 def test_hydra_finds_it_too(start, config_dir):
     words = ["experiment=mine", "--config-dir", str(config_dir), "--cfg", "job"]
-    done = subprocess.run([sys.executable, *start, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *start, *words], cwd=ROOT, capture_output=True, text=True, timeout=CEILING)
     assert done.returncode == 0 and "max_steps: 7" in done.stdout, done.stderr
 
 
@@ -164,7 +165,7 @@ def test_what_a_sweep_of_ones_own_varies_is_checked(config_dir, monkeypatch, tmp
 )
 def test_a_wrong_word_ends_before_torch_is_imported(start, word, message):
     command = [sys.executable, "-X", "importtime", *start, word]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CEILING)
     imports, lines = [], []
     for line in done.stderr.splitlines():
         (imports if line.startswith("import time:") else lines).append(line)

@@ -22,6 +22,7 @@ from lvcd.data.augment import Augment
 from lvcd.data.datamodule import CartoonDataModule, ShardDataModule
 from lvcd.errors import InputError
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import CEILING
 from tests.helpers.recording import Recorder, data
 from tests.helpers.shards import ENCODERS, SIZE, key_of, write_encoded, write_shards
 
@@ -195,7 +196,7 @@ def test_validation_and_test_show_every_clip_once(shards, tmp_path):
 def test_two_processes_share_the_clips(shards, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.helpers.recording", str(tmp_path), str(shards)]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=1200, capture_output=True)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=CEILING, capture_output=True)
     seen, checked = zip(*(json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)))
     assert len(seen[0]) == len(seen[1]) == 6
     for epoch in range(2):
@@ -335,7 +336,7 @@ def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):
         "print(len(next(iter(d.train_dataloader())).keys))"
     )
     words = [sys.executable, "-c", code, str(shards)]
-    assert subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=1200).stdout.endswith("2\n")
+    assert subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=CEILING).stdout.endswith("2\n")
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"height": 0}])

@@ -30,7 +30,7 @@ from lvcd.shards.format import ENCODED
 from tests.helpers.shards import SIZE, key_of, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)
-RETRY = RetryPolicy(timeout=5, retries=0, pause=0)
+RETRY = RetryPolicy(timeout=60, retries=0, pause=0)
 
 
 @pytest.fixture(scope="module")

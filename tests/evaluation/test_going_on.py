@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from lvcd.evaluation import Ranks, evaluate
 from lvcd.leaderboard import Row, read
 from tests.helpers.evaluation import Paints, cartoons, noisy, suite
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import wait_until
 from tests.helpers.ranks import on_ranks
 
 running = importlib.import_module("lvcd.evaluation.evaluate")  # the package gives its function that name
@@ -68,10 +68,7 @@ def test_killed(whole, tmp_path):
     command = [sys.executable, "-m", "tests.helpers.slow_evaluation", str(tmp_path)]
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 240
-        while len(list(tmp_path.glob("unfinished/*/*.npz"))) < 2:
-            assert child.poll() is None and time.monotonic() < until
-            time.sleep(0.02)
+        wait_until(lambda: len(list(tmp_path.glob("unfinished/*/*.npz"))) >= 2, child)
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()

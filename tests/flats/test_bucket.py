@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvcd.flats import PaintBucket, between_lines
@@ -42,6 +42,7 @@ def test_a_model_that_says_nothing_leaves_it_to_the_shapes():
         np.testing.assert_allclose(PaintBucket(frame, lines)(later, painted), moved, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_only_colors_of_the_reference_come_out(seed):
     rng = np.random.default_rng(seed)
@@ -63,6 +64,7 @@ def test_a_gap_in_a_line_can_be_closed(gap):
     assert np.allclose(filled[20, 36], RED) is bool(gap) and np.allclose(filled[2, 2], PAPER)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 9))
 def test_gaps_part_regions_further_and_leave_no_pixel_out(seed, gap):
     rng = np.random.default_rng(seed)
@@ -95,6 +97,7 @@ def test_drawings_of_one_region(sketch):
     assert PaintBucket(frame, sketch.astype(np.float32))(lines, frame).shape == (H, W, 3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_medians_are_numpys(seed):
     rng = np.random.default_rng(seed)

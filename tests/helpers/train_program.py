@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 from lvcd.training.run_folder import newest_checkpoint
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import wait_until
 
 TINY = [
     "experiment=mini_cpu",
@@ -33,8 +33,5 @@ def start(*words: str, **more) -> subprocess.Popen:
 
 def saved(run: Path) -> int:
     """The step of a run's newest checkpoint, as soon as it has one."""
-    deadline = time.monotonic() + 400
-    while not (run / "checkpoints" / "last.ckpt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until((run / "checkpoints" / "last.ckpt").exists)
     return torch.load(newest_checkpoint(run), weights_only=True)["global_step"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-import time
 from pathlib import Path
+
+from tests.helpers.processes import wait_until
 
 
 def records(file: Path) -> list:
@@ -50,10 +51,5 @@ def config(run: list) -> dict:
 
 def whole(file: Path) -> list:
     """The records, when the process that writes them has written the last."""
-    deadline = time.monotonic() + 20
-    while True:
-        found = records(file)
-        if any(r.WhichOneof("record_type") == "exit" for r in found):
-            return found
-        assert time.monotonic() < deadline, f"{file} never ends: {[r.WhichOneof('record_type') for r in found]}"
-        time.sleep(0.1)
+    wait_until(lambda: any(r.WhichOneof("record_type") == "exit" for r in records(file)))
+    return records(file)

@@ -25,6 +25,7 @@ from lvcd.lineart.color_leak import LEAK_THRESHOLD, ColorLeak
 from lvcd.lineart.xdog import xdog
 from lvcd.shards.format import ShardWriter
 from tests.helpers.browser import BROWSER, needs_browser
+from tests.helpers.processes import CEILING
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 6
 STYLES = ("shapes", "characters", "heldout_characters")
@@ -373,7 +374,7 @@ def test_a_name_that_leaves_the_folder(made, capsys):
 def test_the_page_sorts_and_filters_in_a_browser(page, view, order, hidden, tmp_path):
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--dump-dom",
                f"--user-data-dir={tmp_path}", (page / "index.html").as_uri() + view]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=CEILING, check=True)
     assert "CONSOLE" not in done.stderr
     clips = re.findall(r'<article id="film-([0-9-]+)"[^>]*?( hidden="")?>', done.stdout)
     assert [clip for clip, unseen in clips if not unseen] == order

@@ -12,7 +12,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from lvcd.errors import InputError
 from lvcd.io.images import read_image, write_png
 from lvcd.io.output import LITTER, ResumableOutput
 from lvcd.io.reader import open_frames
+from tests.helpers.processes import CEILING, wait_until
 
 JOB = {"steps": 25, "inputs": {"reference": "a" * 64, "sketches": ["b" * 64, "c" * 64]}}
 TOTAL = 6
@@ -89,7 +89,7 @@ def start(function):
 def child(function):
     """The exit code of `function` in a process of its own: 0, or minus the signal that killed it."""
     process = start(function)
-    process.join(20)
+    process.join(CEILING)
     if process.is_alive():
         process.kill()
         pytest.fail("the child hangs")
@@ -337,13 +337,13 @@ def test_two_processes_at_once(tmp_path):
         with output(tmp_path / "out") as out:
             out.write(0, picture(0))
             ready.set()
-            go.wait(20)
+            go.wait(CEILING)
 
     process = start(hold)
-    assert ready.wait(20)
+    assert ready.wait(CEILING)
     refusal(lambda: output(tmp_path / "out", resume=True), "another run")
     go.set()
-    process.join(20)
+    process.join(CEILING)
     with output(tmp_path / "out", resume=True):
         pass
 
@@ -354,15 +354,13 @@ def test_two_processes_at_once(tmp_path):
 def test_kill_9_at_some_time_and_resume(tmp_path, expected):
     def slowly():
         write = ResumableOutput.write
-        ResumableOutput.write = lambda *args: (write(*args), time.sleep(0.02))
+        ResumableOutput.write = lambda *args: write(*args) if args[1] < 5 else signal.pause()
         run(tmp_path / "out")
 
     process = start(slowly)
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "out.partial" / "00003.png").exists() and time.monotonic() < deadline:
-        time.sleep(0.001)
+    wait_until((tmp_path / "out.partial" / "00003.png").exists, process)
     os.kill(process.pid, signal.SIGKILL)
-    process.join(20)
+    process.join(CEILING)
     assert process.exitcode == -signal.SIGKILL and not (tmp_path / "out").exists()
     refusal(lambda: run(tmp_path / "out"), "--resume")
     assert content(run(tmp_path / "out", resume=True)) == expected["out", 0] and left(tmp_path) == ["out"]

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from itertools import combinations
 
@@ -26,6 +25,7 @@ from lvcd.prepare.cartoons import Corpus, draw_corpus
 from lvcd.shards.format import ShardWriter
 from lvcd.shards.members import read_shard
 from tests.helpers.paths import CARTOONS
+from tests.helpers.processes import CEILING, wait_until
 
 cv2.setNumThreads(1)
 SMALL = Corpus(
@@ -151,11 +151,9 @@ def test_an_interrupted_command_says_so_and_goes_on(tmp_path):
                "--size", "48x32", "--frames", "8", "--shard-mb", "0.02", "--workers", "2", "--val-clips", "0",
                "--test-clips", "0", "--out", str(tmp_path)]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("train/shard-*.tar")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: list(tmp_path.glob("train/shard-*.tar")), process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=CEILING)
     assert process.returncode == 130 and "goes on" in errors and "Traceback" not in errors
     assert list(tmp_path.glob("train/shard-*.tar")) and not (tmp_path / "train" / "manifest.json").exists()
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import tarfile
-import time
 
 import numpy as np
 import pytest
@@ -30,6 +29,7 @@ from lvcd.prepare.encode import Encoders, encode
 from lvcd.shards.format import ShardWriter
 from lvcd.shards.members import read_shard
 from tests.helpers.paths import CONF
+from tests.helpers.processes import hang_before, wait_until
 
 STAGE = Stage("48x32", 32, 48)
 SIZES = ((32, 48), (40, 70), (24, 30))  # as it is; to be cropped; to be enlarged
@@ -217,11 +217,14 @@ def test_killed_and_started_again(encoders, tmp_path):
     """A process of its own, ended by SIGKILL while it writes."""
     shards = write_shards(tmp_path / "shards", 8, frames=6)
     other, out = shutil.copytree(shards, tmp_path / "other"), shards / "48x32"
-    process = multiprocessing.get_context("fork").Process(target=encode, args=(shards, encoders))
+
+    def until_the_fourth():
+        hang_before("shard-00003.tar")
+        encode(shards, encoders)
+
+    process = multiprocessing.get_context("fork").Process(target=until_the_fourth)
     process.start()
-    deadline = time.monotonic() + 60
-    while not (out / "shard-00002.tar").exists() and time.monotonic() < deadline and process.is_alive():
-        time.sleep(0.001)
+    wait_until((out / "shard-00002.tar").exists, process)
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL

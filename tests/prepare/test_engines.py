@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 
 from lvcd.cli import main
 from lvcd.io.movies import write_movie
+from tests.helpers.processes import CEILING, wait_until
 
 SMALL = ("--longest", "20", "--shard-mb", "0.1")
 
@@ -69,9 +69,7 @@ def children(pid):
 
 
 def wait_for_work(process, out):
-    deadline = time.monotonic() + 60
-    while not list(out.glob(".parts-*/*.pixels")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_until(lambda: list(out.glob(".parts-*/*.pixels")), process)
 
 
 def test_two_workers_killed_and_started_again(films, whole, tmp_path):
@@ -83,10 +81,7 @@ def test_two_workers_killed_and_started_again(films, whole, tmp_path):
     below = children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    deadline = time.monotonic() + 20
-    while any(os.path.exists(f"/proc/{child}") for child in below) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not [child for child in below if os.path.exists(f"/proc/{child}")]
+    wait_until(lambda: not any(os.path.exists(f"/proc/{child}") for child in below))
     assert not (out / "manifest.json").exists()
     assert main(["prepare", str(films), "--out", str(out), "--workers", "2", *SMALL]) == 0
     assert files(out) == whole
@@ -97,7 +92,7 @@ def test_ctrl_c_reaches_the_workers(films, tmp_path):
     process = start("prepare", films, "--out", out, "--workers", 2, *SMALL, start_new_session=True)
     wait_for_work(process, out)
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=CEILING)
     assert process.returncode == 130
     assert "goes on" in told and "Traceback" not in told
 
@@ -109,7 +104,7 @@ def test_a_worker_that_dies_is_told_in_one_line(films, tmp_path):
     workers = [c for c in children(process.pid) if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
-    _, told = process.communicate(timeout=300)
+    _, told = process.communicate(timeout=CEILING)
     assert process.returncode == 2
     assert "a worker process died" in told.splitlines()[-1] and "Traceback" not in told
 
@@ -119,6 +114,6 @@ def test_ray(films, whole, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     out = tmp_path / "out"
     process = start("prepare", films, "--out", out, "--workers", 2, "--executor", "ray", *SMALL)
-    _, told = process.communicate(timeout=600)
+    _, told = process.communicate(timeout=CEILING)
     assert process.returncode == 0, told
     assert files(out) == whole

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -20,6 +19,8 @@ from lvcd.cli import main
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
 from lvcd.shards.members import read_shard
+from tests.helpers.paths import ROOT
+from tests.helpers.processes import wait_until
 
 GROUNDS = (64, 115, 166, 218)
 
@@ -152,10 +153,12 @@ def test_killed_and_started_again(tmp_path):
     write_movie(tmp_path / "long.mp4", frames(*[16] * 10), 24)
     words = ["prepare", str(tmp_path / "long.mp4"), *map(str, SMALL), "--out"]
     out = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-m", "lvcd.cli", *words, out], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (out / "shard-00001.tar").exists() and time.monotonic() < deadline:
-        time.sleep(0.002)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.helpers.processes", "shard-00002.tar", *words, out],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until((out / "shard-00001.tar").exists, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "manifest.json").exists()

@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from lvcd.training import AtomicCheckpointIO
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import CEILING
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def runs(tmp_path_factory):
     for ranks, batch, kind in ((1, 2, "ddp"), (2, 1, "ddp"), (2, 1, "fsdp")):
         words = [str(ranks), str(batch), str(folder / f"{ranks}{kind}.pt"), kind]
         command = [sys.executable, "-m", "tests.helpers.two_ranks", *words]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CEILING)
         assert done.returncode == 0, done.stderr[-2000:]
     return folder
 

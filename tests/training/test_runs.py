@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lvcd.training.run_folder import newest_checkpoint
+from tests.helpers.processes import CEILING
 from tests.helpers.train_program import TINY, saved, start
 
 
@@ -18,7 +19,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     process = start(*words)
     saved(run)
     process.kill()
-    process.communicate(timeout=3000)
+    process.communicate(timeout=CEILING)
     at = saved(run)
     assert typed("train.py", *words) == 2
     assert "resume=true" in capfd.readouterr().err
@@ -29,12 +30,12 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
         out = process.stdout.readline()
     assert at and f"steps {at} to 100000" in out  # nothing is lost but the steps since then
     os.killpg(process.pid, signal.SIGTERM)  # the processes that read hear it too, as with Ctrl-C
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=CEILING)
     assert process.returncode == 0, err
     assert "python train.py experiment=mini_cpu" in out and "resume=true" in out
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     words[-3] = f"trainer.max_steps={step + 2}"
-    out, err = start(*words, "resume=true").communicate(timeout=300)
+    out, err = start(*words, "resume=true").communicate(timeout=CEILING)
     assert f"step {step + 2}/{step + 2}" in out and str(run / "model") in out, err
     from lvcd.cli import main
 

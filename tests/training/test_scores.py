@@ -20,6 +20,7 @@ from lvcd.training.callbacks import Scores
 from lvcd.training.plan import plan_training
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import CEILING
 from tests.helpers.scores_ranks import scored
 from tests.helpers.toys import toy
 from tests.helpers.wandb_file import history, whole
@@ -62,7 +63,7 @@ def test_two_ranks_log_what_one_logs(one, tmp_path):
     """Two clips on one rank, one on the other."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.helpers.scores_ranks", "2", str(tmp_path / "2.pt")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3000)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CEILING)
     assert done.returncode == 0, done.stderr[-2000:]
     two = torch.load(tmp_path / "2.pt", weights_only=True)
     for name in COLUMNS - {"val/FVD"}:

@@ -22,6 +22,7 @@ from lvcd.training.run_folder import CHECKPOINT_FOLDER, find_checkpoints, newest
 from tests.helpers.configs import composed
 from tests.helpers.fitting import fit
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import CEILING
 from tests.helpers.toys import toy
 from tests.helpers.train_program import TINY, start
 
@@ -30,7 +31,7 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
     run = tmp_path / "run"
     rate = ["module.optimization.lr=1e30", "module.optimization.warmup_steps=0", "trainer.max_steps=9"]
     process = start(*TINY, f"run_dir={run}", "trainer.precision=32-true", *rate)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=CEILING)
     (file,) = run.glob("nan-step*-rank0.pt")
     batch = Batch(**torch.load(file, weights_only=True))
     told = [line for line in err.splitlines() if line.strip()]

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from lvcd.cli.sweep import override_lists
 from tests.helpers.configs import composed
 from tests.helpers.paths import CONF, ROOT
+from tests.helpers.processes import CEILING
 
 APP = ROOT / "tests" / "helpers" / "sweep_app.py"
 TINY = ["experiment=mini_cpu", "data.height=32", "data.width=48", "data.workers=0", "data.sampling.window=2",
@@ -25,9 +26,8 @@ TINY = ["experiment=mini_cpu", "data.height=32", "data.width=48", "data.workers=
 
 def run(program: Path, *words: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
-    done = subprocess.run(
-        [sys.executable, str(program), *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
+    command, pipes = [sys.executable, str(program), *words], {"capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=ROOT, env=environment, timeout=CEILING, **pipes)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done
 
