@@ -1,13 +1,15 @@
 """All metrics on drawn clips: frames a second, each one's share, and how much faster than the plain references that
 the tests hold against them: scipy's distance maps and warps, numpy's sums, a Python loop over frames.
 
-    python -m benchmarks.metrics [THREADS]        default: as many as torch takes
+    python -m benchmarks.metrics [THREADS]    default: as many as torch takes
+    python -m benchmarks.metrics --toy        short clips, to try the script
 
 The plain references run on one thread, but for OpenCV's flow.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import sys
@@ -29,7 +31,7 @@ from lvcd.metrics.tc import PAIRS_PER_CHUNK
 from lvcd.system import keep_freed_memory
 from tests.helpers.plain_metrics import flows_of, plain_changes, plain_edmd, psnr_of, ssim_of
 
-CLIPS, T, SIDE, REPEATS = 2, 14, 256, 5
+CLIPS, T, SIDE, REPEATS = (1, 10, 64, 1) if "--toy" in sys.argv else (2, 14, 256, 5)
 
 
 def clip(seed: int) -> tuple[torch.Tensor, ...]:
@@ -113,4 +115,7 @@ def main(threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else torch.get_num_threads())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("threads", nargs="?", type=int, default=torch.get_num_threads())
+    parser.add_argument("--toy", action="store_true", help="short clips, to try the script")
+    main(parser.parse_args().threads)

@@ -1,5 +1,8 @@
 """Timings and memory, as ratios within one run: `make bench`.
 
+    python -m benchmarks.painting          the denoising step, `lvcd colorize`, and the benchmarks beside this one
+    python -m benchmarks.painting --toy    small sizes and no other benchmark: whether this script works
+
 Each measurement runs in a process of its own, on one thread, so that its peak memory is its own.
 """
 
@@ -14,7 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-REPEATS = 5
+TOY = "--toy" in sys.argv
+REPEATS = 1 if TOY else 5
+SHORT, LONG = ("4", "8") if TOY else ("60", "1000")
+"""Sketches of the two clips whose peak memory is compared."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -51,7 +57,7 @@ def step(which: str) -> dict[str, dict[str, float]]:
     if which == "dense":
         oracles.densify(unet)
         oracles.densify(controlnet)
-    window, overlap, h, w = 14, 4, 24, 40
+    window, overlap, h, w = (3, 1, 8, 8) if TOY else (14, 4, 24, 40)
     t = 1 + overlap + window
     layouts = {
         "normal": FrameLayout.referenced(window, 1 + overlap),
@@ -104,7 +110,7 @@ def clip(frames: str) -> dict[str, float]:
 
 def measure(*what: str) -> dict:
     """Run one of the above in a fresh process."""
-    command = [sys.executable, "-m", "benchmarks.painting", *what]
+    command = [sys.executable, "-m", "benchmarks.painting", *what, *(["--toy"] if TOY else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, env=environment, cwd=ROOT
@@ -113,7 +119,8 @@ def measure(*what: str) -> dict:
 
 
 def report() -> None:
-    print("one denoising step, 19 frames, 24x40 latents, one thread, best of", REPEATS)
+    size = "toy sizes" if TOY else "19 frames, 24x40 latents"
+    print(f"one denoising step, {size}, one thread, best of {REPEATS}")
     ours, dense = measure("step", "ours"), measure("step", "dense")
     print(f"  {ours['normal']['parameters'] / 1e6:.1f} M parameters, ControlNet included")
     for mode, mine in ours.items():
@@ -125,11 +132,11 @@ def report() -> None:
         print(f"    sums of the outputs differ by {abs(mine['check'] / other['check'] - 1):.0e}")
     ratio = ours["prev-reference"]["seconds"] / ours["normal"]["seconds"]
     print(f"  prev-reference against normal: x {ratio:.2f} (target 1.03)")
-    short, long = measure("clip", "60"), measure("clip", "1000")
+    short, long = measure("clip", SHORT), measure("clip", LONG)
     print("lvcd colorize, toy model, 64x96, peak memory (and above that of a loaded process)")
-    for name, run in (("60", short), ("1000", long)):
+    for name, run in ((SHORT, short), (LONG, long)):
         print(f"  {name:>4} sketches {run['MB']:.0f} MB ({run['above']:.0f} MB)")
-    print(f"  1000 against 60: x {long['MB'] / short['MB']:.3f} (target 1.10)")
+    print(f"  {LONG} against {SHORT}: x {long['MB'] / short['MB']:.3f} (target 1.10)")
 
 
 def others() -> None:
@@ -140,11 +147,13 @@ def others() -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", help="step ours|dense, or clip FRAMES; nothing: all")
+    parser.add_argument("--toy", action="store_true", help="small sizes, to try the script")
     what = parser.parse_args().what
     if not what:
         report()
-        others()
+        if not TOY:
+            others()
     else:
         print(json.dumps({"step": step, "clip": clip}[what[0]](*what[1:])))

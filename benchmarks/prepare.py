@@ -1,5 +1,7 @@
 """`lvcd prepare` against decode-and-resize alone, and one process against two, in one run. `make bench` calls `report`.
 
+    python -m benchmarks.prepare [--toy]    --toy: small films, to try the script
+
 Each measurement runs in processes of its own, one thread each.
 """
 
@@ -15,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-REPEATS = 2
-SEEDS, FRAMES, HEIGHT, WIDTH, SHORT_SIDE = 4, 60, 720, 1280, 320
+TOY = "--toy" in sys.argv
+REPEATS = 1 if TOY else 2
+SEEDS, FRAMES, HEIGHT, WIDTH, SHORT_SIDE = (2, 24, 90, 160, 40) if TOY else (4, 60, 720, 1280, 320)
 
 
 def films(folder: Path) -> list[Path]:
@@ -82,9 +85,10 @@ def shards(folder: str) -> float:
 
 
 def start(*what: str) -> subprocess.Popen:
+    command = [sys.executable, __file__, *what, *(["--toy"] if TOY else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, __file__, *what], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                            env=environment, text=True)  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, env=environment, text=True, **pipes)  # type: ignore[call-overload]
 
 
 def measure(*commands: tuple[str, ...]) -> list[float]:
@@ -117,8 +121,9 @@ def report() -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", help="resize FOLDER, shards FOLDER or work FOLDER NUMBER; nothing: all")
+    parser.add_argument("--toy", action="store_true", help="small films, to try the script")
     what = parser.parse_args().what
     if not what:
         report()

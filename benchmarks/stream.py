@@ -1,13 +1,17 @@
 """The stream of batches against reading the same bytes: clips/s in this process, on one thread; and memory.
 
+    python -m benchmarks.stream [--toy]    --toy: small shards, to try the script
+
 Reading alone is stock webdataset over the same shards, everything of them, undecoded. The cache of the disk is warm.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import json
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -25,9 +29,10 @@ from lvcd.data.stream.epoch_plan import EpochPlan
 from lvcd.data.stream.source import RetryPolicy, ShardSource
 from lvcd.shards.format import ENCODED, PIXELS, ShardWriter
 
-HEIGHT, WIDTH, FRAMES = 320, 576, 24
-SHARDS, CLIPS = 4, 12
-REPEATS = 3
+TOY = "--toy" in sys.argv
+HEIGHT, WIDTH, FRAMES = (64, 96, 16) if TOY else (320, 576, 24)
+SHARDS, CLIPS = (2, 4) if TOY else (4, 12)
+REPEATS = 1 if TOY else 3
 
 
 def report() -> dict[str, Any]:
@@ -137,4 +142,7 @@ def _resident() -> float:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toy", action="store_true", help="small shards, to try the script")
+    parser.parse_args()
     print(json.dumps(report(), indent=1))

@@ -1,8 +1,12 @@
 """Training: Lightning and all that is around a step against a plain loop of the same steps; what gradient checkpointing
-costs and saves; how long a step waits for its batch. One thread; ratios within one run."""
+costs and saves; how long a step waits for its batch. One thread; ratios within one run.
+
+    python -m benchmarks.training [--toy]    --toy: small networks, to try the script
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import subprocess
@@ -21,8 +25,10 @@ from lvcd.data.batch import Batch
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
 
-STEPS, REPEATS = 4, 3
-SIZE, FRAMES, CLIPS = (24, 40), 5, 1  # of latents
+TOY = "--toy" in sys.argv
+STEPS, REPEATS = (2, 1) if TOY else (4, 3)
+SIZE, FRAMES, CLIPS = (8, 8) if TOY else (24, 40), 5, 1  # of latents
+CHANNELS = (32, 32, 64) if TOY else (128, 128, 192)
 
 
 def config(*words: str) -> Any:
@@ -30,10 +36,10 @@ def config(*words: str) -> Any:
 
 
 def middle(checkpointing: bool = False) -> Any:
-    """The mini model with wider layers: 128, 128, 192 channels."""
+    """Return the mini model with layers of CHANNELS."""
     wider = [
-        "module.networks.unet.block_out_channels=[128,128,192]",
-        "module.networks.unet.num_attention_heads=[4,4,6]",
+        f"module.networks.unet.block_out_channels={list(CHANNELS)}",
+        f"module.networks.unet.num_attention_heads={[width // 32 for width in CHANNELS]}",
     ]
     told = config(*wider, f"module.gradient_checkpointing={checkpointing}")
     return instantiate(told.module, _convert_="all").train()
@@ -112,7 +118,11 @@ def waiting() -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         alone = ["callbacks.scores=null", "callbacks.samples=null", "callbacks.checkpoint=null"]
-        short = ["trainer.max_steps=24", "trainer.limit_val_batches=0", "trainer.log_every_n_steps=8"]
+        short = [
+            f"trainer.max_steps={6 if TOY else 24}",
+            "trainer.limit_val_batches=0",
+            f"trainer.log_every_n_steps={2 if TOY else 8}",
+        ]
         train(config(f"run_dir={folder}", *alone, *short))
         with Path(folder, "csv", "version_0", "metrics.csv").open() as file:
             shares = [float(row["speed/wait"]) for row in csv.DictReader(file) if row.get("speed/wait")]
@@ -134,15 +144,19 @@ def report() -> None:
 
 
 def measure(*what: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.training", *what], stdout=subprocess.PIPE, check=True, cwd=ROOT
-    )
+    """Return what one of the above finds in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.training", *what, *(["--toy"] if TOY else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        name, *words = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", help="overhead, checkpointing on|off, or waiting; nothing: all")
+    parser.add_argument("--toy", action="store_true", help="small networks, to try the script")
+    what = parser.parse_args().what
+    if what:
+        name, *words = what
         print(json.dumps({"overhead": overhead, "checkpointing": checkpointing, "waiting": waiting}[name](*words)))
     else:
         report()

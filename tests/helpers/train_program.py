@@ -25,7 +25,7 @@ TINY = [
 
 
 def start(*words: str, **more) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
+    environment = {**os.environ, "WANDB_MODE": "offline"}
     command = [sys.executable, "train.py", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **more)

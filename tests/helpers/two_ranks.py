@@ -19,7 +19,10 @@ from tests.helpers.toys import toy
 
 
 class Keep(lightning.Callback):
-    gradients: dict[str, torch.Tensor] = {}
+    """Keeps the gradients of the first step."""
+
+    def __init__(self):
+        self.gradients: dict[str, torch.Tensor] = {}
 
     def on_before_optimizer_step(self, trainer, module, optimizer):
         if not self.gradients:
@@ -71,7 +74,7 @@ def die_while_saving(trainer: lightning.Trainer, file: str) -> None:
     torch.save = save
 
 
-def main(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
+def train(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
     torch.set_num_threads(1)
     keep = Keep()
     strategy = ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False) if kind == "fsdp" else kind
@@ -92,4 +95,4 @@ def main(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
+    train(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -15,16 +14,17 @@ from lvcd.training import AtomicCheckpointIO
 from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import CEILING
+from tests.helpers.two_ranks import train
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for ranks, batch, kind in ((1, 2, "ddp"), (2, 1, "ddp"), (2, 1, "fsdp")):
-        words = [str(ranks), str(batch), str(folder / f"{ranks}{kind}.pt"), kind]
+    train(1, 2, str(folder / "1ddp.pt"))
+    for kind in ("ddp", "fsdp"):
+        words = ["2", "1", str(folder / f"2{kind}.pt"), kind]
         command = [sys.executable, "-m", "tests.helpers.two_ranks", *words]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CEILING)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CEILING)
         assert done.returncode == 0, done.stderr[-2000:]
     return folder
 

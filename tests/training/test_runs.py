@@ -35,8 +35,10 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     assert "python train.py experiment=mini_cpu" in out and "resume=true" in out
     step = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     words[-3] = f"trainer.max_steps={step + 2}"
-    out, err = start(*words, "resume=true").communicate(timeout=CEILING)
-    assert f"step {step + 2}/{step + 2}" in out and str(run / "model") in out, err
+    capfd.readouterr()
+    assert typed("train.py", *words, "resume=true") == 0
+    out = capfd.readouterr().out
+    assert f"step {step + 2}/{step + 2}" in out and str(run / "model") in out
     from lvcd.cli import main
 
     assert main(["export", str(run), "--out", str(tmp_path / "model")]) == 0

@@ -22,20 +22,19 @@ from lvcd.training.run_folder import CHECKPOINT_FOLDER, find_checkpoints, newest
 from tests.helpers.configs import composed
 from tests.helpers.fitting import fit
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import CEILING
 from tests.helpers.toys import toy
-from tests.helpers.train_program import TINY, start
+from tests.helpers.train_program import TINY
 
 
-def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path):
+def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path, typed, capfd):
     run = tmp_path / "run"
     rate = ["module.optimization.lr=1e30", "module.optimization.warmup_steps=0", "trainer.max_steps=9"]
-    process = start(*TINY, f"run_dir={run}", "trainer.precision=32-true", *rate)
-    _, err = process.communicate(timeout=CEILING)
+    code = typed("train.py", *TINY, f"run_dir={run}", "trainer.precision=32-true", *rate)
+    err = capfd.readouterr().err
     (file,) = run.glob("nan-step*-rank0.pt")
     batch = Batch(**torch.load(file, weights_only=True))
     told = [line for line in err.splitlines() if line.strip()]
-    assert process.returncode == 2 and len(told) == 1 and "Traceback" not in err
+    assert code == 2 and len(told) == 1 and "Traceback" not in err
     assert str(file) in told[0] and "nan" in told[0]
     assert batch.frames.shape == (4, 4, 3, 32, 48) and all(key in told[0] for key in batch.keys)
     assert not (run / "model").exists() and not list((run / CHECKPOINT_FOLDER).glob("*"))
