@@ -401,11 +401,11 @@ def test_what_cannot_be_used(shards, model_folder, tmp_path, capsys):
     assert "none of 320p, 576p" in said("--model", model_folder, "--stage", "72p")
     assert "at least 1" in said("--model", model_folder, "--stage", "48x32", "--batch", 0)
     assert "sofa" in said("--model", model_folder, "--stage", "48x32", "--device", "sofa")
-    assert "is no model" in said("--model", tmp_path / "none", "--stage", "48x32")
+    assert "is not a model folder" in said("--model", tmp_path / "none", "--stage", "48x32")
     broken = shutil.copytree(model_folder, tmp_path / "broken")
     shutil.rmtree(broken / "vae")
     assert "vae" in said("--model", broken, "--stage", "48x32")
-    assert "is no model" in said("--model", broken / "unet", "--stage", "48x32")
+    assert "is not a model folder" in said("--model", broken / "unet", "--stage", "48x32")
     assert "manifest.json" in refused(capsys, *words(tmp_path / "nothing", model_folder))
     assert not (shards / "48x32").exists()
 
