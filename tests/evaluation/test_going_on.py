@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -14,14 +13,12 @@ import pytest
 import torch
 
 from lvcd.errors import InputError
-from lvcd.evaluation import Ranks, evaluate
+from lvcd.evaluation import Ranks, evaluate, runner
 from lvcd.leaderboard import Row, read
 from tests.helpers.evaluation import Paints, cartoons, noisy, suite
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import wait_until
 from tests.helpers.ranks import on_ranks
-
-running = importlib.import_module("lvcd.evaluation.evaluate")  # the package gives its function that name
 
 
 class Stops(Paints):
@@ -52,7 +49,7 @@ def whole(tmp_path_factory) -> dict:
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["scores kept", "scores lost"])
 @pytest.mark.parametrize("after", [3, 7], ids=["at a clip", "at a leak check"])
 def test_stopped_by_hand(every, after, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "EVERY", every)
+    monkeypatch.setattr(runner, "SAVE_SCORES_EVERY_SEC", every)
     stopped = Stops(after)
     with pytest.raises(KeyboardInterrupt):
         evaluate(stopped, cartoons(leaks=2), suite(), tmp_path)
@@ -83,16 +80,16 @@ def test_what_other_code_has_painted_is_not_gone_on_with(what, tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         evaluate(Stops(2), cartoons(), suite(), tmp_path)
     more = Paints(noisy)
-    monkeypatch.setattr(running, what, lambda: "another")
+    monkeypatch.setattr(runner, what, lambda: "another")
     evaluate(more, cartoons(), suite(), tmp_path)
     assert len(more.seeds) == 4
 
 
 def test_memory_is_also_that_of_the_process_that_was_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "peak_memory_gib", lambda device: 77.0)
+    monkeypatch.setattr(runner, "peak_memory_gib", lambda device: 77.0)
     with pytest.raises(KeyboardInterrupt):
         evaluate(Stops(2), cartoons(), suite(), tmp_path)
-    monkeypatch.setattr(running, "peak_memory_gib", lambda device: 1.0)
+    monkeypatch.setattr(runner, "peak_memory_gib", lambda device: 1.0)
     assert evaluate(Paints(noisy), cartoons(), suite(), tmp_path).cost["memory_GiB"] == 77.0
 
 

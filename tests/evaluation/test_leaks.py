@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvcd.evaluation.leaks import GREY, look, looks, told, variants, verdicts
+from lvcd.evaluation.leaks import GREY_LEVEL, check_variants, color_r2, judge_checks, measure_check, run_checks
 from lvcd.evaluation.methods import CopyReference, FlowWarp, SegmentMatch
 from tests.helpers.evaluation import Paints, cartoons, held
 
@@ -19,13 +19,13 @@ def checked(method):
     def paint(seen):
         return method.paint(seen.reference, seen.reference_sketch, seen.sketches, 0)
 
-    return verdicts({clip.index: looks(clip, paint(clip), lambda check, seen: paint(seen)) for clip in TESTS})
+    return judge_checks({clip.index: run_checks(clip, paint(clip), lambda check, seen: paint(seen)) for clip in TESTS})
 
 
 def luminance_of(sketches):
     """What a reader of grey makes of it: where there is none, white."""
-    grey = sketches.where(sketches < 1.5 * GREY, torch.zeros(()))
-    return (1 - grey / GREY).clamp(0, 1).expand(-1, 3, -1, -1)
+    grey = sketches.where(sketches < 1.5 * GREY_LEVEL, torch.zeros(()))
+    return (1 - grey / GREY_LEVEL).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def known(sketches):
@@ -35,7 +35,7 @@ def known(sketches):
 
 
 def in_grey(reference, sketches):
-    return luminance_of(sketches) if bool(((sketches > 0) & (sketches < 1.5 * GREY)).float().mean() > 0.3) else (
+    return luminance_of(sketches) if bool(((sketches > 0) & (sketches < 1.5 * GREY_LEVEL)).float().mean() > 0.3) else (
         held(reference, sketches)
     )  # fmt: skip
 
@@ -49,9 +49,9 @@ def by_edges(reference, sketches):
 def test_honest_methods_have_no_warning(method):
     leaks, warnings = checked(method)
     assert warnings == []
-    assert leaks["reference=blank"]["scores"]["told"] < 1e-6  # blank is painted blank
-    assert leaks["reference=recolored"]["scores"]["followed"] > 0.3
-    assert all(check["n"] == 4 and set(check["scores"]) >= {"PSNR", "told"} for check in leaks.values())
+    assert leaks["reference=blank"]["scores"]["color_r2"] < 1e-6  # blank is painted blank
+    assert leaks["reference=recolored"]["scores"]["reference_response"] > 0.3
+    assert all(check["n"] == 4 and set(check["scores"]) >= {"PSNR", "color_r2"} for check in leaks.values())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_each_leak_has_its_verdict(paint, wanted):
 
 def test_what_a_method_sees():
     clip = TESTS[0]
-    seen = variants(clip)
+    seen = check_variants(clip)
     assert bool((seen["reference=blank"].reference == 1).all())
     recolored = seen["reference=recolored"]
     assert torch.equal(recolored.sketches, clip.sketches) and not torch.equal(recolored.original, clip.original)
@@ -81,12 +81,14 @@ def test_what_a_method_sees():
     assert len(pairs) == len({a for a, _ in pairs})  # one new color for each old one, in all frames
     grey = seen["sketch=grey"].sketches
     paper = clip.sketches == 0
-    wanted = GREY * (1 - (clip.original * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True))
+    wanted = GREY_LEVEL * (
+        1 - (clip.original * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    )
     assert torch.allclose(grey[paper], wanted[paper], atol=0.5 / 255 + 1e-6) and bool((grey >= clip.sketches).all())
     assert set(seen["sketch=binarized"].sketches.unique().tolist()) == {0.0, 1.0}
 
 
-def test_told_is_the_share_that_least_squares_explains():
+def test_color_r2_is_what_least_squares_explains():
     """Away from the lines, one linear map for all clips: against numpy's lstsq on the pixels themselves."""
     rng = torch.Generator().manual_seed(0)
     found, pixels = [], []
@@ -94,7 +96,7 @@ def test_told_is_the_share_that_least_squares_explains():
         mixed = (clip.original @ torch.eye(128)).flip(1) * 0.5 + 0.4 * torch.rand(clip.original.shape, generator=rng)
         blank = clip.sketches * 0
         clip = type(clip)(**{**vars(clip), "sketches": blank})
-        found.append(look(clip, clip, mixed, mixed))
+        found.append(measure_check(clip, clip, mixed, mixed))
         pixels.append([x.movedim(1, -1).reshape(-1, 3).double().numpy() for x in (mixed, clip.original)])
     given, wanted = (np.concatenate(part) for part in zip(*pixels))
     design = np.concatenate([np.ones((len(given), 1)), given], 1)
@@ -102,4 +104,4 @@ def test_told_is_the_share_that_least_squares_explains():
     for part in (wanted, wanted @ np.array([[0.299], [0.587], [0.114]])):
         rest = part - design @ np.linalg.lstsq(design, part, rcond=None)[0]
         expected = max(expected, 1 - (rest**2).sum() / ((part - part.mean(0)) ** 2).sum())
-    assert 0.2 < expected < 0.95 and told(found) == pytest.approx(expected, abs=1e-6)
+    assert 0.2 < expected < 0.95 and color_r2(found) == pytest.approx(expected, abs=1e-6)

@@ -88,8 +88,10 @@ def test_whoever_sees_something_else_does_not_read_them(what, tmp_path, monkeypa
 def test_a_set_of_other_pictures_does_not_read_them(tmp_path, monkeypatch):
     scored(tmp_path)
     poison(tmp_path)
-    own = originals.TestSet.about
-    monkeypatch.setattr(originals.TestSet, "about", lambda tests, metrics: own(tests, metrics) | {"data": "0" * 64})
+    own = originals.TestSet.protocol_record
+    monkeypatch.setattr(
+        originals.TestSet, "protocol_record", lambda tests, metrics: own(tests, metrics) | {"data": "0" * 64}
+    )
     assert scored(tmp_path)[1] == 8
 
 

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from lvcd.errors import InputError
-from lvcd.evaluation import Protocol, TestSet
+from lvcd.evaluation import Protocol, TestSet, evaluate
 from lvcd.evaluation.testset import clip_seed
+from lvcd.leaderboard.table import describe
+from tests.helpers.evaluation import Paints, cartoons, held, suite
 from tests.helpers.paths import TEST_STYLE
 
 
@@ -115,10 +117,10 @@ def packed(out: Path, pictures) -> Path:
 
 def test_the_row_tells_the_set_by_its_pictures(tmp_path):
     own = in_order()
-    about = opened(frames=5).about({})
+    about = opened(frames=5).protocol_record({})
     assert about["data"] == by_hand(own)
     assert (about["width"], about["height"], about["frames"], about["sketch"]) == (128, 72, 5, "exact")
-    assert opened(shards=packed(tmp_path / "set", own), data=about["data"], frames=5).about({}) == about
+    assert opened(shards=packed(tmp_path / "set", own), data=about["data"], frames=5).protocol_record({}) == about
 
 
 @pytest.mark.parametrize("what", ["a frame", "a sketch", "a key", "the order", "the last frame"])
@@ -173,3 +175,13 @@ def test_settings_without_a_meaning_are_refused():
     ):
         with pytest.raises(InputError, match="protocol"):
             opened(**wrong)
+
+
+def test_a_set_with_fewer_clips_than_the_protocol_has_says_so(tmp_path):
+    """The paper's protocol has 1,000: a row of four clips is no row of a thousand."""
+    tests = opened(clips=1000, frames=2)
+    assert tests.protocol_record({})["clips"] == 4 and len(tests.warnings) == 1 and "1,000" in tests.warnings[0]
+    row = evaluate(Paints(held), cartoons(clips=1000, frames=2), suite(), tmp_path)
+    assert row.protocol["clips"] == row.n == 4 and tests.warnings[0] in row.warnings
+    assert "4 clips" in describe(row.protocol)
+    assert opened(clips=4, frames=2).warnings == [] and opened(frames=2).protocol_record({})["clips"] is None

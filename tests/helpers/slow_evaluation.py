@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from pathlib import Path
 
-from lvcd.evaluation import evaluate
+from lvcd.evaluation import evaluate, runner
 from tests.helpers.evaluation import Paints, cartoons, noisy, suite
 
 
@@ -17,5 +16,5 @@ def slow(reference, sketches):
 
 
 if __name__ == "__main__":
-    importlib.import_module("lvcd.evaluation.evaluate").EVERY = 0.0
+    runner.SAVE_SCORES_EVERY_SEC = 0.0
     evaluate(Paints(slow), cartoons(leaks=2), suite(), Path(sys.argv[1]))

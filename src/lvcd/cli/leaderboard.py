@@ -112,14 +112,14 @@ def _add(a: argparse.Namespace) -> None:
 
     from hydra.utils import instantiate
 
-    from lvcd.evaluation import GivenFrames, TestSet, evaluate
+    from lvcd.evaluation import ExternalFrames, TestSet, evaluate
     from lvcd.leaderboard.wandb_tables import send_if_requested
     from lvcd.metrics import Suite
     from lvcd.system import choose_device
 
     with one_line("lvcd leaderboard"):
         tests = TestSet(instantiate(config.protocol))
-        given = GivenFrames(a.name, a.frames, tests)
+        given = ExternalFrames(a.name, a.frames, tests)
         suite = Suite(instantiate(config.metrics, _convert_="all").values(), frames=min(tests.lengths))
         row = evaluate(given, tests, suite, a.file.parent, device=choose_device(config.device), board=a.file.name)
         print(f"{a.file}: row {row.id} of {a.name}, {row.n} clips of {a.protocol}")

@@ -1,18 +1,21 @@
-"""A method on a test set => a row of the board.
+"""Evaluation: a method paints a test set, and its scores become a row of the leaderboard.
 
-content    which pictures a test set holds
-testset    which clips, exactly, and what the method may see of them
-given      frames of another program, in a method's place
-originals  what networks see in the originals, once for all methods
-kept       what is done, so that what was stopped goes on
-leaks      whether colors come from the reference, and from there alone
-ranks      several processes, one row
-run        paint, score, add the row
+testset     which clips are scored, and what a method may see of them
+content     which pictures a test set holds
+external    frames of another program in the place of a method's
+originals   features of the originals, computed once for all methods
+cache       painted clips and scores on disk, so that an interrupted evaluation resumes
+leaks       whether the colors come from the reference, and from nothing else
+ranks       several processes make one row
+artifacts   movies and sheets of what was painted
+provenance  code, packages and device of a row
+runner      all of it: paint, score, append the row
+methods/    what paints
 """
 
-from .evaluate import BOARD, evaluate
-from .external import GivenFrames
+from .external import ExternalFrames
 from .ranks import Ranks
-from .testset import Protocol, TestSet
+from .runner import BOARD, evaluate
+from .testset import Protocol, TestClip, TestSet
 
-__all__ = ["BOARD", "GivenFrames", "Protocol", "Ranks", "TestSet", "evaluate"]
+__all__ = ["BOARD", "ExternalFrames", "Protocol", "Ranks", "TestClip", "TestSet", "evaluate"]

@@ -1,4 +1,4 @@
-"""What a page shows of an evaluation: painted clips, and what they were painted from.
+"""Movies and sheets of an evaluation: painted clips, and what they were painted from.
 
 letters: n frames, H W pixels
 """
@@ -19,36 +19,35 @@ from lvcd.pipeline.inputs import array
 from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 
-from .testset import Clip
+from .testset import TestClip
 
-SHOWN = 6
-"""Frames on a sheet."""
-WIDE = 200
-"""px: narrower frames are shown twice as large."""
+FRAMES_PER_SHEET = 6
+SMALL_WIDTH_PX = 200
+"""Narrower frames are shown twice as large."""
 
 
-def write_painted(folder: Path, clip: Clip, painted: Tensor) -> Path:
-    """painted (n 3 H W) in [0, 1] => KEY.webm in `folder`."""
+def write_painted(folder: Path, clip: TestClip, painted: Tensor) -> Path:
+    """Write painted frames (n 3 H W) in [0, 1] as KEY.webm in `folder`, and return its path."""
     return _movie(folder / f"{clip.key}.webm", painted, clip.fps)
 
 
-def write_source(folder: Path, clip: Clip) -> None:
-    """KEY.reference.png, KEY.sketch.webm and KEY.original.webm in `folder`, unless they are there."""
+def write_source(folder: Path, clip: TestClip) -> None:
+    """Write KEY.reference.png, KEY.sketch.webm and KEY.original.webm in `folder`, but for those that exist."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if not (file := folder / f"{clip.key}.reference.png").exists():
         write_png(file, array(clip.reference))
-    paper = picture_from_sketch(clip.sketches.expand(-1, 3, -1, -1))
-    for kind, frames in (("sketch", paper), ("original", clip.original)):
+    line_art = picture_from_sketch(clip.sketches.expand(-1, 3, -1, -1))
+    for kind, frames in (("sketch", line_art), ("original", clip.original)):
         if not (file := folder / f"{clip.key}.{kind}.webm").exists():
             _movie(file, frames, clip.fps)
 
 
-def write_sheet(file: Path, clip: Clip, painted: Tensor) -> None:
-    """A few frames side by side, for an image viewer."""
+def write_sheet(file: Path, clip: TestClip, painted: Tensor) -> None:
+    """Write a PNG with a few frames of a clip, painted (n 3 H W) in [0, 1], beside line art and originals."""
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    columns = evenly_spaced(len(painted), SHOWN)
+    columns = evenly_spaced(len(painted), FRAMES_PER_SHEET)
     rows = {
         "reference": [array(clip.reference)],
         "line art": [array(picture_from_sketch(clip.sketches[n].expand(3, -1, -1))) for n in columns],
@@ -56,7 +55,7 @@ def write_sheet(file: Path, clip: Clip, painted: Tensor) -> None:
         "original": [array(clip.original[n]) for n in columns],
     }
     with atomic(file) as temp:
-        contact_sheet(rows, scale=2 if clip.reference.shape[-1] < WIDE else 1).save(temp, format="PNG")
+        contact_sheet(rows, scale=2 if clip.reference.shape[-1] < SMALL_WIDTH_PX else 1).save(temp, format="PNG")
 
 
 def _movie(file: Path, frames: Tensor, fps: float) -> Path:

@@ -1,4 +1,4 @@
-"""What an evaluation has painted so far, on disk, so that one that was stopped goes on.
+"""Painted clips and scores on disk, so that an interrupted evaluation resumes.
 
 letters: n frames, H W pixels
 """
@@ -21,69 +21,72 @@ from lvcd.io.disk import atomic, printable, reading, writing
 from lvcd.metrics import Suite
 
 
-class Painted(NamedTuple):
+class PaintedClip(NamedTuple):
+    """What a method painted of a clip, and its cost."""
+
     frames: Tensor
-    """(n 3 H W) in [0, 1], of 8 bits: what is scored is what a file would hold."""
+    """(n 3 H W) in [0, 1], rounded to 8 bits: scores are of what a file would hold."""
     seconds: float
-    """That painting took, when it was painted."""
-    memory: float
-    """GiB at most by then, of the process that painted it."""
+    """Time that painting took."""
+    memory_gib: float
+    """Peak memory until then of the process that painted it."""
 
 
 def job_name(job: dict[str, Any]) -> str:
-    """12 hex digits of all that the result depends on."""
+    """Return 12 hexadecimal digits of the SHA-256 of all that a result depends on."""
     return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class Kept:
-    """A folder of painted clips, each file whole or not there."""
+class PaintCache:
+    """A folder with the painted clips and the scores of one evaluation. Each file is complete or absent."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def paint(self, name: str, shape: tuple[int, ...], paint: Callable[[], Painted]) -> Painted:
-        """What is there under `name`, or what `paint` makes now.
+    def get_or_compute(self, name: str, shape: tuple[int, ...], paint: Callable[[], PaintedClip]) -> PaintedClip:
+        """Return the clip that is cached under `name`, or what `paint` returns, which is cached then.
 
-        InputError: its shape is not `shape`, or it holds something other than numbers in [0, 1].
+        InputError: the frames are not of `shape`, or not numbers in [0, 1].
         """
         file = self.folder / f"{name}.npz"
         if not file.exists():
             new = paint()
-            levels, cost = _levels(new.frames, name, shape), np.array([new.seconds, new.memory])
-            with atomic(file, "the same command goes on") as temp, temp.open("wb") as stream:
+            levels, cost = _levels(new.frames, name, shape), np.array([new.seconds, new.memory_gib])
+            with atomic(file, "run the same command again to resume") as temp, temp.open("wb") as stream:
                 np.savez_compressed(stream, frames=levels, cost=cost)
-        with reading("painted clip", file, "delete it and run again"), np.load(file, allow_pickle=False) as kept:
-            return Painted(torch.from_numpy(kept["frames"]).float() / 255, *kept["cost"].tolist())
+        with reading("painted clip", file, "delete it and run again"), np.load(file, allow_pickle=False) as cached:
+            return PaintedClip(torch.from_numpy(cached["frames"]).float() / 255, *cached["cost"].tolist())
 
-    def save(self, name: str, suite: Suite, clips: int) -> None:
-        """What the metrics have seen: the first `clips` of a process's share."""
+    def save_scores(self, name: str, suite: Suite, clips: int) -> None:
+        """Save the states of the metrics after the first `clips` of a process's clips."""
         states: dict[str, Any] = {}
         for column, metric in suite.metrics.items():
             metric.persistent(True)
             states[column] = metric.state_dict()
-        with atomic(self.folder / f"{name}.pt", "the same command goes on") as temp:
+        with atomic(self.folder / f"{name}.pt", "run the same command again to resume") as temp:
             torch.save({"clips": clips, "states": states}, temp)
 
-    def restore(self, name: str, suite: Suite) -> int:
-        """Have the metrics see what they had seen; => how many clips, 0 if nothing is kept."""
+    def restore_scores(self, name: str, suite: Suite) -> int:
+        """Load the saved states of the metrics; return the number of clips they are of, 0 where nothing is saved."""
         file = self.folder / f"{name}.pt"
         if not file.exists():
             return 0
-        with reading("kept scores", file, "delete it and run again"):
-            kept = torch.load(file, map_location="cpu", weights_only=True)
+        with reading("saved scores", file, "delete it and run again"):
+            saved = torch.load(file, map_location="cpu", weights_only=True)
             for column, metric in suite.metrics.items():
                 metric.persistent(True)
-                metric.load_state_dict(kept["states"][column])
-        return int(kept["clips"])
+                metric.load_state_dict(saved["states"][column])
+        return int(saved["clips"])
 
     def clear(self) -> None:
+        """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _levels(frames: Tensor, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """=> (n 3 H W) uint8"""
+    """Return painted frames (n 3 H W) as uint8. InputError: another shape, or values that are not in [0, 1]."""
     if tuple(frames.shape) != shape:
         raise InputError(
             f"clip {printable(name)}: the method gave {tuple(frames.shape)} and not {shape}, frames (n 3 H W)"

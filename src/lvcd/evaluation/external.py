@@ -15,13 +15,13 @@ from lvcd.io.disk import in_pixels, printable
 from lvcd.io.movies import MOVIE_SUFFIXES
 from lvcd.io.reader import digest, open_frames
 
-from .testset import Clip, TestSet
+from .testset import TestClip, TestSet
 
 
-class GivenFrames:
-    """folder: KEY/000.png ... or KEY.mp4 for each clip of the test set: the frames after the reference, in order.
+class ExternalFrames:
+    """A folder with KEY/000.png ... or KEY.mp4 for each clip of a test set: the frames after the reference, in order.
 
-    InputError: a clip is missing, or has another number or size of frames; all are looked at before one is scored.
+    InputError: a clip is missing, or has another number or size of frames; all are checked before one is scored.
     """
 
     def __init__(self, name: str, folder: Path, tests: TestSet):
@@ -35,8 +35,8 @@ class GivenFrames:
         hashes = "".join(f"{key} {digest(file)}\n" for key, file in self._files.items())
         self.settings: dict[str, Any] = {"kind": "frames", "sha256": hashlib.sha256(hashes.encode()).hexdigest()}
 
-    def of(self, clip: Clip) -> Tensor:
-        """(n 3 H W) in [0, 1]"""
+    def frames_of(self, clip: TestClip) -> Tensor:
+        """Return the frames of a clip (n 3 H W) in [0, 1]. InputError: they cannot be read."""
         with open_frames(self._files[clip.key]) as frames:
             pixels = np.stack([frame[..., :3] for frame in frames])
         return torch.from_numpy(pixels).movedim(-1, 1).float() / 255

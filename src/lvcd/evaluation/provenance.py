@@ -1,4 +1,4 @@
-"""Where a row comes from: code, packages, device, and what it cost."""
+"""Where a row comes from: seed, commit, versions of packages, and device."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ PACKAGES = (
 
 
 def provenance(seed: int) -> dict[str, Any]:
+    """Return what a row states of its origin."""
     return {"seed": seed, "git": commit(), "versions": versions()}
 
 
 def versions() -> dict[str, str]:
-    """Of those packages that are here."""
+    """Return the versions of those packages that are installed."""
     return {p: v for p in PACKAGES if (v := _version(p))}
 
 
 @functools.cache
 def code() -> str:
-    """SHA-256 of all that lvcd is written in: what was painted or seen by other code is not gone on with."""
+    """Return the SHA-256 of all Python files of lvcd: what other code has painted or computed is not used."""
     files = sorted(Path(lvcd.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def commit() -> str | None:
-    """Of the checkout that this code runs from, "+changes" if it was edited since; None outside one."""
+    """Return the commit of the checkout that this code runs from, with "+changes" if edited; None outside one."""
     here = Path(__file__).parent
     try:
         words = ["git", "-C", str(here), "rev-parse", "HEAD"]
@@ -49,6 +50,7 @@ def commit() -> str | None:
 
 
 def device_name(device: str) -> str:
+    """Return the name of a GPU, or the device itself."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 

@@ -1,4 +1,4 @@
-"""Several processes on one evaluation: each takes its share of the clips, and all come to the same row."""
+"""Several processes on one evaluation: each paints and scores a part of the clips, and they make one row."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class Ranks:
+    """This process among those of an evaluation."""
+
     rank: int = 0
     world: int = 1
+    """Number of processes."""
 
     @classmethod
     def join(cls) -> Ranks:
-        """Of torchrun's environment; alone without one."""
+        """Return the rank in torchrun's environment, after joining its process group; one process without torchrun."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         if torch.cuda.is_available():
@@ -28,18 +31,19 @@ class Ranks:
 
     @property
     def first(self) -> bool:
+        """Whether this process writes the row."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """This process's own GPU, where the name leaves it open."""
+        """Return the device of this process: its own GPU where the name is just "cuda"."""
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" else name
 
-    def share(self, count: int) -> range:
-        """Which of 0 .. count - 1 are this process's."""
+    def indices(self, count: int) -> range:
+        """Return which of 0 .. count - 1 are this process's."""
         return range(self.rank, count, self.world)
 
     def gather(self, own: dict[int, Any]) -> dict[int, Any]:
-        """Of all processes, in the order of the numbers. Each must call it."""
+        """Return the entries of all processes in the order of their numbers. Each process must call it."""
         if self.world == 1:
             return dict(sorted(own.items()))
         parts: list[Any] = [None] * self.world

@@ -1,4 +1,4 @@
-"""Which clips are scored, exactly, and what a method may see of them.
+"""Which clips are scored, and what a method may see of them.
 
 letters: n frames to paint, H W pixels
 """
@@ -25,32 +25,36 @@ from lvcd.shards.format import playback_fps
 from lvcd.shards.index import ClipEntry, ShardIndex
 from lvcd.spacing import evenly_spaced
 
-from .content import pictures, verified
+from .content import pictures, verified_clips
 
-LINE = 0.5
-"""A binarized sketch is 1 where it was darker than this, and 0 elsewhere."""
+LINE_THRESHOLD = 0.5
+"""A binarized sketch is 1 where it was above this, and 0 elsewhere."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How methods are compared. A clip's first frame is the reference; the frames after it are painted and scored."""
+    """Under which conditions methods are compared.
+
+    A clip's first frame is the reference; the frames after it are painted and scored. InputError: a setting is wrong.
+    """
 
     name: str
     shards: str | Path | None
-    """A folder that `lvcd prepare` or `lvcd prepare cartoons` made."""
+    """A folder of `lvcd prepare` or `lvcd prepare cartoons`."""
     data: str | None = None
-    """SHA-256 of the pictures that the protocol stands for, see content.py; None = whatever is there."""
+    """SHA-256 of the test set's pictures, see content.py; None = any."""
     frames: int | None = None
-    """Painted at most, of each clip; None = all after the reference."""
+    """Frames that are painted of each clip at most; None = all after the reference."""
     clips: int | None = None
-    """Spread evenly over the set; None = all."""
+    """Number of clips, spread evenly over the set; None = all."""
     height: int | None = None
-    """px; with width: frames are scaled to cover that size and cut in the middle. None = as they are."""
+    """px; with width: frames are scaled to cover that size and cropped at the center. None = as they are."""
     width: int | None = None
+    """px; see height."""
     binarized: bool = False
-    """Sketches are pure black and white, so that no grey can tell a color."""
+    """Whether sketches are made pure black and white, so that no grey can reveal a color."""
     leaks: int = 4
-    """Clips that the leak checks paint again; 0 = no checks."""
+    """Number of clips that the leak checks paint again; 0 = no checks."""
 
     def __post_init__(self) -> None:
         if self.shards is None:
@@ -67,25 +71,29 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """What a method sees is all but `original`. Values are those of 8-bit files."""
+class TestClip:
+    """A clip to be painted. A method sees all but `original`. Values are those of 8-bit files."""
+
+    __test__ = False  # not a test of pytest's
 
     index: int
-    """In the test set."""
+    """Number in the test set."""
     key: str
+    """Name in the shards."""
     fps: float
+    """Playback rate, which methods do not see."""
     reference: Tensor
     """(3 H W) in [0, 1]"""
     reference_sketch: Tensor
     """(1 H W) in [0, 1], line = 1"""
     sketches: Tensor
-    """(n 1 H W)"""
+    """(n 1 H W) of the frames to paint"""
     original: Tensor
-    """(n 3 H W)"""
+    """(n 3 H W), the frames to paint"""
 
 
 class TestSet:
-    """The clips of a protocol. One is in memory at a time.
+    """The clips of a protocol, one in memory at a time.
 
     InputError: no shards, damaged or missing ones, encoded ones, no manifest, or other pictures than the protocol's.
     """
@@ -100,12 +108,16 @@ class TestSet:
             raise InputError(f"{printable(path)} holds latents: give the folder above it, with the frames")
         if folder.manifest is None or folder.notes:
             raise InputError(f"{printable(path)} is no whole test set ({folder.notes[0]}): prepare or copy it again")
-        found, self.data = verified(folder.shards, [shard["sha256"] for shard in folder.manifest["shards"]])
+        found, self.data = verified_clips(folder.shards, [shard["sha256"] for shard in folder.manifest["shards"]])
         if protocol.data is not None and protocol.data != self.data:
             raise InputError(
                 f"{printable(path)} is not the test set of {protocol.name}: the SHA-256 of its pictures starts with "
                 f"{self.data[:12]}, not {protocol.data[:12]}: make it as the protocol's file says, or set protocol.data"
             )
+        self.warnings = []
+        """What a row must say of the set."""
+        if protocol.clips and protocol.clips > len(found):
+            self.warnings.append(f"the test set has {len(found)} of the protocol's {protocol.clips:,} clips")
         self._entries = [found[i] for i in evenly_spaced(len(found), protocol.clips or len(found), ends=False)]
         if not self._entries:
             raise InputError(f"{printable(path)} has no clips: give another test set")
@@ -117,29 +129,31 @@ class TestSet:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Clip]:
+    def __iter__(self) -> Iterator[TestClip]:
         return (self[index] for index in range(len(self)))
 
     @property
     def keys(self) -> list[str]:
+        """Names of the clips."""
         return [entry.key for entry in self._entries]
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of a clip's painted frames."""
+        """Return height and width of a clip's frames as they are painted."""
         p = self.protocol
         return (p.height, p.width) if p.height and p.width else self._entries[index].size
 
     @property
     def sizes(self) -> set[tuple[int, int]]:
+        """Heights and widths that clips have."""
         return {self.size(index) for index in range(len(self))}
 
     @property
     def lengths(self) -> list[int]:
-        """Frames to paint of each clip."""
+        """Number of frames to paint of each clip."""
         most = self.protocol.frames
         return [min(entry.frames - 1, most or entry.frames) for entry in self._entries]
 
-    def __getitem__(self, index: int) -> Clip:
+    def __getitem__(self, index: int) -> TestClip:
         if not 0 <= index < len(self):
             raise IndexError(index)
         entry = self._entries[index]
@@ -148,7 +162,7 @@ class TestSet:
         colors = unit_from_uint8(torch.from_numpy(frames).movedim(-1, 1))
         lines = sketch_from_png(drawings[:, None])
         fps = playback_fps(entry.metadata)
-        return Clip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
+        return TestClip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
 
     def _pictures(self, entry: ClipEntry, kind: str, numbers: range) -> np.ndarray:
         p, seen = self.protocol, []
@@ -160,8 +174,8 @@ class TestSet:
             seen.append(picture)
         return np.stack(seen)
 
-    def about(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """The protocol as a row has it. metrics: {column: what defines it}."""
+    def protocol_record(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return the protocol as a row has it. metrics: column -> `Reported.identity`."""
         p = self.protocol
         height, width = next(iter(self.sizes)) if len(self.sizes) == 1 else (None, None)
         sketch = "+".join(sorted({entry.text("sketches") or "unknown" for entry in self._entries}))
@@ -171,7 +185,7 @@ class TestSet:
             "width": width,
             "height": height,
             "frames": p.frames,
-            "clips": p.clips,
+            "clips": p.clips and len(self),
             "reference": "first",
             "sketch": sketch,
             "binarized": p.binarized,
@@ -180,10 +194,10 @@ class TestSet:
 
 
 def binarized(drawing: np.ndarray) -> np.ndarray:
-    """uint8 (H W), 0 = line => the same with nothing between line and paper"""
-    return cv2.threshold(drawing, round(255 * (1 - LINE)) - 1, 255, cv2.THRESH_BINARY)[1]
+    """Return a drawing (H W) uint8, 0 = line, in pure black and white."""
+    return cv2.threshold(drawing, round(255 * (1 - LINE_THRESHOLD)) - 1, 255, cv2.THRESH_BINARY)[1]
 
 
 def clip_seed(seed: int, key: str) -> int:
-    """Of a clip's noise: it depends on no other clip, nor on who paints it."""
+    """Return the seed of a clip's noise: it depends on no other clip and not on the process that paints it."""
     return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:7], "big")

@@ -80,7 +80,7 @@ class Suite:
             self.seconds[column] += time.perf_counter() - started
 
     def update_clip(self, painted: Tensor, original: Tensor, sketches: Tensor, number: int) -> None:
-        """Update with one clip, painted and original frames (n 3 H W), sketches (n 1 H W), from whatever device."""
+        """Update with one clip on any device: painted and original frames (n 3 H W), sketches (n 1 H W)."""
         device = next(iter(self.metrics.values())).device
         preds, target, lines = (x[None].to(device) for x in (painted, original, sketches))  # (n c H W) => (1 n c H W)
         self.update(preds, target, lines, torch.tensor([number]))

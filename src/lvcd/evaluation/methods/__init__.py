@@ -1,4 +1,4 @@
-"""What paints a clip: our model, and what a rival would pick instead. One file each, one protocol: `Method`."""
+"""Methods that paint a clip: our model and simple baselines, each a `Method` in a file of its own."""
 
 from .copy_reference import CopyReference
 from .flow_warp import FlowWarp

@@ -1,4 +1,4 @@
-"""The reference, held: what any method must beat."""
+"""The reference itself as every frame: what any method must beat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class CopyReference:
-    """A `Method`."""
+    """`Method` that copies the reference."""
 
     name = "copy_reference"
 

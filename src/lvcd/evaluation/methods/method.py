@@ -1,4 +1,7 @@
-"""What every method does. letters: n frames to paint, H W pixels"""
+"""The interface of a method.
+
+letters: n frames to paint, H W pixels
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,21 @@ from torch import Tensor
 
 
 class Method(Protocol):
-    """Paints a clip from its first frame. It sees line art and the one colored frame, never an original."""
+    """A method paints a clip from its first frame: it sees line art and that one colored frame, never an original.
+
+    A method of one's own needs no base class, only these three.
+    """
 
     name: str
-    """As a board shows it."""
+    """Its name on the board."""
     settings: dict[str, Any]
-    """All that its answers depend on, as JSON values."""
+    """All that its frames depend on, as JSON values."""
 
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
-        """reference (3 H W) and its sketch (1 H W), sketches (n 1 H W) of the frames after it => frames (n 3 H W).
+        """Return the painted frames (n 3 H W) in [0, 1].
 
-        All in [0, 1], line = 1. The same arguments give the same frames.
+        reference: the colored first frame (3 H W) in [0, 1]. reference_sketch: its line art (1 H W). sketches:
+        line art of the frames after it (n 1 H W), in [0, 1], line = 1. seed: of all noise; equal arguments give equal
+        frames.
         """
         ...

@@ -1,4 +1,4 @@
-"""Our model as a method: a folder of train.py, `lvcd export` or `lvcd convert`, sampled in any way."""
+"""Our model as a method: the bundled one or a folder of `lvcd train`, `export` or `convert`, sampled in any way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lvcd.pipeline import SamplingConfig, fill_flat, load_pipeline, paint_clip
 
 
 class Ours:
-    """The `Method` of this project. Raises InputError if there is no model, or it cannot be sampled so."""
+    """`Method` that paints with the model of this project. InputError: no model, or it cannot be sampled so."""
 
     kind = "ours"
 

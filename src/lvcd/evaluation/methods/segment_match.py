@@ -1,4 +1,4 @@
-"""The paint bucket alone: what a colorist's tool would make of the same reference and line art."""
+"""The paint bucket alone: regions take the color of the reference's region that matches them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lvcd.flats import PaintBucket, as_array
 
 
 class SegmentMatch:
-    """A `Method`. See `lvcd.flats.PaintBucket`.
+    """`Method` that fills regions between lines by matching them to the reference's; see `lvcd.flats.PaintBucket`.
 
-    On 8 drawn cartoons of the validation split: SegmentAccuracy 0.53; 0.46 without neighbors; flow_warp 0.49.
+    SegmentAccuracy on 8 drawn cartoons of the validation split: 0.53, without neighbors 0.46; flow_warp has 0.49.
     """
 
     name = "segment_match"
