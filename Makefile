@@ -1,6 +1,7 @@
 # make setup   the environment, in .venv          make demo   color two clips with the bundled model, and train it on
-# make test    all tests                          make lint   ruff and mypy             make bench   timings
-# make notebooks   run them and keep their outputs                 make docs    the site, in outputs/site
+# make test    all tests                          make test-fast   those that take seconds, while editing
+# make lint    ruff and mypy                      make bench       timings
+# make docs    the site, in outputs/site          make notebooks   run them and keep their outputs
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
 # of 23,000 files most are never imported: Python compiles one where it is, at the end of setup
@@ -9,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 # images often set it: every start of Python would then compile thousands of files again, 31 s in place of 10
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test lint bench notebooks docs browser
+.PHONY: setup demo test test-fast lint bench notebooks docs browser
 setup: .venv/ready
 
 .venv/ready: setup.cfg constraints.txt
@@ -33,6 +34,9 @@ demo: setup
 
 test: setup browser
 	$(PY) -m pytest -n 2 --dist loadfile
+
+test-fast: setup
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 
 # CI gets a browser for the tests of pages; elsewhere they are skipped where there is none
 browser:

@@ -61,6 +61,7 @@ def test_stopped_by_hand(every, after, whole, tmp_path, monkeypatch):
     assert list((tmp_path / "unfinished").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_killed(whole, tmp_path):
     command = [sys.executable, "-m", "tests.helpers.slow_evaluation", str(tmp_path)]
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -111,6 +112,7 @@ def on_a_rank(rank: int, world: int):
     return result(row), len(method.seeds), (ranks.rank, ranks.world)
 
 
+@pytest.mark.slow
 def test_two_processes_come_to_the_row_of_one(whole, tmp_path, monkeypatch):
     out = tmp_path / "out"
     monkeypatch.setenv("LVCD_TEST_OUT", str(out))

@@ -16,6 +16,8 @@ from lvcd.cli import main
 from lvcd.io.movies import write_movie
 from tests.helpers.processes import CEILING, wait_until
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--longest", "20", "--shard-mb", "0.1")
 
 

@@ -60,6 +60,7 @@ def test_is_kept_whole_and_small(path):
     assert not re.search(r"/(home|root|tmp|Users|usr|work)/|site-packages", text)
 
 
+@pytest.mark.slow
 @notebooks
 def test_runs(path):
     """Anew, and puts out the same kinds of things as the kept run: numbers and pictures may differ with the machine."""

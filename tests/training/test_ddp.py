@@ -16,6 +16,8 @@ from tests.helpers.paths import ROOT
 from tests.helpers.processes import CEILING
 from tests.helpers.two_ranks import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):

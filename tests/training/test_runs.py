@@ -13,6 +13,7 @@ from tests.helpers.processes import CEILING
 from tests.helpers.train_program import TINY, saved, start
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     run = tmp_path / "run"
     words = [*TINY, f"run_dir={run}", "trainer.max_steps=100000", "trainer.val_check_interval=2"]

@@ -24,6 +24,8 @@ from tests.helpers.scores_ranks import scored
 from tests.helpers.toys import toy
 from tests.helpers.wandb_file import history, whole
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = {
     f"val/{name}"
     for name in (

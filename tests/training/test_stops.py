@@ -26,6 +26,7 @@ from tests.helpers.toys import toy
 from tests.helpers.train_program import TINY
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path, typed, capfd):
     run = tmp_path / "run"
     rate = ["module.optimization.lr=1e30", "module.optimization.warmup_steps=0", "trainer.max_steps=9"]
@@ -40,6 +41,7 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path, typed, cap
     assert not (run / "model").exists() and not list((run / CHECKPOINT_FOLDER).glob("*"))
 
 
+@pytest.mark.slow
 def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
     from lvcd.cli.train import train
 

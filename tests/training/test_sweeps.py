@@ -40,6 +40,7 @@ def told(root: Path) -> dict[str, dict]:
 # --- stages -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stages_are_a_chain_of_real_trainings(tmp_path, typed, capfd):
     assert typed("train.py", "-m", *TINY, f"root={tmp_path}", "stage=80p,144p") == 0
     out = capfd.readouterr().out
@@ -56,6 +57,7 @@ def test_a_stage_whose_stage_before_is_not_there_is_told_in_one_line(tmp_path, t
     assert not (tmp_path / "mini_144p").exists()
 
 
+@pytest.mark.slow
 def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before(tmp_path):
     run(
         APP,
@@ -82,6 +84,7 @@ def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before
 # --- launchers and searches -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit", "slurm", "ray"])
 def test_jobs_side_by_side(launcher, tmp_path):
     words = ["experiment=mini_cpu", f"root={tmp_path}", f"launcher={launcher}", "module.optimization.lr=1e-4,1e-5"]
@@ -98,6 +101,7 @@ def test_jobs_side_by_side(launcher, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
     """Rates of 1e-3 and more fail: of 1e-5 to 1e-1, half."""
     words = [
