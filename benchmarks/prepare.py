@@ -50,7 +50,7 @@ def resize(folder: str) -> float:
 
 
 def work(folder: str, number: str) -> float:
-    """Seconds to make the part of a film: all that `lvcd prepare` does to it but copying to a shard."""
+    """Seconds to make the cache of a film: all that `lvcd prepare` does to it but copying to a shard."""
     import cv2
     import torch
 
@@ -71,14 +71,13 @@ def shards(folder: str) -> float:
     """CPU seconds for `lvcd prepare` of the first film, shards included, in this process."""
     import cv2
 
-    from lvcd.prepare import Settings, prepare
-    from lvcd.prepare.shots import ShotRule
+    from lvcd.prepare import PrepareSettings, ShotRule, prepare
 
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         start = time.process_time()
-        settings = Settings(ShotRule(resolution=64), SHORT_SIDE)  # at 64 the drawn clips stay whole
-        manifest = prepare([Path(folder, "0.mp4")], Path(name, "out"), settings)
+        settings = PrepareSettings(ShotRule(resolution=64), SHORT_SIDE)  # at 64 the drawn clips stay whole
+        manifest = prepare([Path(folder, "0.mp4")], Path(name, "out"), settings, workers=1)
         seconds = time.process_time() - start
     assert manifest["counts"]["kept"] == {"clips": SEEDS, "frames": SEEDS * FRAMES}
     return seconds

@@ -21,9 +21,8 @@ LEAK_THRESHOLD = 0.2
 """A clip whose grey explains more than this fraction is flagged. Measured on 110 drawn cartoons of five styles, 64 and
 240 rows, 4 frames each. Clean: exact line art at most 0.007, xdog 0.001, noise of 4 levels 0.023, lines blurred by 0.8
 px 0.278 (one of 110 over 0.2), JPEG at quality 80 0.243 (3 of 110). Leaking: all luminance 1.000, 5 % of it under the
-lines at least 0.877, with noise of 2 levels on top 0.482, shades by hue 0.850. Not told apart from a leak: an uneven
-paper, 12 levels darker in the corners, is flagged in 16 % of clips. One grey in one region alone tells little, and
-passes."""
+lines at least 0.877, with noise of 2 levels on top 0.482, shades by hue 0.850. Mistaken for a leak: an uneven paper,
+12 levels darker in the corners, is flagged in 16 % of clips. Missed: one grey in one region alone explains little."""
 STEP_LEVELS = 16
 """Of 255: a change by more within 3 px, or a dip by more below the surroundings, is a line and not paper."""
 SOLID_LEVELS = 25
