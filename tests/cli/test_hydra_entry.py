@@ -172,3 +172,34 @@ def test_a_wrong_word_ends_before_torch_is_imported(start, word, message):
     assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith(message), lines
     modules = {line.rsplit("|", 1)[1].strip() for line in imports}
     assert "hydra" in modules and not modules & {"torch", "lightning", "diffusers"}
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "message"),
+    [
+        ("train", ["experiment=lvcd_320p", "trainer=cpu", "logger=csv"], "data.shards is missing"),
+        ("train", ["experiment=mini_cpu", "data._target_=nowhere.Data"], "data names nowhere.Data"),
+        ("train", ["experiment=mini_cpu", "data.batch_size=abc"], "data has a value of the wrong kind"),
+        ("train", ["experiment=mini_cpu", "name=${nowhere}"], "nowhere"),
+        ("eval", ["method._target_=lvcd.evaluation.methods.Nothing"], "method names lvcd.evaluation.methods.Nothing"),
+        ("eval", ["protocol=base"], "protocol.name is missing"),
+        ("eval", ["model=nowhere"], "nowhere"),
+        ("eval", [], "model=mini"),
+    ],
+)
+def test_a_wrong_value_is_one_line(program, words, message, monkeypatch, tmp_path, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert main([program, *words]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"lvcd {program}: ") and message in line
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+def test_an_evaluation_is_interrupted(monkeypatch, tmp_path, capfd):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lvcd.cli.eval.run_evaluation", interrupted)
+    assert main(["eval", "method=copy_reference"]) == 130
+    assert capfd.readouterr().err == "stopped; the same command goes on\n"

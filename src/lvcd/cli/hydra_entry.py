@@ -272,7 +272,8 @@ def check_words(tree: Tree, given: HydraWords) -> None:
     """
     if not given.is_sweep:
         composed = _compose(tree, given.config_name or tree, given.overrides, given.searchpath, hydra_too=True)
-        _check_folder(str(composed.hydra.run.dir))
+        with _one_line_of_hydra(given.overrides, [], lambda: []):
+            _check_folder(str(composed.hydra.run.dir))
         return
     if "launcher=slurm" in given.overrides and not shutil.which("srun"):
         raise InputError("launcher=slurm needs srun, which is not here: go where sbatch works, or give launcher=local")
