@@ -96,7 +96,7 @@ class Bench:
         self.found: dict[str, Any] = {}
         """What is printed when the part ends, be it by an error."""
         if self.cuda:
-            torch.set_float32_matmul_precision("high")  # as train.py
+            torch.set_float32_matmul_precision("high")  # as lvcd train
             self.found["device"] = torch.cuda.get_device_name()
 
     def now(self) -> float:
@@ -296,7 +296,7 @@ def decoding(bench: Bench, pipeline: Any, width: int, height: int) -> dict[str, 
 
 
 def config(bench: Bench, unet: str, clips: int) -> dict[str, Any]:
-    """The paper's recipe as train.py gets it, on one GPU, in bfloat16, from whatever shards."""
+    """The paper's recipe as lvcd train gets it, on one GPU, in bfloat16, from whatever shards."""
     from omegaconf import OmegaConf
 
     from lvcd.cli.hydra_entry import compose_config
@@ -341,7 +341,7 @@ def training(bench: Bench, unet: str, clips: int, limited: bool = False) -> None
         module = build_module(told["module"])
         open_zeros(module.controlnet)
     for network in (module, *module.networks.encoders):
-        network.cpu()  # where train.py has them when the trainer takes them
+        network.cpu()  # where lvcd train has them when the trainer takes them
     bench.forget()
     if limited:
         bench.limit(OUTSIDE)

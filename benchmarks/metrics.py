@@ -66,7 +66,7 @@ def seconds(clock: Callable[[], float], *work: Callable[[], object]) -> list[flo
 
 
 def main(threads: int) -> None:
-    keep_freed_memory()  # as eval.py does
+    keep_freed_memory()  # as lvcd eval does
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     warnings.simplefilter("ignore")

@@ -69,7 +69,7 @@ def plain(module: Any, steps: int) -> float:
 
 
 def ours(module: Any, steps: int, folder: str) -> float:
-    """Seconds of a step as train.py takes it: from the end of one to the end of the next."""
+    """Seconds of a step as lvcd train takes it: from the end of one to the end of the next."""
     ends: list[float] = []
 
     class Clock(lightning.Callback):
@@ -136,7 +136,7 @@ def report() -> None:
         f"a training step, {times['parameters'] / 1e6:.1f} M parameters, 5 frames of 160x96 px as latents, one thread"
     )
     print(
-        f"  train.py {times['ours']:.2f} s, a plain loop {times['plain']:.2f} s: x {times['ratio']:.2f} (target 1.05)"
+        f"  lvcd train {times['ours']:.2f} s, a plain loop {times['plain']:.2f} s: x {times['ratio']:.2f} (target 1.05)"
     )
     time_ratio, memory_ratio = on["seconds"] / off["seconds"], on["MB"] / off["MB"]
     print(f"  gradient checkpointing: time x {time_ratio:.2f}, memory x {memory_ratio:.2f} (of {off['MB']:.0f} MB)")

@@ -35,7 +35,7 @@ class Wandb(WandbLogger):
     """
 
     def __init__(self, run_dir: str, project: str = "lvcd", resume: bool | str | None = None, log_model: bool = True):
-        """resume: train.py's setting; if it is set, go on with the W&B run whose id is in `run_dir`."""
+        """resume: the setting of `lvcd train`; if it is set, go on with the W&B run whose id is in `run_dir`."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when wandb is first imported
         import wandb
 

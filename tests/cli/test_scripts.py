@@ -76,7 +76,7 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
 
 
 def test_a_model_is_trained_on_for_a_while(model, tmp_path, monkeypatch, capsys):
-    """As `make demo` does with the one in the box: it begins with its weights, and time may end it before its steps."""
+    """As `make demo` does with the bundled one: it begins with its weights, and time may end it before its steps."""
     monkeypatch.setattr("lvcd.training.callbacks.progress.LINE_EVERY_SEC", 0.0)
     more = [
         f"module.networks.folder={model}",
@@ -92,7 +92,7 @@ def test_a_model_is_trained_on_for_a_while(model, tmp_path, monkeypatch, capsys)
     assert left and set(left) <= {"0:00", "0:01"}
 
 
-def test_the_recipe_of_the_box_goes_on_and_is_exported(vae, tmp_path):
+def test_the_recipe_of_the_bundled_model_goes_on_and_is_exported(vae, tmp_path):
     """On clips drawn meanwhile, whose settings its checkpoints hold; here on a CPU."""
     small = ["trainer=cpu", "data.window=2", "data.batch_size=1", "data.val_clips=1", "trainer.log_every_n_steps=1"]
     more = [f"module.networks.vae={vae}", f"run_dir={tmp_path}", *QUICK, *small]

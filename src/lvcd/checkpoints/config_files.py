@@ -35,7 +35,7 @@ def read_model_index(folder: Path) -> Config:
     if not (folder / "model_index.json").is_file():
         in_run = folder / "model"
         is_run = (in_run / "model_index.json").is_file()
-        give = in_run if is_run else "a folder of lvcd convert or lvcd export, or RUN/model of train.py"
+        give = in_run if is_run else "a folder of lvcd convert or lvcd export, or RUN/model of lvcd train"
         raise InputError(f"{folder} is not a model folder: give {give}")
     index = read_json(folder / "model_index.json")
     if index.get("_class_name") != "LineartVideoPipeline":

@@ -16,7 +16,7 @@ from lvcd.shards.format import ENCODED, Manifest
 
 from .augment import Augment
 from .batch import Batch
-from .cartoons.splits import TEST_SEED as TEST_SEED  # eval.py and the demo know it from here
+from .cartoons.splits import TEST_SEED as TEST_SEED  # lvcd eval and the demo know it from here
 from .cartoons.splits import TRAINING_SEED, VALIDATION_SEED
 from .clip import WindowSampling
 from .drawn import CartoonClips, DrawnStream, pack

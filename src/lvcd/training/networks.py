@@ -132,7 +132,7 @@ def networks_from_folder(
 
     for name in ("unet", "vae", "image_encoder"):
         if not has(name):
-            raise InputError(f"{root} has no {name}: give a folder made by lvcd convert or train.py, or SVD's")
+            raise InputError(f"{root} has no {name}: give a folder made by lvcd convert or lvcd train, or SVD's")
     unet = network(ColorUNet, "unet")
     trained = network(SketchControlNet, "controlnet") if has("controlnet") else None
     try:

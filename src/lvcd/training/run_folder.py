@@ -37,7 +37,7 @@ def current_module_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def checkpoint_to_resume(run: Path, resume: bool | str | None) -> Path | None:
-    """Return the checkpoint that train.py's `resume` asks for, or None to begin a new run.
+    """Return the checkpoint that `resume` of lvcd train asks for, or None to begin a new run.
 
     True: the run's newest checkpoint. "auto": the same if there is one, for clusters that start a command again. Else
     a file. InputError: there is no such checkpoint, or a new run would overwrite another run's checkpoints.
@@ -115,7 +115,7 @@ def load_trained_weights(module: Any, checkpoint: Path) -> None:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
         why = "it is not there" if isinstance(error, FileNotFoundError) else "it is damaged, or not a checkpoint"
-        give = "give one of train.py, like RUN/checkpoints/best.ckpt"
+        give = "give one of lvcd train, like RUN/checkpoints/best.ckpt"
         raise InputError(f"cannot read {checkpoint} ({why}): {give}") from error
     module.on_load_checkpoint(saved)
     averages = [s["average"] for s in saved.get("callbacks", {}).values() if isinstance(s, dict) and "average" in s]

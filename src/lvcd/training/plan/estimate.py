@@ -1,6 +1,6 @@
 """The memory and the work of a training step, measured without a GPU.
 
-The step that train.py takes runs once on tensors without content (torch's FakeTensorMode). Shapes, types and lifetimes
+The step of `lvcd train` runs once on tensors without content (torch's FakeTensorMode). Shapes, types and lifetimes
 are the real ones, so weights, gradients and optimizer are exact, and activations are an estimate. The workspaces of
 kernels and the fragmentation of the allocator are not included.
 
