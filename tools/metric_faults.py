@@ -1,7 +1,7 @@
-"""`python tools/metric_faults.py --out data`: which metric sees which fault.
+"""Find out which metric detects which fault: python tools/metric_faults.py --out data
 
-Breaks drawn cartoons in known ways, scores them, and writes OUT/METRICS.md, a table of who notices what, with
-OUT/pictures/metric_faults.png, a sheet of the faults.
+It damages drawn cartoons in known ways, scores them, and writes OUT/METRICS.md, a table of which metric detects what,
+with OUT/pictures/metric_faults.png, a sheet of the faults.
 
 letters: t frames, H W pixels
 """
@@ -30,36 +30,40 @@ Array = np.ndarray[Any, Any]
 
 CLIPS, FRAMES, HEIGHT, WIDTH = 4, 12, 128, 192
 STYLE = "characters"
-SURE = 3.0
-"""So many times the error of the harmless clip is noticed."""
+DETECTION_FACTOR = 3.0
+"""A fault is detected where the error is more than so many times that of the harmless clips."""
+MIN_DETECTED_ERROR = 0.01
+"""No smaller error is a detection."""
 
 
-class Clip(NamedTuple):
+class OriginalClip(NamedTuple):
+    """A drawn clip that faults are made of."""
+
     frames: Array
     """(t H W 3) uint8"""
     lines: Array
     """(t H W) uint8, 255 on a line"""
 
 
-# --- faults: a clip => its frames, broken -----------------------------------------------------------------------------
+# --- faults: a clip => its frames, damaged ----------------------------------------------------------------------------
 
 
-def harmless(clip: Clip) -> Array:
-    """Noise of two levels, as of a good encoder; the others have it too."""
+def harmless(clip: OriginalClip) -> Array:
+    """Noise of two levels, as from a good video encoder; the others have it, too."""
     return clip.frames
 
 
-def grey(clip: Clip) -> Array:
-    """No colors."""
+def grey(clip: OriginalClip) -> Array:
+    """All colors are grey."""
     return np.stack([cv2.cvtColor(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) for f in clip.frames])
 
 
-def blurred(clip: Clip) -> Array:
-    """Out of focus."""
+def blurred(clip: OriginalClip) -> Array:
+    """The frames are out of focus."""
     return np.stack([cv2.GaussianBlur(frame, (0, 0), 2.5) for frame in clip.frames])
 
 
-def shifted(clip: Clip) -> Array:
+def shifted(clip: OriginalClip) -> Array:
     """The colors are right, the lines lie 3 px to the right of where they were drawn."""
     frames = []
     for frame, lines in zip(clip.frames, clip.lines):
@@ -70,36 +74,36 @@ def shifted(clip: Clip) -> Array:
     return np.stack(frames)
 
 
-def flickering(clip: Clip) -> Array:
-    """Every other frame is darker by a tenth."""
+def flickering(clip: OriginalClip) -> Array:
+    """Every second frame is darker by a tenth."""
     frames = clip.frames.copy()
     frames[1::2] = (frames[1::2] * 0.9).round().astype(np.uint8)
     return frames
 
 
-def wrong_palette(clip: Clip) -> Array:
-    """Other colors, the same throughout the clip; the lines stay."""
+def wrong_palette(clip: OriginalClip) -> Array:
+    """The colors are others, the same throughout the clip; the lines are right."""
     return np.ascontiguousarray(clip.frames[..., [1, 2, 0]])
 
 
-def fading(clip: Clip) -> Array:
+def fading(clip: OriginalClip) -> Array:
     """The colors are right at first and pale in the end."""
-    share = np.linspace(0, 0.6, len(clip.frames))[:, None, None, None]
-    return (clip.frames * (1 - share) + 255 * share).round().astype(np.uint8)
+    white = np.linspace(0, 0.6, len(clip.frames))[:, None, None, None]
+    return (clip.frames * (1 - white) + 255 * white).round().astype(np.uint8)
 
 
-def frozen(clip: Clip) -> Array:
-    """The first frame throughout."""
+def frozen(clip: OriginalClip) -> Array:
+    """Every frame is the first one."""
     return np.repeat(clip.frames[:1], len(clip.frames), 0)
 
 
-def late(clip: Clip) -> Array:
-    """Each frame is the one before."""
+def late(clip: OriginalClip) -> Array:
+    """Every frame is the one before it."""
     return np.concatenate([clip.frames[:1], clip.frames[:-1]])
 
 
-def leaked(clip: Clip) -> Array:
-    """The paint of the largest area has run into the three next in size, from a third of the clip on."""
+def leaked(clip: OriginalClip) -> Array:
+    """From a third of the clip on, the color of the largest region fills the next three, too."""
     frames = clip.frames.copy()
     for frame, lines in list(zip(frames, clip.lines))[len(frames) // 3 :]:
         regions = between_lines(lines > 127)
@@ -110,7 +114,7 @@ def leaked(clip: Clip) -> Array:
     return frames
 
 
-FAULTS: dict[str, Callable[[Clip], Array]] = {
+FAULTS: dict[str, Callable[[OriginalClip], Array]] = {
     "harmless": harmless,
     "grey": grey,
     "blurred": blurred,
@@ -124,23 +128,23 @@ FAULTS: dict[str, Callable[[Clip], Array]] = {
 }
 
 
-# --- what the metrics say ---------------------------------------------------------------------------------------------
+# --- scores ---------------------------------------------------------------------------------------------
 
 
-def noisy(clip: Clip) -> Clip:
-    """What is broken: frames that equal the original, as no network paints them, would hide what others are like."""
+def noisy(clip: OriginalClip) -> OriginalClip:
+    """Return the clip with faint noise: against a perfect copy, every error would be infinitely large."""
     noise = np.random.default_rng(0).normal(0, 2, clip.frames.shape)
-    return Clip((clip.frames + noise).round().clip(0, 255).astype(np.uint8), clip.lines)
+    return OriginalClip((clip.frames + noise).round().clip(0, 255).astype(np.uint8), clip.lines)
 
 
-def clips() -> list[Clip]:
-    """Held-out cartoons."""
+def original_clips() -> list[OriginalClip]:
+    """Draw the held-out cartoons."""
     drawn = (draw(TEST_SEED + i, FRAMES, HEIGHT, WIDTH, STYLE) for i in range(CLIPS))
-    return [Clip(clip.frames, clip.lines) for clip in drawn]
+    return [OriginalClip(clip.frames, clip.lines) for clip in drawn]
 
 
-def scored(suite: Suite, originals: list[Clip], fault: Callable[[Clip], Array]) -> dict[str, float]:
-    """Column => value."""
+def scores_of(suite: Suite, originals: list[OriginalClip], fault: Callable[[OriginalClip], Array]) -> dict[str, float]:
+    """Return the value of each column for clips with a fault."""
     suite.reset_generated()
     for number, clip in enumerate(originals):
         preds, target = (
@@ -152,7 +156,7 @@ def scored(suite: Suite, originals: list[Clip], fault: Callable[[Clip], Array]) 
 
 
 def error(column: str, value: float) -> float:
-    """A value as a distance from perfect: what grows by a factor is worse by that factor."""
+    """Return the distance of a value from a perfect one, in a unit in which twice as much is twice as bad."""
     if column.startswith("PSNR"):
         return float(10 ** (-value / 20))
     if column == "TC":
@@ -160,48 +164,52 @@ def error(column: str, value: float) -> float:
     return 1 - value if column.startswith(("SSIM", "SegmentAccuracy")) else value
 
 
-def notices(column: str, value: float, normal: float) -> bool:
-    """Whether a value is an alarm, where a harmless clip has the value `normal`. A hundredth is never one."""
-    return error(column, value) > max(SURE * error(column, normal), 0.01)
+def is_detected(column: str, value: float, harmless: float) -> bool:
+    """Return whether a value reveals a fault, where harmless clips have the value `harmless`."""
+    return error(column, value) > max(DETECTION_FACTOR * error(column, harmless), MIN_DETECTED_ERROR)
 
 
-def text(table: dict[str, dict[str, float]]) -> str:
-    """METRICS.md of {fault: {column: value}}."""
-    normal = table["harmless"]
-    columns = [*normal]
+def markdown(table: dict[str, dict[str, float]]) -> str:
+    """Return METRICS.md of the values: fault -> column -> value."""
+    expected = table["harmless"]
+    columns = [*expected]
     rows = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for fault, values in table.items():
         cells = [f"{values[c]:.3g}" for c in columns]
         if fault != "harmless":
-            cells = [f"**{cell}**" if notices(c, values[c], normal[c]) else cell for c, cell in zip(columns, cells)]
+            cells = [
+                f"**{cell}**" if is_detected(c, values[c], expected[c]) else cell for c, cell in zip(columns, cells)
+            ]
         rows.append(f"| {fault} | " + " | ".join(cells) + " |")
     faults = {fault: " ".join((FAULTS[fault].__doc__ or "").split()) for fault in table}
-    seen = {c: [f for f in table if f != "harmless" and notices(c, table[f][c], normal[c])] for c in columns}
-    blind = {c: [f for f in table if f != "harmless" and f not in seen[c]] for c in columns}
-    return f"""# Which metric sees which fault
+    missed = {
+        c: [f for f in table if f != "harmless" and not is_detected(c, table[f][c], expected[c])] for c in columns
+    }
+    return f"""# Which metric detects which fault
 
-Made by `python tools/metric_faults.py --out data`, with lvcd.metrics as it is: {CLIPS} drawn cartoons, {FRAMES} frames,
-{WIDTH} x {HEIGHT}, broken on purpose and given the noise of the harmless ones. In bold: an error more than {SURE:g}
-times that of the harmless clips. The metrics see frames of 256 x 256, as in the paper; EDMD's lines are XDoG's, TC's
-flow is DIS. So few clips make the two distances large in themselves: compare them within the table alone.
+Made by `python tools/metric_faults.py --out data`: {CLIPS} drawn cartoons of {FRAMES} frames, {WIDTH} x {HEIGHT},
+damaged on purpose and given the noise of the harmless ones. In bold: an error more than {DETECTION_FACTOR:g} times
+that of the harmless clips. The metrics resize frames to 256 x 256, as in the paper; EDMD's lines are XDoG's, TC's flow
+is DIS. With so few clips the two distances are large in themselves: compare them within this table only.
 
-![Four frames of each, the broken ones without noise](pictures/metric_faults.png)
+![Four frames of each fault, without noise](pictures/metric_faults.png)
 
 {chr(10).join(rows)}
 
-The faults: {" ".join(f"*{fault}*: {told}" for fault, told in faults.items())}
+The faults: {" ".join(f"*{fault}*: {words}" for fault, words in faults.items())}
 
-{chr(10).join(f"- **{c}** misses: {', '.join(blind[c]) or 'nothing'}." for c in columns)}
+{chr(10).join(f"- **{c}** misses: {', '.join(missed[c]) or 'nothing'}." for c in columns)}
 
-TC below 1 praises what is grey, blurred or faded; a wrong palette costs EDMD and TC nothing. Read them together.
+TC below 1 rewards what is grey, blurred or faded, and EDMD and TC do not react to a wrong palette: read them together.
 """
 
 
 def main() -> None:
+    """Score every fault and write the table and the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for METRICS.md and pictures/metric_faults.png")
     out = parser.parse_args().out
-    originals, suite = clips(), Suite(paper(), frames=FRAMES)
+    originals, suite = original_clips(), Suite(paper(), frames=FRAMES)
     shown = {"original": originals[0].frames} | {name: fault(originals[0]) for name, fault in FAULTS.items()}
     shown["harmless"] = noisy(originals[0]).frames
     (out / "pictures").mkdir(parents=True, exist_ok=True)
@@ -209,9 +217,9 @@ def main() -> None:
     sheet.quantize(256).save(out / "pictures" / "metric_faults.png", optimize=True)
     table = {}
     for name, fault in FAULTS.items():
-        table[name] = scored(suite, originals, fault)
+        table[name] = scores_of(suite, originals, fault)
         print(f"{name:14}", "  ".join(f"{column} {value:.3g}" for column, value in table[name].items()), flush=True)
-    (out / "METRICS.md").write_text(text(table))
+    (out / "METRICS.md").write_text(markdown(table))
 
 
 if __name__ == "__main__":

@@ -42,10 +42,10 @@ class Ranks:
         """Return which of 0 .. count - 1 are this process's."""
         return range(self.rank, count, self.world)
 
-    def gather(self, own: dict[int, Any]) -> dict[int, Any]:
+    def gather(self, entries: dict[int, Any]) -> dict[int, Any]:
         """Return the entries of all processes in the order of their numbers. Each process must call it."""
         if self.world == 1:
-            return dict(sorted(own.items()))
+            return dict(sorted(entries.items()))
         parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, own)
+        dist.all_gather_object(parts, entries)
         return dict(sorted((number, value) for part in parts for number, value in part.items()))

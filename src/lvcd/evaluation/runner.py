@@ -38,7 +38,7 @@ SAVE_SCORES_EVERY_SEC = 60.0
 
 
 class Evaluation:
-    """One method on one test set. `run` does all of it; the same evaluation resumes where it was interrupted."""
+    """An evaluation of one method on one test set. The same evaluation resumes where it was interrupted."""
 
     def __init__(
         self,

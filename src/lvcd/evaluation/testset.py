@@ -165,14 +165,14 @@ class TestSet:
         return TestClip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
 
     def _pictures(self, entry: ClipEntry, kind: str, numbers: range) -> np.ndarray:
-        p, seen = self.protocol, []
+        p, found = self.protocol, []
         for picture in pictures(entry, kind, numbers):
             if p.height and p.width:
                 picture = fit(picture, p.height, p.width)
             if kind == "sketch" and p.binarized:
                 picture = binarized(picture)
-            seen.append(picture)
-        return np.stack(seen)
+            found.append(picture)
+        return np.stack(found)
 
     def protocol_record(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Return the protocol as a row has it. metrics: column -> `Reported.identity`."""

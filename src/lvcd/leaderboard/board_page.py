@@ -12,7 +12,7 @@ from lvcd.io.disk import atomic, printable, reading, writing
 from lvcd.io.reader import open_frames
 from lvcd.report.html import page
 
-from .clips import MIME, ClipFiles, ClipSelection, clip_keys, main_metric
+from .clips import MIME, ClipMedia, ClipSelection, clip_keys, main_metric
 from .row import Row, read, read_summaries
 from .table import ARROWS, Board, boards, describe, seconds_per_frame
 
@@ -75,7 +75,7 @@ def _on_page(every: list[Board], file: Path, number: int) -> list[tuple[Board, s
     return found
 
 
-def _script_data(board: Board, media: dict[str, ClipFiles], uris: dict[str, int]) -> dict[str, Any]:
+def _script_data(board: Board, media: dict[str, ClipMedia], uris: dict[str, int]) -> dict[str, Any]:
     """Return what the script shows of a board: scores[method][column] of each clip, and files by their number in uris.
 
     uris grows by the files.
@@ -102,7 +102,7 @@ def _script_data(board: Board, media: dict[str, ClipFiles], uris: dict[str, int]
     }
 
 
-def _embedded(files: ClipFiles, uris: dict[str, int]) -> dict[str, Any]:
+def _embedded(files: ClipMedia, uris: dict[str, int]) -> dict[str, Any]:
     """Return the numbers of a clip's files in uris, its frame rate and its number of frames."""
     movie = next((file for file in [files.original, files.sketch, *files.methods] if file is not None), None)
     fps, frames = 1.0, 1

@@ -55,8 +55,8 @@ def _worst(board: Board, column: str) -> list[list[str]]:
     return found
 
 
-class ClipFiles(NamedTuple):
-    """The files of one clip; None: there is none, or it is missing."""
+class ClipMedia(NamedTuple):
+    """The image and the movies of one clip; None: there is none, or its file is missing."""
 
     reference: Path | None
     sketch: Path | None
@@ -65,12 +65,13 @@ class ClipFiles(NamedTuple):
     """The painted clip of each of the board's rows."""
 
     def all(self) -> list[Path]:
+        """Return the files that exist."""
         return [file for file in (self.reference, self.sketch, self.original, *self.methods) if file is not None]
 
 
 @dataclass
 class ClipSelection:
-    """Which clips are shown, and how many are not."""
+    """The clips of a leaderboard that fit into a page or a table, with their files."""
 
     folder: Path
     """The leaderboard's: media are relative to it."""
@@ -82,7 +83,7 @@ class ClipSelection:
     missing: list[str] = field(default_factory=list)
     """Files that rows name and that do not exist."""
 
-    def of(self, boards: Sequence[Board]) -> dict[str, dict[str, ClipFiles]]:
+    def of(self, boards: Sequence[Board]) -> dict[str, dict[str, ClipMedia]]:
         """Return the files of the clips that fit: board's key -> clip's key -> files.
 
         Boards take turns, so that one does not take all the space. InputError: no board, no valid number of bytes, or a
@@ -92,7 +93,7 @@ class ClipSelection:
             raise InputError("the leaderboard has no row that was measured: evaluate a method first")
         if not 0 <= self.free_bytes < float("inf"):
             raise InputError(f"--megabytes {self.free_bytes / 1e6:g}: choose 0 or more")
-        found: dict[str, dict[str, ClipFiles]] = {board.key: {} for board in boards}
+        found: dict[str, dict[str, ClipMedia]] = {board.key: {} for board in boards}
         counted: set[Path] = set()
         queues = [[(board, key) for key in order_of_interest(board)] for board in boards]
         for turn in chain.from_iterable(zip_longest(*queues)):
@@ -112,12 +113,12 @@ class ClipSelection:
             found[board.key][key] = files
         return found
 
-    def _files(self, board: Board, key: str) -> ClipFiles:
+    def _files(self, board: Board, key: str) -> ClipMedia:
         source = next((row.source_media for row in board.rows if row.source_media is not None), None)
         media = [next((clip["media"] for clip in row.clips if clip["key"] == key), None) for row in board.rows]
         given = [f"{source}/{key}.{kind}" if source else None for kind in SOURCE_KINDS]
         reference, sketch, original = map(self._file, given)
-        return ClipFiles(reference, sketch, original, [self._file(name) for name in media])
+        return ClipMedia(reference, sketch, original, [self._file(name) for name in media])
 
     def _file(self, name: str | None) -> Path | None:
         if name is None:

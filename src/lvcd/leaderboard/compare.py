@@ -24,7 +24,7 @@ CLIPS_NAMED = 3
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of B minus that of A; where 1 is best, how much farther from 1 B is than A."""
+    """The difference of two rows in one metric: B minus A; where 1 is best, how much farther from 1 B is than A."""
 
     column: str
     higher_is_better: bool | None

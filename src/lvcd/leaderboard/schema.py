@@ -39,13 +39,15 @@ _skipping = with_config(ConfigDict(extra="ignore", allow_inf_nan=False))
 
 @_open
 class Interval(TypedDict):
+    """The interval of a value, see lvcd.metrics.base.bootstrap."""
+
     low: Number
     high: Number
 
 
 @_open
-class Report(TypedDict):
-    """What a metric says of its value, see lvcd.metrics.Reported.report."""
+class MetricReport(TypedDict):
+    """The report of a metric, see lvcd.metrics.Reported.report."""
 
     value: Number | None
     n: StrictInt | None
@@ -56,6 +58,8 @@ class Report(TypedDict):
 
 @_open
 class ClipScores(TypedDict):
+    """The scores of one clip, and what was painted of it."""
+
     key: StrictStr
     scores: Scores
     media: MediaPath | None
@@ -63,12 +67,16 @@ class ClipScores(TypedDict):
 
 @_open
 class MethodRecord(TypedDict):
+    """The method of a row, see lvcd.evaluation.methods.Method."""
+
     name: StrictStr
     settings: dict[StrictStr, Any]
 
 
 @_open
 class ProtocolRecord(TypedDict):
+    """The protocol of a row, see lvcd.evaluation.TestSet.protocol_record."""
+
     name: StrictStr
     data: StrictStr | None
     width: StrictInt | None
@@ -83,6 +91,8 @@ class ProtocolRecord(TypedDict):
 
 @_open
 class LeakRecord(TypedDict):
+    """The result of one leak check, see lvcd.evaluation.leaks."""
+
     n: StrictInt
     scores: Scores
     note: StrictStr | None
@@ -97,7 +107,7 @@ class RowRecord(TypedDict):
     method: MethodRecord
     protocol: ProtocolRecord
     n: StrictInt | None
-    metrics: dict[StrictStr, Report]
+    metrics: dict[StrictStr, MetricReport]
     clips: list[ClipScores]
     source_media: MediaPath | None
     leaks: dict[StrictStr, LeakRecord]
@@ -109,12 +119,16 @@ class RowRecord(TypedDict):
 
 @_skipping
 class IntervalSummary(TypedDict):
+    """The ends of an interval."""
+
     low: Number
     high: Number
 
 
 @_skipping
 class ReportSummary(TypedDict):
+    """What a table shows of a report."""
+
     value: Number | None
     n: StrictInt | None
     interval: IntervalSummary | None

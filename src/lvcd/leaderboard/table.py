@@ -110,9 +110,11 @@ class Board:
             for row in self.rows:
                 for note in row.metrics.get(column, {}).get("notes", []):
                     found.setdefault(f"{column}: {note}", []).append(row)
-        return [note if len(rows) == len(self.rows) else f"{note} ({self._some(rows)})" for note, rows in found.items()]
+        return [
+            note if len(rows) == len(self.rows) else f"{note} ({self._labels(rows)})" for note, rows in found.items()
+        ]
 
-    def _some(self, rows: list[Row]) -> str:
+    def _labels(self, rows: list[Row]) -> str:
         more = f" and {len(rows) - METHODS_IN_NOTE:,} more" if len(rows) > METHODS_IN_NOTE else ""
         return ", ".join(self.label(row) for row in rows[:METHODS_IN_NOTE]) + more
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .cited import cited
-from .clips import ClipFiles, ClipSelection
+from .clips import ClipMedia, ClipSelection
 from .row import Row, read
 from .table import Board, boards
 
@@ -64,7 +64,7 @@ def _ends(report: Mapping[str, Any] | None) -> tuple[float | None, float | None,
     return report["value"], interval["low"], interval["high"]
 
 
-def clip_table(board: Board, clips: Mapping[str, ClipFiles]) -> Any:
+def clip_table(board: Board, clips: Mapping[str, ClipMedia]) -> Any:
     """Return the clips of a board as a table: one row a clip and method, with its scores and media."""
     from wandb import Image, Table, Video
 

@@ -147,9 +147,9 @@ class PerceptualNetwork(nn.Module):
 
     def _distances_and_means(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Frames (n 3 H W) => (n), (n d), (n d)."""
-        seen = self.backbone(preds), self.backbone(target)
-        means = [spatial_means(depths) for depths in seen]
-        return perceptual_distance(*seen, list(self.heads)), means[0], means[1]
+        features = self.backbone(preds), self.backbone(target)
+        means = [spatial_means(depths) for depths in features]
+        return perceptual_distance(*features, list(self.heads)), means[0], means[1]
 
 
 def shift_tolerant_alexnet() -> PerceptualNetwork:

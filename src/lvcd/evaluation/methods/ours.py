@@ -56,9 +56,9 @@ class Ours:
         config = {name: self.pipeline.config[name] for name in ("window", "reference_attention", "isolation")}
         weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
         dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
-        own = {"kind": self.kind, "weights": weights, **config, "dtype": dtype}
+        common = {"kind": self.kind, "weights": weights, **config, "dtype": dtype}
         flats = {"flat": {**PaintBucket.settings, **PaintBucket.model_settings}} if self.flat else {}
-        return {**own, **flats, "sampling": self.given.complete(self.pipeline.config).record()}
+        return {**common, **flats, "sampling": self.given.complete(self.pipeline.config).record()}
 
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
         """Paint a clip; see `Method`."""
