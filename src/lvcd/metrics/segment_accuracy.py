@@ -60,8 +60,8 @@ class SegmentAccuracy(ClipMean):
 
     moving: only the pixels of each region that move in the original count, and the column is SegmentAccuracy[moving].
 
-    Frames keep their size: resizing would open lines and mix the colors beside them. Similar to the segment accuracy of
-    paint bucket colorization (Dai et al. 2024, arXiv 2403.18424).
+    Frames keep their size: resizing would open lines and mix the colors beside them. DACoN reports such an
+    accuracy.
 
     >>> target = torch.zeros(1, 1, 3, 8, 8)
     >>> target[..., 4:] = 1
