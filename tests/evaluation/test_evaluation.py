@@ -15,15 +15,15 @@ from lvcd.io.reader import open_frames
 from lvcd.leaderboard import read
 from lvcd.metrics import PSNR, TC, Suite
 from lvcd.system import peak_memory_gib, reset_peak_memory
-from tests.helpers.evaluation import Paints, cartoons, held, suite
-from tests.helpers.wandb_file import history, whole
+from tests.helpers.evaluation import FunctionMethod, cartoons, repeat_reference, two_metrics
+from tests.helpers.wandb_file import finished_records, history
 
 CHECKS = {"reference=blank", "reference=recolored", "sketch=grey", "sketch=binarized"}
 
 
 def test_copying_is_scored_as_copying(tmp_path):
     tests = cartoons()
-    row = evaluate(CopyReference(), tests, suite(), tmp_path)
+    row = evaluate(CopyReference(), tests, two_metrics(), tmp_path)
     assert read(tmp_path / "leaderboard.jsonl") == [row]
     clips = list(tests)
     by_hand = [(c.reference - c.original).square().mean((1, 2, 3)).log10().mul(-10).mean().item() for c in clips]
@@ -35,7 +35,7 @@ def test_copying_is_scored_as_copying(tmp_path):
 
 def test_a_row_has_what_a_page_shows(tmp_path):
     tests = cartoons(clips=1)
-    row = evaluate(CopyReference(), tests, suite(), tmp_path)
+    row = evaluate(CopyReference(), tests, two_metrics(), tmp_path)
     clip = tests[0]
     for file, shown in (
         (tmp_path / row.clips[0]["media"], clip.reference.expand_as(clip.original)),
@@ -65,9 +65,9 @@ def test_memory_is_not_what_another_evaluation_took():
 
 
 def test_each_clip_has_its_own_seed_whatever_the_others_are(tmp_path):
-    whole, some = (Paints(held) for _ in range(2))
-    evaluate(whole, cartoons(), suite(), tmp_path / "a", seed=1)
-    evaluate(some, cartoons(clips=2), suite(), tmp_path / "b", seed=1)
+    whole, some = (FunctionMethod(repeat_reference) for _ in range(2))
+    evaluate(whole, cartoons(), two_metrics(), tmp_path / "a", seed=1)
+    evaluate(some, cartoons(clips=2), two_metrics(), tmp_path / "b", seed=1)
     assert some.seeds == [whole.seeds[1], whole.seeds[3]] and len(set(whole.seeds)) == 4
 
 
@@ -82,7 +82,7 @@ def test_each_clip_has_its_own_seed_whatever_the_others_are(tmp_path):
 )
 def test_frames_that_cannot_be_scored_are_refused(paint, told, tmp_path):
     with pytest.raises(InputError) as error:
-        evaluate(Paints(paint), cartoons(clips=1), suite(), tmp_path)
+        evaluate(FunctionMethod(paint), cartoons(clips=1), two_metrics(), tmp_path)
     assert told in str(error.value) and "heldout" in str(error.value)
     assert not (tmp_path / "leaderboard.jsonl").exists()
 
@@ -111,7 +111,7 @@ def test_the_board_goes_to_wandb_where_that_is_asked_for(tmp_path, typed, keyles
     (row,) = read(tmp_path / "leaderboard.jsonl")
     assert "no key was found" in capfd.readouterr().out
     [file] = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    [logged] = history(whole(file))
+    [logged] = history(finished_records(file))
     assert f"leaderboard/smoke {row.protocol_key}" in logged
 
 

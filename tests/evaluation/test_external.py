@@ -15,7 +15,7 @@ from lvcd.metrics import PSNR, Suite
 from lvcd.pipeline.inputs import array
 from tests.helpers.evaluation import cartoons
 from tests.helpers.paths import TEST_STYLE
-from tests.helpers.wandb_file import history, whole
+from tests.helpers.wandb_file import finished_records, history
 
 WORDS = ["protocol.frames=2", f"protocol.shards={TEST_STYLE}"]
 TESTS = cartoons(frames=2)
@@ -60,7 +60,7 @@ def test_the_board_goes_to_wandb_where_that_is_asked_for(frames, tmp_path, keyle
     assert add(frames, tmp_path, "protocol.clips=1", "wandb=true") == 0
     (row,) = read(tmp_path / "board" / "b.jsonl")
     [file] = (tmp_path / "board").glob("wandb/offline-run-*/*.wandb")
-    [logged] = history(whole(file))
+    [logged] = history(finished_records(file))
     assert f"leaderboard/smoke {row.protocol_key}" in logged
 
 

@@ -15,13 +15,13 @@ import torch
 from lvcd.errors import InputError
 from lvcd.evaluation import Ranks, evaluate, runner
 from lvcd.leaderboard import Row, read
-from tests.helpers.evaluation import Paints, cartoons, noisy, suite
+from tests.helpers.evaluation import FunctionMethod, cartoons, noisy, two_metrics
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import wait_until
 from tests.helpers.ranks import on_ranks
 
 
-class Stops(Paints):
+class Stops(FunctionMethod):
     """Painting ends with Ctrl-C after so many clips."""
 
     def __init__(self, after: int):
@@ -43,7 +43,7 @@ def result(row: Row) -> dict:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> dict:
-    return result(evaluate(Paints(noisy), cartoons(leaks=2), suite(), tmp_path_factory.mktemp("whole")))
+    return result(evaluate(FunctionMethod(noisy), cartoons(leaks=2), two_metrics(), tmp_path_factory.mktemp("whole")))
 
 
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["scores kept", "scores lost"])
@@ -52,10 +52,10 @@ def test_stopped_by_hand(every, after, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "SAVE_SCORES_EVERY_SEC", every)
     stopped = Stops(after)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(stopped, cartoons(leaks=2), suite(), tmp_path)
+        evaluate(stopped, cartoons(leaks=2), two_metrics(), tmp_path)
     assert not (tmp_path / "leaderboard.jsonl").exists()
-    more = Paints(noisy)
-    row = evaluate(more, cartoons(leaks=2), suite(), tmp_path)
+    more = FunctionMethod(noisy)
+    row = evaluate(more, cartoons(leaks=2), two_metrics(), tmp_path)
     assert result(row) == whole and read(tmp_path / "leaderboard.jsonl") == [row]
     assert len(stopped.seeds) + len(more.seeds) == 4 + 2 * 4  # no clip was painted twice
     assert list((tmp_path / "unfinished").iterdir()) == []
@@ -70,8 +70,8 @@ def test_killed(whole, tmp_path):
     finally:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-    more = Paints(noisy)
-    row = evaluate(more, cartoons(leaks=2), suite(), tmp_path)
+    more = FunctionMethod(noisy)
+    row = evaluate(more, cartoons(leaks=2), two_metrics(), tmp_path)
     assert result(row) == whole and len(more.seeds) <= 10
 
 
@@ -79,36 +79,36 @@ def test_killed(whole, tmp_path):
 def test_what_other_code_has_painted_is_not_gone_on_with(what, tmp_path, monkeypatch):
     """A row has one commit."""
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Stops(2), cartoons(), suite(), tmp_path)
-    more = Paints(noisy)
+        evaluate(Stops(2), cartoons(), two_metrics(), tmp_path)
+    more = FunctionMethod(noisy)
     monkeypatch.setattr(runner, what, lambda: "another")
-    evaluate(more, cartoons(), suite(), tmp_path)
+    evaluate(more, cartoons(), two_metrics(), tmp_path)
     assert len(more.seeds) == 4
 
 
 def test_memory_is_also_that_of_the_process_that_was_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "peak_memory_gib", lambda device: 77.0)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Stops(2), cartoons(), suite(), tmp_path)
+        evaluate(Stops(2), cartoons(), two_metrics(), tmp_path)
     monkeypatch.setattr(runner, "peak_memory_gib", lambda device: 1.0)
-    assert evaluate(Paints(noisy), cartoons(), suite(), tmp_path).cost["memory_GiB"] == 77.0
+    assert evaluate(FunctionMethod(noisy), cartoons(), two_metrics(), tmp_path).cost["memory_GiB"] == 77.0
 
 
 def test_the_same_evaluation_runs_once(tmp_path):
     def again(reference, sketches):
         with pytest.raises(InputError, match="is running already"):
-            evaluate(Paints(noisy), cartoons(), suite(), tmp_path)
+            evaluate(FunctionMethod(noisy), cartoons(), two_metrics(), tmp_path)
         return noisy(reference, sketches)
 
-    evaluate(Paints(again), cartoons(), suite(), tmp_path)
+    evaluate(FunctionMethod(again), cartoons(), two_metrics(), tmp_path)
 
 
 def on_a_rank(rank: int, world: int):
     os.environ["WORLD_SIZE"] = str(world)
     ranks = Ranks.join()
-    method = Paints(noisy)
+    method = FunctionMethod(noisy)
     folder = Path(os.environ["LVCD_TEST_OUT"])
-    row = evaluate(method, cartoons(leaks=2), suite(), folder, ranks=ranks)
+    row = evaluate(method, cartoons(leaks=2), two_metrics(), folder, ranks=ranks)
     return result(row), len(method.seeds), (ranks.rank, ranks.world)
 
 

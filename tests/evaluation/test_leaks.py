@@ -8,7 +8,7 @@ import torch
 
 from lvcd.evaluation.leaks import GREY_LEVEL, check_variants, color_r2, judge_checks, measure_check, run_checks
 from lvcd.evaluation.methods import CopyReference, FlowWarp, SegmentMatch
-from tests.helpers.evaluation import Paints, cartoons, held
+from tests.helpers.evaluation import FunctionMethod, cartoons, repeat_reference
 
 TESTS = cartoons(frames=4, leaks=4)
 
@@ -36,7 +36,7 @@ def known(sketches):
 
 def in_grey(reference, sketches):
     return luminance_of(sketches) if bool(((sketches > 0) & (sketches < 1.5 * GREY_LEVEL)).float().mean() > 0.3) else (
-        held(reference, sketches)
+        repeat_reference(reference, sketches)
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def test_honest_methods_have_no_warning(method):
     ids=["reads grey", "ignores", "knows the answer", "needs grey edges"],
 )  # fmt: skip
 def test_each_leak_has_its_verdict(paint, wanted):
-    _, warnings = checked(Paints(paint))
+    _, warnings = checked(FunctionMethod(paint))
     assert len(warnings) == len(wanted)
     assert all(warning.startswith(verdict) for warning, verdict in zip(warnings, wanted))
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lvcd.evaluation import evaluate, originals
 from lvcd.metrics import FrechetDistance, Suite
-from tests.helpers.evaluation import Paints, cartoons, held
+from tests.helpers.evaluation import FunctionMethod, cartoons, repeat_reference
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few")
 
@@ -34,7 +34,7 @@ def scored(out: Path, paint=pale, size: int = 64, change=None, **protocol) -> tu
         change(metric)
     looked, own = [], metric._features
     metric._features = lambda frames: looked.append(len(frames)) or own(frames)
-    row = evaluate(Paints(paint), cartoons(**protocol), Suite([metric]), out)
+    row = evaluate(FunctionMethod(paint), cartoons(**protocol), Suite([metric]), out)
     return [row.metrics, row.protocol], sum(looked)
 
 
@@ -50,7 +50,7 @@ def poison(out: Path) -> None:
 def test_the_next_method_reads_them_and_its_row_is_the_same(tmp_path):
     fresh, looks = scored(tmp_path / "fresh")
     assert looks == 8  # four clips, painted and original
-    assert scored(tmp_path / "kept", held)[1] == 8
+    assert scored(tmp_path / "kept", repeat_reference)[1] == 8
     assert scored(tmp_path / "kept") == (fresh, 4)
     assert len(files(tmp_path / "kept")) == 4
 
@@ -96,8 +96,8 @@ def test_a_set_of_other_pictures_does_not_read_them(tmp_path, monkeypatch):
 
 
 def test_sketches_do_not_matter_to_them(tmp_path):
-    scored(tmp_path, held)
-    assert scored(tmp_path, held, binarized=True)[1] == 4
+    scored(tmp_path, repeat_reference)
+    assert scored(tmp_path, repeat_reference, binarized=True)[1] == 4
 
 
 def test_a_network_without_a_hash_leaves_nothing(tmp_path):

@@ -17,7 +17,7 @@ from lvcd.errors import InputError
 from lvcd.evaluation import Protocol, TestSet, evaluate
 from lvcd.evaluation.testset import clip_seed
 from lvcd.leaderboard.table import describe
-from tests.helpers.evaluation import Paints, cartoons, held, suite
+from tests.helpers.evaluation import FunctionMethod, cartoons, repeat_reference, two_metrics
 from tests.helpers.paths import TEST_STYLE
 
 
@@ -181,7 +181,7 @@ def test_a_set_with_fewer_clips_than_the_protocol_has_says_so(tmp_path):
     """The paper's protocol has 1,000: a row of four clips is no row of a thousand."""
     tests = opened(clips=1000, frames=2)
     assert tests.protocol_record({})["clips"] == 4 and len(tests.warnings) == 1 and "1,000" in tests.warnings[0]
-    row = evaluate(Paints(held), cartoons(clips=1000, frames=2), suite(), tmp_path)
+    row = evaluate(FunctionMethod(repeat_reference), cartoons(clips=1000, frames=2), two_metrics(), tmp_path)
     assert row.protocol["clips"] == row.n == 4 and tests.warnings[0] in row.warnings
     assert "4 clips" in describe(row.protocol)
     assert opened(clips=4, frames=2).warnings == [] and opened(frames=2).protocol_record({})["clips"] is None

@@ -19,8 +19,11 @@ needs_browser = pytest.mark.skipif(not BROWSER, reason=f"no browser: install Deb
 
 
 class Browser:
-    """One page of one browser. `requests`: addresses it asked for, but for data: URIs; `errors`: what its console and
-    its content security policy complained of."""
+    """One page of one browser.
+
+    requests    the addresses that it asked for, except data: URIs
+    errors      what its console and its content security policy complained of
+    """
 
     def __init__(self, profile: Path, width: int = 1280, height: int = 900):
         down, up = ([fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2))
@@ -58,20 +61,20 @@ class Browser:
             message["sessionId"] = self._session
         self._to.write(json.dumps(message).encode() + b"\0")
         while True:
-            said = self._hear()
-            if said.get("id") == self._number:
-                assert "error" not in said, said
-                return said["result"]
+            answer = self._receive()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
             data = self._from.read(1 << 20)
             assert data, "the browser is gone"
             self._rest += data
         text, _, self._rest = self._rest.partition(b"\0")
-        said = json.loads(text)
-        self._note(said.get("method"), said.get("params", {}))
-        return said
+        message = json.loads(text)
+        self._note(message.get("method"), message.get("params", {}))
+        return message
 
     def _note(self, method: str | None, params: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
@@ -89,18 +92,18 @@ class Browser:
         self.until("document.readyState == 'complete' && location.href != 'about:blank'")
 
     def run(self, code: str) -> Any:
-        """The value of an expression in the page; a promise's, when it has one."""
+        """Return the value of an expression in the page; of a promise, what it resolves to."""
         done = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 
     def until(self, code: str) -> None:
-        """Waits until the expression is true, ten seconds at most."""
-        look = f"() => ({code}) || n++ > 500 ? go({code}) : setTimeout(look, 20)"
+        """Wait until the expression is true, ten minutes at most."""
+        look = f"() => ({code}) || n++ > 30000 ? go({code}) : setTimeout(look, 20)"
         assert self.run(f"new Promise(go => {{ let n = 0; const look = {look}; look(); }})"), f"never: {code}"
 
     def click(self, selector: str, number: int = 0) -> None:
-        """A mouse's click on the middle of an element, which must be the one that is hit."""
+        """Click on the middle of an element, which must be the one that is hit."""
         found = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         self.run(f"{found}.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}})")
         x, y, hit = self.run(

@@ -8,15 +8,17 @@ from tests.helpers.paths import TEST_STYLE
 
 
 def cartoons(**settings) -> TestSet:
+    """Return the bundled clips of another style as a test set, 3 frames of each."""
     return TestSet(Protocol(**{"name": "test", "shards": TEST_STYLE, "frames": 3, "leaks": 0, **settings}))
 
 
-def suite() -> Suite:
+def two_metrics() -> Suite:
+    """Return a suite that needs no weights."""
     return Suite([PSNR(), SegmentAccuracy()])
 
 
-class Paints:
-    """A method that is a function of (reference, sketches)."""
+class FunctionMethod:
+    """A method that is a function of (reference, sketches), and keeps the seeds it was given."""
 
     def __init__(self, paint, name: str = "test"):
         self.name, self.settings, self._paint, self.seeds = name, {"kind": name}, paint, []
@@ -26,10 +28,11 @@ class Paints:
         return self._paint(reference, sketches)
 
 
-def held(reference, sketches):
+def repeat_reference(reference, sketches):
+    """Return the reference for every sketch."""
     return reference.expand(len(sketches), -1, -1, -1)
 
 
 def noisy(reference, sketches):
-    """Depends on the reference and the sketches, and is never the original."""
+    """Return frames that depend on the reference and on the sketches, and are never the original."""
     return (0.7 * reference + 0.3 * sketches).clamp(0, 1)

@@ -15,22 +15,22 @@ from lvcd.training.networks import Networks
 
 
 def clips(n: int, first: int = 0) -> Batch:
+    """Return the drawn clips `first` to `first + n - 1`, each of 4 frames of 48 x 32 px, the reference included."""
     return pack(CartoonClips(9, 5, 3, 32, 48, ["shapes"], 9), range(first, first + n)).to("cpu")
 
 
-def select(batch: Batch, *rows: int) -> Batch:
-    pick = list(rows)
-    return Batch(batch.sketches[pick], batch.fps[pick], batch.frames[pick])
+def rows_of(batch: Batch, *rows: int) -> Batch:
+    """Return a batch of these clips of the batch."""
+    index = list(rows)
+    return Batch(batch.sketches[index], batch.fps[index], batch.frames[index])
 
 
 def fit(folder: Path, networks: Networks, steps: int, resume=None, seed=0, logger=False, more=(), first=(), **settings):
-    """Train a toy; `first` and `more` are callbacks before and after those that it always has."""
+    """Train on single clips and return the module; `first` and `more` are callbacks before and after the usual ones."""
 
     class Data(lightning.LightningDataModule):
         def train_dataloader(self):
-            return torch.utils.data.DataLoader(
-                range(6), batch_size=1, collate_fn=lambda _: clips(1)
-            )  # the stream's place is its own test
+            return torch.utils.data.DataLoader(range(6), batch_size=1, collate_fn=lambda _: clips(1))
 
     module = FineTuneModule(networks, "self_attention", Optimization(1e-3, warmup_steps=2), seed=seed, **settings)
     keep = lightning.pytorch.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=2)

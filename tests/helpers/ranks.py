@@ -20,7 +20,7 @@ def _process(rank: int, world: int, port: int, work, folder: str) -> None:
 
 
 def on_ranks(work, folder: Path, world: int = 2) -> list:
-    """What work(rank, world), a function of a module, returns in each of `world` processes."""
+    """Return what work(rank, world), a function at the top of a module, returns in each of `world` processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

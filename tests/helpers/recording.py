@@ -44,6 +44,7 @@ class Recorder(lightning.LightningModule):
 
 
 def data(shards, **settings):
+    """Return a data module of small shards."""
     given = {
         "batch_size": 2,
         "sampling": WindowSampling(window=2),
@@ -55,7 +56,7 @@ def data(shards, **settings):
     return ShardDataModule(str(shards), *SIZE, **{**given, **settings})
 
 
-def main(out: str, shards: str) -> None:
+def train_on_two_ranks(out: str, shards: str) -> None:
     warnings.filterwarnings("ignore")
     module, trainer = Recorder(), lightning.Trainer(
         accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False, enable_progress_bar=False,
@@ -66,4 +67,4 @@ def main(out: str, shards: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    train_on_two_ranks(*sys.argv[1:])

@@ -6,6 +6,7 @@ from lvcd.leaderboard import Row
 
 
 def report(value, low=None, high=None, better=True, n=4, notes=()):
+    """Return what a metric reports."""
     interval = None if low is None else {"low": low, "high": high, "level": 0.95, "method": "bootstrap over clips"}
     return {
         "value": value, "n": n, "interval": interval, "settings": {"size": 256}, "extractor": None,
@@ -14,6 +15,7 @@ def report(value, low=None, high=None, better=True, n=4, notes=()):
 
 
 def protocol(name="smoke", columns=("PSNR", "TC"), **changes):
+    """Return a protocol as a row has it."""
     return {
         "name": name, "data": "0" * 64, "width": 64, "height": 48, "frames": None, "clips": None, "reference": "first",
         "sketch": "exact", "binarized": False, "metrics": {column: {"size": 256} for column in columns}, **changes,
@@ -21,6 +23,7 @@ def protocol(name="smoke", columns=("PSNR", "TC"), **changes):
 
 
 def row(name="copy", psnr=(10.0, 11.0, 12.0, 13.0), tc=(1.5, None, 1.25, 2.0), **changes):
+    """Return a row of four clips."""
     clips = [
         {"key": f"clip-{i}", "scores": {"PSNR": a, "TC": b}, "media": None} for i, (a, b) in enumerate(zip(psnr, tc))
     ]

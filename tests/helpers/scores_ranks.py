@@ -10,7 +10,7 @@ import torch
 from lvcd.data.datamodule import CartoonDataModule
 from lvcd.training import FineTuneModule
 from lvcd.training.callbacks import Scores
-from tests.helpers.toys import toy
+from tests.helpers.toys import toy_networks
 
 
 def scored(ranks: int) -> tuple[FineTuneModule, dict[str, float]]:
@@ -22,7 +22,7 @@ def scored(ranks: int) -> tuple[FineTuneModule, dict[str, float]]:
         callbacks=[Scores(clips=3, frames=4, size=None, steps=1, overlap=1)], limit_val_batches=1,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    module = FineTuneModule(toy(), "none")
+    module = FineTuneModule(toy_networks(), "none")
     trainer.validate(module, data, verbose=False)
     return module, {name: float(value) for name, value in trainer.callback_metrics.items()}
 

@@ -15,21 +15,24 @@ ENCODERS = {"vae": "ab", "scale": 0.2, "image_encoder": "cd"}
 
 
 def key_of(number):
+    """Return the key of a clip."""
     return f"film-00000000-{number:06d}"
 
 
 def picture(number, frame):
+    """Return a frame (H W 3), uint8: red is the number of its clip, green its own."""
     return np.full((*SIZE, 3), (number, frame, 200), np.uint8)
 
 
 def drawing(number, frame):
+    """Return its line art (H W), uint8: row `frame` has `number` + 1 black pixels."""
     lines = np.full(SIZE, 255, np.uint8)
     lines[frame, : number + 1] = 0
     return lines
 
 
 def write_shards(folder, clips=(3, 2, 4), frames=5):
-    """Clips numbered through => their keys."""
+    """Write shards of so many clips each, numbered through, and return the keys of all clips."""
     numbers = iter(range(sum(clips)))
 
     def fill(shard, count):
@@ -42,7 +45,7 @@ def write_shards(folder, clips=(3, 2, 4), frames=5):
 
 
 def write_encoded(shards, clips=(3, 2, 4), frames=5, stage="16p", size=SIZE, encoders=ENCODERS):
-    """What `lvcd encode` makes of them: latents are full of number + frame / 10, tokens of number + frame / 4."""
+    """Write encoded shards beside them: latents are full of number + frame / 10, tokens of number + frame / 4."""
     numbers = iter(range(sum(clips)))
 
     def fill(shard, count):
@@ -64,6 +67,7 @@ def write_encoded(shards, clips=(3, 2, 4), frames=5, stage="16p", size=SIZE, enc
 
 
 def npy(array):
+    """Return the bytes of a .npy file."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from lvcd.evaluation import evaluate, runner
-from tests.helpers.evaluation import Paints, cartoons, noisy, suite
+from tests.helpers.evaluation import FunctionMethod, cartoons, noisy, two_metrics
 
 
 def slow(reference, sketches):
@@ -17,4 +17,4 @@ def slow(reference, sketches):
 
 if __name__ == "__main__":
     runner.SAVE_SCORES_EVERY_SEC = 0.0
-    evaluate(Paints(slow), cartoons(leaks=2), suite(), Path(sys.argv[1]))
+    evaluate(FunctionMethod(slow), cartoons(leaks=2), two_metrics(), Path(sys.argv[1]))

@@ -47,6 +47,7 @@ def toy_pipeline(window: int = 5, seed: int = 0) -> LineartVideoPipeline:
     return pipeline
 
 
-def toy(seed: int = 0) -> Networks:
+def toy_networks(seed: int = 0) -> Networks:
+    """Return the networks of such a pipeline, with a window of 3 frames, as training takes them."""
     p = toy_pipeline(window=3, seed=seed)
     return Networks(p.unet, p.controlnet, p.vae, p.image_encoder, settings={"window": 3})

@@ -24,14 +24,15 @@ TINY = [
 ]
 
 
-def start(*words: str, **more) -> subprocess.Popen:
+def start_train(*words: str, **more) -> subprocess.Popen:
+    """Start train.py with these overrides; `more` are options of Popen."""
     environment = {**os.environ, "WANDB_MODE": "offline"}
     command = [sys.executable, "train.py", *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **more)
 
 
-def saved(run: Path) -> int:
-    """The step of a run's newest checkpoint, as soon as it has one."""
+def step_of_checkpoint(run: Path) -> int:
+    """Return the step of a run's newest checkpoint, as soon as it has one."""
     wait_until((run / "checkpoints" / "last.ckpt").exists)
     return torch.load(newest_checkpoint(run), weights_only=True)["global_step"]

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from lvcd.data.batch import Batch
 from lvcd.training import AtomicCheckpointIO, FineTuneModule, Optimization
 from tests.helpers.fitting import clips
-from tests.helpers.toys import toy
+from tests.helpers.toys import toy_networks
 
 
 class Keep(lightning.Callback):
@@ -26,10 +26,10 @@ class Keep(lightning.Callback):
 
     def on_before_optimizer_step(self, trainer, module, optimizer):
         if not self.gradients:
-            self.gradients |= {n: whole(p.grad) for n, p in module.named_parameters() if p.grad is not None}
+            self.gradients |= {n: unsharded(p.grad) for n, p in module.named_parameters() if p.grad is not None}
 
 
-def whole(x: torch.Tensor) -> torch.Tensor:
+def unsharded(x: torch.Tensor) -> torch.Tensor:
     return (x.full_tensor() if isinstance(x, DTensor) else x).detach().clone()
 
 
@@ -83,10 +83,10 @@ def train(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
         accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False, plugins=[AtomicCheckpointIO()],
     )  # fmt: skip
-    module = FineTuneModule(toy(), "all", Optimization(lr=1e-4), gradient_checkpointing=True)
+    module = FineTuneModule(toy_networks(), "all", Optimization(lr=1e-4), gradient_checkpointing=True)
     before = {n: p.detach().clone() for n, p in module.named_parameters()}
     trainer.fit(module, Data(batch))
-    after = {n: whole(p) for n, p in module.named_parameters()}
+    after = {n: unsharded(p) for n, p in module.named_parameters()}
     if kind == "fsdp":
         trainer.save_checkpoint(f"{out}.ckpt", weights_only=False)
         die_while_saving(trainer, f"{out}.ckpt")

@@ -1,4 +1,4 @@
-"""What W&B keeps of a run on the disk, read without W&B."""
+"""What W&B writes of a run to the disk, read without W&B."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from tests.helpers.processes import wait_until
 
 
 def records(file: Path) -> list:
-    """A .wandb file is a log of LevelDB: blocks of 32 KiB, in them parts of CRC (4), length (2), kind (1) and data;
+    """Return the records that are in the file so far.
+
+    A .wandb file is a log of LevelDB: blocks of 32 KiB, in them parts of CRC (4), length (2), kind (1) and data;
     kinds: 1 whole, 2 first, 3 middle, 4 last. The first block starts with 7 bytes of W&B's own."""
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -30,11 +32,13 @@ def records(file: Path) -> list:
 
 
 def history(run: list) -> list[dict]:
+    """Return what was logged, a dict a step."""
     items = [r.history.item for r in run if r.WhichOneof("record_type") == "history"]
     return [tree(row) for row in items]
 
 
 def tree(items) -> dict:
+    """Return items with keys of several parts as dicts of dicts."""
     found: dict = {}
     for item in items:
         *above, last = item.nested_key or [item.key]
@@ -46,10 +50,11 @@ def tree(items) -> dict:
 
 
 def config(run: list) -> dict:
+    """Return the config of the run."""
     return tree(u for r in run for u in (*r.config.update, *r.run.config.update))
 
 
-def whole(file: Path) -> list:
-    """The records, when the process that writes them has written the last."""
+def finished_records(file: Path) -> list:
+    """Return all records, once the process that writes them has written the last."""
     wait_until(lambda: any(r.WhichOneof("record_type") == "exit" for r in records(file)))
     return records(file)

@@ -13,7 +13,7 @@ from lvcd.cli import main
 from lvcd.io.movies import write_movie
 from lvcd.leaderboard import append, cited
 from tests.helpers.rows import row
-from tests.helpers.wandb_file import history, whole
+from tests.helpers.wandb_file import finished_records, history
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def run(tmp_path_factory):
 
 def tables(offline):
     [file] = offline.glob("*.wandb")
-    [logged] = history(whole(file))
+    [logged] = history(finished_records(file))
     return {
         name: json.loads((offline / "files" / value["path"]).read_text())
         for name, value in logged.items()
@@ -67,7 +67,7 @@ def test_clips_have_scores_and_what_was_painted(run):
     """A table with media is an artifact of the run: its files are named in the run's file, and sent with it."""
     offline, (a, _) = run
     [file] = offline.glob("*.wandb")
-    artifacts = [r.artifact for r in whole(file) if r.WhichOneof("record_type") == "artifact"]
+    artifacts = [r.artifact for r in finished_records(file) if r.WhichOneof("record_type") == "artifact"]
     contents = {c.path: Path(c.local_path) for artifact in artifacts for c in artifact.manifest.contents}
     table = json.loads(contents[f"leaderboard/smoke {a.protocol_key} clips.table.json"].read_text())
     shown = [dict(zip(table["columns"], line)) for line in table["data"]]

@@ -17,7 +17,7 @@ from lvcd.training.plan.build import build_networks
 from tests.helpers.configs import composed
 from tests.helpers.fitting import clips
 from tests.helpers.paths import ROOT
-from tests.helpers.toys import toy, toy_pipeline
+from tests.helpers.toys import toy_networks, toy_pipeline
 
 
 def test_what_reaches_a_frame():
@@ -49,8 +49,8 @@ def test_a_branch_without_temporal_layers_paints_each_frame_alone():
 @pytest.mark.parametrize("change", [{"reference_attention": False}, {"isolation": False}])
 def test_the_loss_and_the_exported_model_know(change, tmp_path):
     batch: Batch = clips(1)
-    module = FineTuneModule(toy(), **change)
-    assert module.losses(batch, [1])[0].item() != FineTuneModule(toy()).losses(batch, [1])[0].item()
+    module = FineTuneModule(toy_networks(), **change)
+    assert module.losses(batch, [1])[0].item() != FineTuneModule(toy_networks()).losses(batch, [1])[0].item()
     module.export(tmp_path)
     from lvcd.pipeline import LineartVideoPipeline
 
@@ -103,7 +103,7 @@ def test_a_setting_that_no_branch_has_is_told(model_folder):
 
 
 def test_passed_by_layers_do_not_learn():
-    p = toy()
+    p = toy_networks()
     p.controlnet = SketchControlNet.from_unet(p.unet, stem_widths=(8, 16, 16), temporal=False)
     module = FineTuneModule(p)
     assert module.trainable["controlnet"] and not any("temporal" in name for name in module.trainable["controlnet"])

@@ -15,15 +15,15 @@ from lvcd.errors import InputError
 from lvcd.training import ControlNetModule, FineTuneModule, Optimization, networks_from_folder
 from lvcd.training.finetune import derive_seed
 from tests.helpers.configs import composed
-from tests.helpers.fitting import clips, fit, select
-from tests.helpers.toys import toy
+from tests.helpers.fitting import clips, fit, rows_of
+from tests.helpers.toys import toy_networks
 
 # --- what learns ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("which", ["none", "self_attention", "all"])
 def test_what_learns_gets_a_gradient_and_nothing_else(which):
-    module = FineTuneModule(toy(), which)
+    module = FineTuneModule(toy_networks(), which)
     module.losses(clips(1), [1])[0].mean().backward()
     parameters = dict(module.named_parameters())
     learns = {name for names in module.trainable.values() for name in names}
@@ -43,7 +43,7 @@ def test_what_learns_gets_a_gradient_and_nothing_else(which):
 def test_what_shards_cannot_do_is_refused(settings, said, monkeypatch):
     monkeypatch.setattr(FineTuneModule, "device_mesh", property(lambda self: {"data_parallel": None}))
     with pytest.raises(InputError, match=said):
-        FineTuneModule(toy(), "all", **{"frozen_half": False, **settings}).configure_model()
+        FineTuneModule(toy_networks(), "all", **{"frozen_half": False, **settings}).configure_model()
 
 
 def test_full_size_trains_the_160_tensors_of_the_original():
@@ -60,9 +60,9 @@ def test_full_size_trains_the_160_tensors_of_the_original():
 
 def test_unknown_choices_are_refused():
     with pytest.raises(InputError, match="self_attention"):
-        FineTuneModule(toy(), "attention")
+        FineTuneModule(toy_networks(), "attention")
     with pytest.raises(InputError, match="dropout"):
-        FineTuneModule(toy(), condition_dropout=1.0)
+        FineTuneModule(toy_networks(), condition_dropout=1.0)
     with pytest.raises(InputError, match="learning rate"):
         Optimization(lr=0)
 
@@ -86,15 +86,15 @@ def test_the_paper_trains_self_attention():
 
 
 def test_a_clip_has_its_loss_whatever_its_batch():
-    module, batch = FineTuneModule(toy()), clips(3)
+    module, batch = FineTuneModule(toy_networks()), clips(3)
     together, sigma, _ = module.losses(batch, [7, 8, 9])
     for i in range(3):
-        alone, s, _ = module.losses(select(batch, i), [7 + i])
+        alone, s, _ = module.losses(rows_of(batch, i), [7 + i])
         assert alone.item() == pytest.approx(together[i].item(), rel=1e-5) and s.item() == sigma[i].item()
 
 
 def test_latents_stand_for_pixels():
-    module, batch = FineTuneModule(toy()), clips(2)
+    module, batch = FineTuneModule(toy_networks()), clips(2)
     latents, condition = module.encode(batch)
     encoded = Batch(batch.sketches, batch.fps, latents=latents, tokens=condition.token)
     torch.testing.assert_close(module.losses(encoded, [1, 2])[0], module.losses(batch, [1, 2])[0])
@@ -102,7 +102,7 @@ def test_latents_stand_for_pixels():
 
 def test_checkpointing_changes_no_gradient():
     def gradients(**settings):
-        module = FineTuneModule(toy(), "all", **settings).train()
+        module = FineTuneModule(toy_networks(), "all", **settings).train()
         module.losses(clips(1), [3])[0].mean().backward()
         return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
@@ -113,7 +113,7 @@ def test_checkpointing_changes_no_gradient():
 
 
 def test_conditions_are_dropped_for_their_share():
-    module, batch = FineTuneModule(toy(), condition_dropout=0.5), clips(1)
+    module, batch = FineTuneModule(toy_networks(), condition_dropout=0.5), clips(1)
     kept = module.losses(batch, [0])[0].item()
     told = [module.losses(batch, [s], 0.5)[0].item() == module.losses(batch, [s])[0].item() for s in range(12)]
     assert 2 <= sum(told) <= 10 and kept == module.losses(batch, [0])[0].item()
@@ -130,7 +130,7 @@ def test_seeds_differ():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return folder, fit(folder, toy(), 4)
+    return folder, fit(folder, toy_networks(), 4)
 
 
 def test_a_checkpoint_holds_what_was_trained(run):
@@ -149,31 +149,31 @@ def test_a_checkpoint_holds_what_was_trained(run):
 
 
 def test_interrupted_is_uninterrupted(run, tmp_path):
-    whole, (folder, _) = fit(tmp_path / "whole", toy(), 6), run
-    going_on = fit(tmp_path / "rest", toy(), 6, resume=folder / "last.ckpt")
+    whole, (folder, _) = fit(tmp_path / "whole", toy_networks(), 6), run
+    going_on = fit(tmp_path / "rest", toy_networks(), 6, resume=folder / "last.ckpt")
     a, b = dict(whole.named_parameters()), dict(going_on.named_parameters())
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_another_base_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="trained from another"):
-        fit(tmp_path, toy(seed=1), 6, resume=run[0] / "last.ckpt")
+        fit(tmp_path, toy_networks(seed=1), 6, resume=run[0] / "last.ckpt")
 
 
 def test_other_weights_are_refused(run):
     checkpoint = torch.load(run[0] / "last.ckpt", weights_only=True)
     with pytest.raises(InputError, match="trained tensors"):
-        ControlNetModule(toy()).on_load_checkpoint(checkpoint)
+        ControlNetModule(toy_networks()).on_load_checkpoint(checkpoint)
     name = next(iter(checkpoint["state_dict"]))
     checkpoint["state_dict"][name] = torch.zeros(1)
     with pytest.raises(InputError, match="another architecture"):
-        FineTuneModule(toy()).on_load_checkpoint(checkpoint)
+        FineTuneModule(toy_networks()).on_load_checkpoint(checkpoint)
 
 
 def test_losses_are_logged_by_sigma(tmp_path):
     from lightning.pytorch.loggers import CSVLogger
 
-    fit(tmp_path, toy(), 4, logger=CSVLogger(tmp_path))
+    fit(tmp_path, toy_networks(), 4, logger=CSVLogger(tmp_path))
     (file,) = tmp_path.rglob("metrics.csv")
     header = file.read_text().splitlines()[0].split(",")
     assert any(column.startswith("sigma/") for column in header)

@@ -13,7 +13,7 @@ from lvcd.training import ControlNetModule, FineTuneModule, Optimization
 from lvcd.training.correspondence import color_matches, correspondence_loss, record_attention_inputs
 from lvcd.training.finetune import cast_frozen_weights
 from tests.helpers.fitting import clips
-from tests.helpers.toys import toy
+from tests.helpers.toys import toy_networks
 
 
 class Attention(torch.nn.Module):
@@ -62,7 +62,7 @@ def test_some_places_speak_for_all(monkeypatch):
 def test_which_places_are_asked_is_the_clips_own(monkeypatch):
     """Or a run that was stopped would not go on as one that was not, nor two ranks learn what one does."""
     monkeypatch.setattr("lvcd.training.correspondence.QUERIES_PER_FRAME", 5)
-    module = FineTuneModule(toy(), "all", correspondence_weight=0.3)
+    module = FineTuneModule(toy_networks(), "all", correspondence_weight=0.3)
     with record_attention_inputs(module.unet, module.controlnet) as seen:
         _, _, x0 = module.losses(clips(2), [1, 2])
     x0 = 10 * torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))  # of many colors
@@ -85,7 +85,7 @@ def test_the_same_color_counts_wherever_it_is():
 
 
 def test_who_has_seen_the_sketches_is_heard_and_the_hooks_go():
-    module = FineTuneModule(toy(), "all")
+    module = FineTuneModule(toy_networks(), "all")
     with record_attention_inputs(module.unet, module.controlnet) as seen:
         _, _, x0 = module.losses(clips(2), [1, 2])
     branch, unet = spatial_self_attentions(module.controlnet), spatial_self_attentions(module.unet)
@@ -101,7 +101,7 @@ def test_who_has_seen_the_sketches_is_heard_and_the_hooks_go():
 
 def test_frozen_weights_in_half_can_be_heard():
     """As in mixed precision with frozen_half: the branch learns, and the U-Net's layers are bfloat16."""
-    module, batch = ControlNetModule(toy(), correspondence_weight=1.0), clips(1)
+    module, batch = ControlNetModule(toy_networks(), correspondence_weight=1.0), clips(1)
     cast_frozen_weights(module, torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         loss = module.training_step(batch, 0)["loss"]
@@ -114,7 +114,7 @@ def test_frozen_weights_in_half_can_be_heard():
 def test_a_taught_network_looks_better():
     torch.manual_seed(0)
     module, batch = (
-        FineTuneModule(toy(), "all", correspondence_weight=1.0, optimization=Optimization(lr=1e-3)),
+        FineTuneModule(toy_networks(), "all", correspondence_weight=1.0, optimization=Optimization(lr=1e-3)),
         clips(2),
     )
     learn = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], 3e-3)
@@ -131,7 +131,7 @@ def test_a_taught_network_looks_better():
 
 
 def test_looked_up_clips_have_the_reference_beside_itself_alone():
-    module, batch = FineTuneModule(toy()), clips(2)
+    module, batch = FineTuneModule(toy_networks()), clips(2)
     _, condition = module.encode(batch)
     told = condition.reference_only_where(torch.tensor([True, False]))
     assert told.latent[0, 1:].eq(0).all() and torch.equal(told.latent[0, 0], condition.latent[0, 0])
@@ -139,7 +139,7 @@ def test_looked_up_clips_have_the_reference_beside_itself_alone():
 
 
 def test_reference_only_is_a_share_of_the_clips():
-    module, batch = FineTuneModule(toy()), clips(1)
+    module, batch = FineTuneModule(toy_networks()), clips(1)
 
     def loss(seed: int, share: float) -> float:
         return module.losses(batch, [seed], reference_only_prob=share)[0].item()
@@ -159,4 +159,4 @@ NOT_WITHOUT = {"correspondence_weight": 0.1, "reference_attention": False}
 )
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        FineTuneModule(toy(), **wrong)
+        FineTuneModule(toy_networks(), **wrong)

@@ -59,9 +59,9 @@ def test_a_checkpoint_of_shards_is_that_of_any_run(runs):
     """Whole weights under their names, so that one process goes on with it, begins from it and exports it."""
     from lvcd.training import FineTuneModule
     from lvcd.training.run_folder import load_trained_weights
-    from tests.helpers.toys import toy
+    from tests.helpers.toys import toy_networks
 
-    module = FineTuneModule(toy(), "all")
+    module = FineTuneModule(toy_networks(), "all")
     load_trained_weights(module, runs / "2fsdp.pt.ckpt")
     after = torch.load(runs / "2fsdp.pt", weights_only=True)["after"]
     assert all(torch.equal(p, after[name]) for name, p in module.named_parameters())

@@ -24,8 +24,8 @@ from lvcd.training import FineTuneModule, Optimization
 from lvcd.training.callbacks import Ema, GradientNorm, ProgressLine, Samples, SigmaLoss, Speed
 from tests.helpers.configs import composed
 from tests.helpers.fitting import clips
-from tests.helpers.toys import toy
-from tests.helpers.wandb_file import config, history, whole
+from tests.helpers.toys import toy_networks
+from tests.helpers.wandb_file import config, finished_records, history
 
 SECRET = "hunter2-of-all-things"
 CONFIG = {
@@ -44,7 +44,7 @@ class Toys(lightning.LightningDataModule):
 
 
 def fit(run: Path, steps: int, loggers: list, callbacks: list = [], resume: Path | None = None, data=None):  # noqa: B006
-    module = FineTuneModule(toy(), "none", Optimization(1e-3, warmup_steps=2))
+    module = FineTuneModule(toy_networks(), "none", Optimization(1e-3, warmup_steps=2))
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=steps, callbacks=callbacks, logger=loggers, log_every_n_steps=1,
         val_check_interval=2, num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False,
@@ -103,7 +103,7 @@ def told(tmp_path_factory) -> Told:
         fit(run, 4, [Csv(str(run), 1), Wandb(str(run), resume=True)], everything(run, norms), last)
     printed.seek(0)
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda f: f.stat().st_ctime_ns)
-    return Told(run, files, [whole(f) for f in files], printed.read(), norms.seen)
+    return Told(run, files, [finished_records(f) for f in files], printed.read(), norms.seen)
 
 
 def rows(run: Path, version: int) -> list[dict[str, float]]:
@@ -208,7 +208,7 @@ def test_the_average_paints_and_leaves_no_trace(tmp_path):
     ema = Ema(0.9)
     samples = Watch(str(tmp_path), clips=1, steps=2, seed=5)
     fit(tmp_path, 2, [], [samples, ema])
-    fresh = FineTuneModule(toy(), "none")
+    fresh = FineTuneModule(toy_networks(), "none")
     clip = clips(1)
     fresh.load_state_dict(seen["average"], strict=False)
     expected = fresh.networks.pipeline()(
@@ -236,7 +236,7 @@ def test_samples_under_mixed_precision_with_frozen_halves():
 
     from lvcd.training.finetune import cast_frozen_weights
 
-    module = FineTuneModule(toy(), "none").eval()
+    module = FineTuneModule(toy_networks(), "none").eval()
     samples = Samples("nowhere", clips=1, steps=2)
     samples.on_validation_batch_end(type("T", (), {"is_global_zero": True}), module, None, clips(1), 0)
     full = samples.paint(module, nullcontext)[0]

@@ -10,22 +10,22 @@ import torch
 
 from lvcd.training.run_folder import newest_checkpoint
 from tests.helpers.processes import CEILING
-from tests.helpers.train_program import TINY, saved, start
+from tests.helpers.train_program import TINY, start_train, step_of_checkpoint
 
 
 @pytest.mark.slow
 def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     run = tmp_path / "run"
     words = [*TINY, f"run_dir={run}", "trainer.max_steps=100000", "trainer.val_check_interval=2"]
-    process = start(*words)
-    saved(run)
+    process = start_train(*words)
+    step_of_checkpoint(run)
     process.kill()
     process.communicate(timeout=CEILING)
-    at = saved(run)
+    at = step_of_checkpoint(run)
     assert typed("train.py", *words) == 2
     assert "resume=true" in capfd.readouterr().err
     words.append("data.workers=1")
-    process = start(*words, "resume=true", start_new_session=True)
+    process = start_train(*words, "resume=true", start_new_session=True)
     out = process.stdout.readline()
     while "FineTuneModule: steps" not in out:
         out = process.stdout.readline()

@@ -21,8 +21,8 @@ from tests.helpers.configs import composed
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import CEILING
 from tests.helpers.scores_ranks import scored
-from tests.helpers.toys import toy
-from tests.helpers.wandb_file import history, whole
+from tests.helpers.toys import toy_networks
+from tests.helpers.wandb_file import finished_records, history
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +98,7 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
     assert len(speeds) == 3
     assert all(row["speed/mfu"] == pytest.approx(row["speed/clips_per_s"] * clip / 1e12, rel=1e-4) for row in speeds)
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    theirs = [row for row in history(whole(file)) if "val/FVD" in row]
+    theirs = [row for row in history(finished_records(file)) if "val/FVD" in row]
     assert len(theirs) == 1 and all(theirs[0][name] == pytest.approx(mine[0][name], rel=1e-6) for name in COLUMNS)
 
 
@@ -113,7 +113,7 @@ class Clock:
 def test_the_share_of_the_time_is_kept(monkeypatch):
     clock = Clock(monkeypatch)
     trainer = lightning.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    module = FineTuneModule(toy(), "none")
+    module = FineTuneModule(toy_networks(), "none")
     trainer.strategy.connect(module)
     logged: list[dict] = []
     module.log_dict = lambda told, **_: logged.append(told)
@@ -140,7 +140,7 @@ def test_the_share_of_the_time_is_kept(monkeypatch):
 
 def test_what_cannot_be_scored_is_left_alone_and_bad_settings_are_refused(tmp_path):
     trainer = lightning.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    module = FineTuneModule(toy(), "none")
+    module = FineTuneModule(toy_networks(), "none")
     for data in (None, lightning.LightningDataModule()):
         trainer.datamodule = data
         scores = Scores()

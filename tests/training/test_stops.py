@@ -22,7 +22,7 @@ from lvcd.training.run_folder import CHECKPOINT_FOLDER, find_checkpoints, newest
 from tests.helpers.configs import composed
 from tests.helpers.fitting import fit
 from tests.helpers.paths import ROOT
-from tests.helpers.toys import toy
+from tests.helpers.toys import toy_networks
 from tests.helpers.train_program import TINY
 
 
@@ -121,11 +121,12 @@ def test_interrupted_is_uninterrupted_wherever_the_callback_is(first, tmp_path):
 
     stop = StopOnSignal(str(tmp_path / CHECKPOINT_FOLDER))
     places = {"first": [stop], "more": [Interrupts()]} if first else {"more": [Interrupts(), stop]}
-    fit(tmp_path / "stopped", toy(), 6, **places)
+    fit(tmp_path / "stopped", toy_networks(), 6, **places)
     saved = torch.load(stop.saved, weights_only=True)
     (average,) = [state for name, state in saved["callbacks"].items() if name.startswith("Ema")]
     assert saved["global_step"] == average["steps"] == 3
-    whole, rest = fit(tmp_path / "whole", toy(), 6), fit(tmp_path / "rest", toy(), 6, resume=stop.saved)
+    whole = fit(tmp_path / "whole", toy_networks(), 6)
+    rest = fit(tmp_path / "rest", toy_networks(), 6, resume=stop.saved)
     a, b = dict(whole.named_parameters()), dict(rest.named_parameters())  # the averages, at the end of a run
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -145,7 +146,7 @@ def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypa
             if trainer.global_step == 1:
                 os.kill(os.getpid(), signal.SIGUSR1)
 
-    fit(tmp_path / "elsewhere", toy(), 2, more=[Warned()])
+    fit(tmp_path / "elsewhere", toy_networks(), 2, more=[Warned()])
     assert told.read_text() == "requeue 7\n"
     assert newest_checkpoint(tmp_path).name == "hpc_ckpt_1.ckpt"
     assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["global_step"] == 1
@@ -170,7 +171,7 @@ def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_
         sys.exit(255)
 
     def stopped() -> None:
-        fit(tmp_path / "elsewhere", toy(), 5, more=[Warned(), StopOnSignal(str(tmp_path / CHECKPOINT_FOLDER))])
+        fit(tmp_path / "elsewhere", toy_networks(), 5, more=[Warned(), StopOnSignal(str(tmp_path / CHECKPOINT_FOLDER))])
 
     if number == signal.SIGUSR1:
         for name, value in {"NTASKS": 1, "JOB_ID": 7, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0}.items():
@@ -187,8 +188,8 @@ def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_
     assert [f.name for f in find_checkpoints(tmp_path)] == ["last.ckpt"]
     assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["global_step"] == 2
     whole, rest = (
-        fit(tmp_path / "whole", toy(), 5),
-        fit(tmp_path / "rest", toy(), 5, resume=newest_checkpoint(tmp_path)),
+        fit(tmp_path / "whole", toy_networks(), 5),
+        fit(tmp_path / "rest", toy_networks(), 5, resume=newest_checkpoint(tmp_path)),
     )
     a, b = dict(whole.named_parameters()), dict(rest.named_parameters())
     assert all(torch.equal(a[name], b[name]) for name in a)
