@@ -48,6 +48,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy src train.py eval.py
+	.venv/bin/mypy --explicit-package-bases tools benchmarks
 
 bench: setup
 	$(PY) -m benchmarks.painting

@@ -48,7 +48,7 @@ TRAININGS = {
     "none, 1 clip": ("none", 1),
 }
 """Name -> module.unet, clips of a batch."""
-TOY = {
+TOY: dict[str, dict[str, Any]] = {
     "unet": {
         "block_out_channels": (32, 32, 64),
         "down_block_types": (*["CrossAttnDownBlockSpatioTemporal"] * 2, "DownBlockSpatioTemporal"),
@@ -318,8 +318,8 @@ def plans(bench: Bench) -> None:
     for name, which in TRAININGS.items():
         start = time.perf_counter()
         made = plan_training(config(bench, *which))
-        names = ("total", "total_encoded", "persistent", "activations", "encoding", "update", "flops_per_clip")
-        names += ("forward", "backward", "recompute", "encode")
+        names = ["total", "total_encoded", "persistent", "activations", "encoding", "update", "flops_per_clip"]
+        names += ["forward", "backward", "recompute", "encode"]
         bench.found[name] = {n: getattr(made, n) for n in names} | {"seconds": time.perf_counter() - start}
 
 
@@ -391,7 +391,7 @@ def training(bench: Bench, unet: str, clips: int, limited: bool = False) -> None
             told["trainer"], _convert_="all", logger=False, enable_checkpointing=False, callbacks=[Clock()],
             default_root_dir=folder,
         )  # fmt: skip
-        trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))
+        trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
     for kind in of:
         mine = found[kind]
         mine["seconds"] = statistics.mean(mine["laps"][each:])  # of a batch, with its share of the updates

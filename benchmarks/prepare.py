@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 TOY = "--toy" in sys.argv
@@ -127,4 +128,5 @@ if __name__ == "__main__":
     if not what:
         report()
     else:
-        print(json.dumps({"resize": resize, "shards": shards, "work": work}[what[0]](*what[1:])))
+        measures: dict[str, Callable[..., float]] = {"resize": resize, "shards": shards, "work": work}
+        print(json.dumps(measures[what[0]](*what[1:])))

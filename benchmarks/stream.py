@@ -95,7 +95,7 @@ def _encoded() -> dict[str, bytes]:
 
 
 def _pixels() -> dict[str, bytes]:
-    files = {}
+    files: dict[str, bytes] = {}
     for index in range(FRAMES):
         drawing = _drawing(index)
         frame = np.repeat(np.minimum(drawing, 200)[..., None], 3, 2)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def ours(module: Any, steps: int, folder: str) -> float:
     loggers = [instantiate(logger) for logger in told.logger.values()]
     trainer = instantiate(told.trainer, logger=loggers, callbacks=[*callbacks, Clock()])
     module._trainer = None
-    trainer.fit(module, torch.utils.data.DataLoader([batch()] * (steps + 1), batch_size=None))
+    trainer.fit(module, torch.utils.data.DataLoader([batch()] * (steps + 1), batch_size=None))  # type: ignore[arg-type]
     return min(b - a for a, b in zip(ends, ends[1:]))
 
 
@@ -156,7 +157,9 @@ if __name__ == "__main__":
     parser.add_argument("--toy", action="store_true", help="small networks, to try the script")
     what = parser.parse_args().what
     if what:
-        name, *words = what
-        print(json.dumps({"overhead": overhead, "checkpointing": checkpointing, "waiting": waiting}[name](*words)))
+        measures: dict[str, Callable[..., Any]] = {
+            "overhead": overhead, "checkpointing": checkpointing, "waiting": waiting,
+        }  # fmt: skip
+        print(json.dumps(measures[what[0]](*what[1:])))
     else:
         report()

@@ -24,8 +24,10 @@ def executed(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     quiet = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:IProgress not found", "HF_HUB_OFFLINE": "1"}
     resources = {"metadata": {"path": str(path.parent)}}
-    how = {"timeout": 900, "kernel_name": "python3", "record_timing": False, "store_widget_state": False}
-    client = NotebookClient(notebook, resources=resources, coalesce_streams=True, **how)
+    client = NotebookClient(
+        notebook, resources=resources, timeout=3600, kernel_name="python3", record_timing=False,
+        store_widget_state=False, coalesce_streams=True,
+    )  # fmt: skip
     client.execute(env={**os.environ, **quiet})
     for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
         if "image/png" in output.get("data", {}):

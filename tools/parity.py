@@ -11,8 +11,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tensors are small: more threads wait for each other by spinning
 import torch
@@ -64,14 +65,14 @@ class Recording:
         eight_bit = (torch.float8_e4m3fn,)  # how weights are stored, exactly; the outputs were computed in float32
         return {k: v.float() if v.dtype in eight_bit else v for k, v in tensors.items()}
 
-    def networks(self, *names: str) -> list[nn.Module]:
+    def networks(self, *names: str) -> list[Any]:
         """The components named, with the recorded weights, through the same tables as `lvcd convert`."""
-        weights = {}
+        weights: dict[str, checkpoint.LazyTensor] = {}
         for file in ("weights", "vae"):
             if self.has(file):
                 weights |= {k: checkpoint.in_memory(v) for k, v in self.load(file).items()}
         source = self.folder / "weights"
-        configs = {
+        configs: dict[str, Callable[[], dict]] = {
             "unet": lambda: unet_config(weights, source, self.config["num_head_channels"]),
             "controlnet": lambda: controlnet_config(weights, source, configs["unet"]()),
             "vae": lambda: vae_config(weights, source),
@@ -252,7 +253,7 @@ def train_forward(recording: Recording) -> Iterator[Line]:
 
 def _gradients(batch, loss, unet, controlnet, wanted, d) -> Iterator[Line]:
     loss.backward()
-    theirs = {}
+    theirs: dict[str, Tensor] = {}
     for name, net in (("unet", unet), ("controlnet", controlnet)):
         component = Component.from_config(name, dict(net.config), Path("the recording"))
         # None: a query or key of cross-attention to one token, which changes nothing; the original has zeros there.

@@ -104,7 +104,8 @@ def original_sampling(
     denoise_segment(frame of each slot, -1 the reference; concat, x, sigma, step, first) -> estimates. One clip, no
     batch: noise (slots c h w), reference (c h w) unscaled. All estimates of all slots are kept, as in the original.
     """
-    results, before = [], []
+    results: list[Tensor] = []
+    before: list[Tensor] = []
     window = len(segments[0])
     for i, frames in enumerate(segments):
         if i == 0:

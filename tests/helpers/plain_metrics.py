@@ -21,13 +21,17 @@ def plain_edmd(pred: torch.Tensor, own: torch.Tensor) -> float:
 
 
 def psnr_of(preds, target) -> list[float]:
+    """Return the PSNR of every frame, by torchmetrics."""
     frames = zip(preds.flatten(0, 1).double(), target.flatten(0, 1).double())
     return [peak_signal_noise_ratio(p, t, data_range=1.0).item() for p, t in frames]
 
 
 def ssim_of(preds, target) -> list[float]:
-    frames = (x.flatten(0, 1).double() for x in (preds, target))
-    return structural_similarity_index_measure(*frames, data_range=1.0, reduction="none").tolist()
+    """Return the SSIM of every frame, by torchmetrics."""
+    generated, original = (x.flatten(0, 1).double() for x in (preds, target))
+    found = structural_similarity_index_measure(generated, original, data_range=1.0, reduction="none")
+    assert isinstance(found, torch.Tensor)
+    return found.tolist()
 
 
 def flows_of(target) -> list[np.ndarray]:
@@ -36,7 +40,7 @@ def flows_of(target) -> list[np.ndarray]:
     grey = [
         cv2.cvtColor((x.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), cv2.COLOR_RGB2GRAY) for x in target
     ]
-    return [search.calc(later, earlier, None) for earlier, later in zip(grey, grey[1:])]
+    return [search.calc(later, earlier, None) for earlier, later in zip(grey, grey[1:])]  # type: ignore[call-overload]
 
 
 def plain_changes(pred, target, flows: list[np.ndarray] | None = None) -> list[tuple[float, float]]:
@@ -49,6 +53,6 @@ def plain_changes(pred, target, flows: list[np.ndarray] | None = None) -> list[t
         for video in (pred, target):
             old, new = video[i].double().numpy(), video[i + 1].double().numpy()
             moved = np.stack([scipy.ndimage.map_coordinates(c, at, order=1, mode="nearest") for c in old])
-            pair.append(np.linalg.norm(moved - new) / np.linalg.norm(new))
-        changes.append(tuple(pair))
+            pair.append(float(np.linalg.norm(moved - new) / np.linalg.norm(new)))
+        changes.append((pair[0], pair[1]))
     return changes
