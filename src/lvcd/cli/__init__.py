@@ -1,7 +1,7 @@
-"""`lvcd`: what a studio types. One line and exit code 2 for input that cannot be used; 130 when interrupted.
+"""The command line, `lvcd`. Input that cannot be used is one line and exit code 2; an interrupt is exit code 130.
 
-A command is a module here: HELP, `arguments(parser)` and `run(arguments)`; or, where Hydra reads the words, HELP and
-`main(words)`.
+A command is a module here, with HELP, `arguments(parser)` and `run(arguments)`; where Hydra reads the words, with HELP
+and `main(words)`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OF_HYDRA: dict[str, ModuleType] = {"eval": eval, "train": train}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; => exit code."""
+    """Run a command and return its exit code; argv is None for the words that were typed."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in OF_HYDRA:
         return OF_HYDRA[words[0]].main(words[1:])

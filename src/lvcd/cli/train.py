@@ -30,6 +30,8 @@ Train networks, and export them as a model folder for `lvcd colorize --model` an
 
 
 class TrainedModel(NamedTuple):
+    """What a finished training leaves."""
+
     model: Path
     """Folder of the exported model."""
     score: float | None
