@@ -32,13 +32,13 @@ COLUMNS = 4
 
 
 def cartoon() -> tuple[np.ndarray, np.ndarray]:
-    """=> frames (t H W 3) and line art (t H W), dark on white; uint8. It is in no test set."""
+    """Return frames (t H W 3) and line art (t H W), dark on white, uint8, of a drawn clip that is in no test set."""
     clip = draw(CARTOON, FRAMES, HEIGHT, WIDTH, STYLE)
     return clip.frames, png_from_ink(clip.lines)
 
 
 def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The walk cycle three times over a white ground, in the middle of a frame of the size the model knows."""
+    """Return frames and line art of three turns of the walk cycle, centered in a frame of the model's size."""
     with open_frames(folder) as reader:
         drawings = [reader[i] for i in range(len(reader))]
     h, w = drawings[0].shape[:2]
@@ -49,11 +49,10 @@ def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str, flat: tuple[str, ...]) -> Path:
-    """Write the clip as a studio would have it, colorize it with the command line, and lay out what came of it.
+    """Write the clip as sketches and a reference, colorize it by the command line, and return the contact sheet.
 
-    more  words for `lvcd colorize`
-    flat  and for a second row, in one color between lines
-    => the contact sheet
+    more    options of `lvcd colorize`
+    flat    further options for a second row, in one color between lines
     """
     work = out / name
     shutil.rmtree(work, ignore_errors=True)

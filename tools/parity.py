@@ -46,6 +46,11 @@ Line = tuple[str, float, float]
 
 
 class Recording:
+    """A folder of weights, inputs and outputs of the original, and what its manifest says of them.
+
+    OSError: a file of the manifest is missing.
+    """
+
     def __init__(self, folder: Path):
         self.folder = folder
         self.manifest = json.loads((folder / "manifest.json").read_text())
@@ -55,18 +60,21 @@ class Recording:
             raise OSError(f"{missing[0]} is missing")
 
     def has(self, file: str) -> bool:
+        """Say whether the recording has this file, named without its ending."""
         return f"{file}.safetensors" in self.manifest["files"]
 
     def run(self, file: str) -> dict:
+        """Return the settings of the run that made the file."""
         return self.manifest["files"][f"{file}.safetensors"]["run"]
 
     def load(self, file: str) -> dict[str, Tensor]:
+        """Return the tensors of the file, in float32 where they are floating-point."""
         tensors = load_file(self.folder / f"{file}.safetensors")
         eight_bit = (torch.float8_e4m3fn,)  # how weights are stored, exactly; the outputs were computed in float32
         return {k: v.float() if v.dtype in eight_bit else v for k, v in tensors.items()}
 
     def networks(self, *names: str) -> list[Any]:
-        """The components named, with the recorded weights, through the same tables as `lvcd convert`."""
+        """Return these components with the recorded weights, through the same tables as `lvcd convert`."""
         weights: dict[str, checkpoint.LazyTensor] = {}
         for file in ("weights", "vae"):
             if self.has(file):
@@ -92,12 +100,14 @@ class Recording:
         return nets
 
 
-def off(got: Tensor, want: Tensor) -> float:
+def max_difference(got: Tensor, want: Tensor) -> float:
+    """Return the largest absolute difference, computed in float64."""
     assert got.shape == want.shape, f"{tuple(got.shape)} instead of {tuple(want.shape)}"
     return (got.detach().double() - want.double()).abs().max().item()
 
 
-def top(want: Tensor) -> float:
+def largest(want: Tensor) -> float:
+    """Return the largest absolute value."""
     return want.double().abs().max().item()
 
 
@@ -105,6 +115,7 @@ def top(want: Tensor) -> float:
 
 
 def attention(recording: Recording) -> Iterator[Line]:
+    """Compare the attention, convolution, residual and transformer layers, each alone."""
     d = recording.load("attention")
     heads = recording.config["num_head_channels"]
     window = recording.config.get("num_video_frames", 14)
@@ -139,7 +150,7 @@ def attention(recording: Recording) -> Iterator[Line]:
         if f"ref.y_{name}" in d:
             context.layout = layout
             got = ReferenceAttnProcessor(context, layer)(ref, d[f"ref.x_{name.split('_')[0]}"])
-            yield f"ref.y_{name}", off(got, d[f"ref.y_{name}"]), 1e-4
+            yield f"ref.y_{name}", max_difference(got, d[f"ref.y_{name}"]), 1e-4
 
     temp = self_attention("temp")
     kernel = part("conv")
@@ -148,8 +159,12 @@ def attention(recording: Recording) -> Iterator[Line]:
     conv.load_state_dict(kernel)
     for t in (14, 15, 19):
         context.layout = FrameLayout.referenced(window, t - window) if t > window else FrameLayout.plain(t)
-        yield f"temp.y_{t}", off(IsolatedTemporalAttnProcessor(context)(temp, d[f"temp.x_{t}"]), d[f"temp.y_{t}"]), 1e-4
-        yield f"conv.y_{t}", off(conv(d[f"conv.x_{t}"]), d[f"conv.y_{t}"]), 1e-4
+        yield (
+            f"temp.y_{t}",
+            max_difference(IsolatedTemporalAttnProcessor(context)(temp, d[f"temp.x_{t}"]), d[f"temp.y_{t}"]),
+            1e-4,
+        )
+        yield f"conv.y_{t}", max_difference(conv(d[f"conv.x_{t}"]), d[f"conv.y_{t}"]), 1e-4
 
     if any(k.startswith("resblock.y") for k in d):
         w = part("resblock")
@@ -162,7 +177,7 @@ def attention(recording: Recording) -> Iterator[Line]:
         for t in (15, 19):
             context.layout = FrameLayout.referenced(window, t - window)
             got = block(d[f"resblock.x_{t}"], d[f"resblock.emb_{t}"], torch.zeros(1, t))
-            yield f"resblock.y_{t}", off(got, d[f"resblock.y_{t}"]), 1e-4
+            yield f"resblock.y_{t}", max_difference(got, d[f"resblock.y_{t}"]), 1e-4
 
     w = part("transformer")
     width = w["norm.weight"].shape[0]
@@ -177,7 +192,7 @@ def attention(recording: Recording) -> Iterator[Line]:
         refs = t - window
         context.layout = FrameLayout(refs, (tuple(range(t)), (0,) * t))
         got = net(d[f"transformer.x_{name}"], d[f"transformer.ctx_{name}"], torch.zeros(b, t), return_dict=False)[0]
-        yield f"transformer.y_{name}", off(got, d[f"transformer.y_{name}"]), 1e-4
+        yield f"transformer.y_{name}", max_difference(got, d[f"transformer.y_{name}"]), 1e-4
 
 
 def _renamed(module: nn.Module, table: dict, theirs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -193,6 +208,7 @@ def _renamed(module: nn.Module, table: dict, theirs: dict[str, Tensor]) -> dict[
 
 
 def train_forward(recording: Recording) -> Iterator[Line]:
+    """Compare one forward and backward pass of training: network outputs, loss, gradients."""
     d = recording.load("train_forward")
     c = recording.config
     unet, controlnet = recording.networks("unet", "controlnet")
@@ -208,7 +224,7 @@ def train_forward(recording: Recording) -> Iterator[Line]:
         layout = FrameLayout.referenced(x0.shape[1] - 1)
         condition = Condition(get("context")[:, 0], get("concat"), ids.repeat(clips, 1))
         vector = unet.add_time_proj(condition.added_time_ids.flatten()).view(clips, 1, -1).expand(-1, x0.shape[1], -1)
-        yield f"{batch}.vector", off(vector.flatten(0, 1), d[f"{batch}.vector"]), 1e-5
+        yield f"{batch}.vector", max_difference(vector.flatten(0, 1), d[f"{batch}.vector"]), 1e-5
 
         sketches = get("sketch_u8").float() / 255
         raw: dict[str, Tensor] = {}
@@ -233,39 +249,39 @@ def train_forward(recording: Recording) -> Iterator[Line]:
         for k, out in enumerate(outputs):
             name = f"{batch}.control_{k:02d}"
             if name in d:
-                yield name, off(out[c["ctrl_frames"]], d[name]), max(3e-4, 1e-5 * top(d[name]))
+                yield name, max_difference(out[c["ctrl_frames"]], d[name]), max(3e-4, 1e-5 * largest(d[name]))
         if f"{batch}.unet_out_nocontrol" in d:
             s = sigma.view(-1, 1, 1, 1, 1)
             joined = torch.cat([(x0 + s * noise) / (s**2 + 1) ** 0.5, condition.latent], dim=2)
             got = unet(joined, raw["c_noise"], condition.token, condition.added_time_ids, layout).flatten(0, 1)
-            yield f"{batch}.unet_out_nocontrol", off(got, d[f"{batch}.unet_out_nocontrol"]), 1e-4
+            yield f"{batch}.unet_out_nocontrol", max_difference(got, d[f"{batch}.unet_out_nocontrol"]), 1e-4
         each_frame = raw["c_noise"][:, None].expand(-1, x0.shape[1]).flatten()
-        yield f"{batch}.c_noise", off(each_frame, d[f"{batch}.c_noise"]), 1e-6
-        yield f"{batch}.unet_out", off(raw["F"].flatten(0, 1), d[f"{batch}.unet_out"]), 1e-4
-        yield f"{batch}.denoised", off(raw["denoised"].flatten(0, 1), d[f"{batch}.denoised"]), 1e-4
-        yield f"{batch}.loss_per_frame", off(loss.flatten(), d[f"{batch}.loss_per_frame"]), 1e-5
-        yield f"{batch}.loss", off(loss.mean()[None], d[f"{batch}.loss"]), 1e-5
+        yield f"{batch}.c_noise", max_difference(each_frame, d[f"{batch}.c_noise"]), 1e-6
+        yield f"{batch}.unet_out", max_difference(raw["F"].flatten(0, 1), d[f"{batch}.unet_out"]), 1e-4
+        yield f"{batch}.denoised", max_difference(raw["denoised"].flatten(0, 1), d[f"{batch}.denoised"]), 1e-4
+        yield f"{batch}.loss_per_frame", max_difference(loss.flatten(), d[f"{batch}.loss_per_frame"]), 1e-5
+        yield f"{batch}.loss", max_difference(loss.mean()[None], d[f"{batch}.loss"]), 1e-5
 
-        wanted = {k.removeprefix(f"{batch}.grad."): v for k, v in d.items() if k.startswith(f"{batch}.grad.")}
-        if wanted:
-            yield from _gradients(batch, loss.mean(), unet, controlnet, wanted, d)
+        recorded = {k.removeprefix(f"{batch}.grad."): v for k, v in d.items() if k.startswith(f"{batch}.grad.")}
+        if recorded:
+            yield from _gradients(batch, loss.mean(), unet, controlnet, recorded, d)
 
 
-def _gradients(batch, loss, unet, controlnet, wanted, d) -> Iterator[Line]:
+def _gradients(batch, loss, unet, controlnet, recorded, d) -> Iterator[Line]:
     loss.backward()
     theirs: dict[str, Tensor] = {}
     for name, net in (("unet", unet), ("controlnet", controlnet)):
         component = Component.from_config(name, dict(net.config), Path("the recording"))
         # None: a query or key of cross-attention to one token, which changes nothing; the original has zeros there.
         theirs |= {component.names[k].name: p.grad for k, p in net.named_parameters() if p.grad is not None}
-    for name, want in wanted.items():
-        yield f"{batch}.grad.{name}", off(theirs[name], want), 1e-3 * top(want)
+    for name, want in recorded.items():
+        yield f"{batch}.grad.{name}", max_difference(theirs[name], want), 1e-3 * largest(want)
     attn1 = [g for k, g in theirs.items() if k.startswith("model.") and ".attn1." in k]
     branch = [g for k, g in theirs.items() if k.startswith("control_model.")]
     for name, grads in (("total", attn1 + branch), ("unet", attn1)):
         want = d[f"{batch}.grad_norm_{name}"]
         norm = torch.stack([g.double().square().sum() for g in grads]).sum().sqrt()[None]
-        yield f"{batch}.grad_norm_{name}", off(norm, want), 1e-3 * top(want)
+        yield f"{batch}.grad_norm_{name}", max_difference(norm, want), 1e-3 * largest(want)
     for net in (unet, controlnet):
         net.zero_grad(set_to_none=True)
 
@@ -275,6 +291,7 @@ def _gradients(batch, loss, unet, controlnet, wanted, d) -> Iterator[Line]:
 
 @torch.no_grad()
 def sample(recording: Recording, file: str) -> Iterator[Line]:
+    """Compare a sampled clip: noise levels, noise, estimates and latents of each step of each segment."""
     d, run = recording.load(file), recording.run(file)
     c = recording.config
     unet, controlnet = recording.networks("unet", "controlnet")
@@ -291,9 +308,9 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
     yield f"{file}.sigmas", ((sigmas - d["sigmas"]).abs() / d["sigmas"].clamp(min=1e-9)).max().item(), 1e-6
     token, ids = d["context"], added_time_ids(1, None, c["fps_id"], c["motion_bucket_id"], c["cond_aug"])
     vector = unet.add_time_proj(ids.flatten()).view(1, -1).expand(run["num_frames"], -1)
-    yield f"{file}.vector", off(vector, d["vector"]), 1e-5
+    yield f"{file}.vector", max_difference(vector, d["vector"]), 1e-5
     torch.manual_seed(run["seed"])
-    yield f"{file}.x_T", off(torch.randn(d["x_T"].shape), d["x_T"]), 0.0
+    yield f"{file}.x_T", max_difference(torch.randn(d["x_T"].shape), d["x_T"]), 0.0
 
     seen: dict[str, list] = {"frames": [], "concat": [], "denoised": [], "xt": []}
 
@@ -325,24 +342,28 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
     ):
         latents.append(new)
         if f"x_T_seg{i}" in d:
-            yield f"{file}.x_T_seg{i}", off(carry.noise[0], d[f"x_T_seg{i}"]), 0.0
+            yield f"{file}.x_T_seg{i}", max_difference(carry.noise[0], d[f"x_T_seg{i}"]), 0.0
         if f"concat_seg{i}" in d:
-            yield f"{file}.concat_seg{i}", off(seen["concat"][i][0], d[f"concat_seg{i}"]), 1e-3
+            yield f"{file}.concat_seg{i}", max_difference(seen["concat"][i][0], d[f"concat_seg{i}"]), 1e-3
         for k in range(n):
             for name in ("denoised", "xt"):
                 want = d.get(f"{name}_seg{i}_step{k}")
                 if want is not None:
-                    tolerance = 1e-5 * top(want) if top(want) > 100 else 2e-4
-                    yield f"{file}.{name}_seg{i}_step{k}", off(seen[name][i * n + k][0], want), tolerance
-        yield f"{file}.x0_segments[{i}]", off(_last(config, carry, seen, i, n), d["x0_segments"][i]), 2e-4
+                    tolerance = 1e-5 * largest(want) if largest(want) > 100 else 2e-4
+                    yield f"{file}.{name}_seg{i}_step{k}", max_difference(seen[name][i * n + k][0], want), tolerance
+        yield (
+            f"{file}.x0_segments[{i}]",
+            max_difference(_final_latents(config, carry, seen, i, n), d["x0_segments"][i]),
+            2e-4,
+        )
     got = torch.tensor(seen["frames"])
-    yield f"{file}.frame_indices", off(got, d["frame_indices"]), 0.0
+    yield f"{file}.frame_indices", max_difference(got, d["frame_indices"]), 0.0
     whole = torch.cat(latents, dim=1)[0]
-    yield f"{file}.latents", off(whole, d["latents"]), 2e-4
+    yield f"{file}.latents", max_difference(whole, d["latents"]), 2e-4
 
 
-def _last(config: SamplingConfig, carry, seen, i: int, n: int) -> Tensor:
-    """A segment's final latents: its last step goes to sigma 0, so they are the blended estimate of that step."""
+def _final_latents(config: SamplingConfig, carry, seen, i: int, n: int) -> Tensor:
+    """Return a segment's final latents: its last step goes to sigma 0, so they are that step's blended estimate."""
     final = seen["denoised"][i * n + n - 1][0].clone()
     o = config.overlap
     if i and (config.blend_steps is None or config.blend_steps >= n):
@@ -356,26 +377,27 @@ def _last(config: SamplingConfig, carry, seen, i: int, n: int) -> Tensor:
 
 @torch.no_grad()
 def vae(recording: Recording) -> Iterator[Line]:
+    """Compare the autoencoder: moments and mode of an image, decoded clips."""
     d = recording.load("vae")
     autoencoder, encoder = recording.networks("vae", "condition_encoder")
     moments = autoencoder.quant_conv(autoencoder.encoder(d["image"]))
-    yield "vae.moments", off(moments, d["moments"]), 1e-4
+    yield "vae.moments", max_difference(moments, d["moments"]), 1e-4
     posterior = autoencoder.encode(d["image"]).latent_dist
-    yield "vae.mode", off(posterior.mode(), d["mode"]), 1e-4
+    yield "vae.mode", max_difference(posterior.mode(), d["mode"]), 1e-4
     sampled = (posterior.mean + posterior.std * d["encode_noise"]) * SCALE
-    yield "vae.encode_first_stage", off(sampled, d["encode_first_stage"]), 1e-4
-    yield "vae.embedder_mode", off(encode_mode(encoder, d["image"]), d["embedder_mode"]), 1e-4
+    yield "vae.encode_first_stage", max_difference(sampled, d["encode_first_stage"]), 1e-4
+    yield "vae.embedder_mode", max_difference(encode_mode(encoder, d["image"]), d["embedder_mode"]), 1e-4
 
     def decode(latents: Tensor) -> Tensor:
         z = (latents / SCALE).flatten(0, 1)
         return autoencoder.decode(z, num_frames=latents.shape[1]).sample.unflatten(0, latents.shape[:2])
 
-    yield "vae.decoded_5", off(decode(d["latents_5"][None])[0], d["decoded_5"]), 1e-4
+    yield "vae.decoded_5", max_difference(decode(d["latents_5"][None])[0], d["decoded_5"]), 1e-4
     if "decoded_long" in d:
         latents = d["latents_long"][None]
         chunks = ChunkDecoder(lambda z: decode(z).clamp(-1, 1), latents[:, 0])
         pieces = [f for i in range(1, latents.shape[1], 3) for f in chunks.push(latents[:, i : i + 3])]
-        yield "vae.decoded_long", off(torch.cat(pieces + chunks.flush(), dim=1)[0], d["decoded_long"]), 1e-4
+        yield "vae.decoded_long", max_difference(torch.cat(pieces + chunks.flush(), dim=1)[0], d["decoded_long"]), 1e-4
 
 
 COMPARISONS = {
@@ -390,6 +412,7 @@ COMPARISONS = {
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Print one line a tensor and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
