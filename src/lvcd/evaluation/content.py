@@ -57,4 +57,4 @@ def pictures(entry: ClipEntry, kind: str, numbers: range) -> Iterator[np.ndarray
 
 
 def _refuse(line: str) -> None:
-    raise InputError(f"{line}: a test set must be whole, copy or prepare it again")
+    raise InputError(f"{line}: a test set must be complete: copy or prepare it again")

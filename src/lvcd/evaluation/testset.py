@@ -107,7 +107,9 @@ class TestSet:
         if folder.encoded:
             raise InputError(f"{printable(path)} holds latents: give the folder above it, with the frames")
         if folder.manifest is None or folder.notes:
-            raise InputError(f"{printable(path)} is no whole test set ({folder.notes[0]}): prepare or copy it again")
+            raise InputError(
+                f"{printable(path)} is not a complete test set ({folder.notes[0]}): prepare or copy it again"
+            )
         found, self.data = verified_clips(folder.shards, [shard["sha256"] for shard in folder.manifest["shards"]])
         if protocol.data is not None and protocol.data != self.data:
             raise InputError(

@@ -59,7 +59,7 @@ def write_page(out: Path, file: Path, cited: list[Row], megabytes: float, number
 
 
 def _on_page(every: list[Board], file: Path, number: int) -> list[tuple[Board, str | None]]:
-    """Return the boards with the rows of a page, read whole, and a line on the rows that are left out."""
+    """Return the boards with the rows of a page, read completely, and a line on the rows that are left out."""
     first = (number - 1) * ROWS_PER_PAGE
     ids = {row.id for board in every for row in board.rows[first : first + ROWS_PER_PAGE]}
     if every and (number < 1 or not ids):

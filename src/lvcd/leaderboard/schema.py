@@ -100,7 +100,7 @@ class LeakRecord(TypedDict):
 
 @with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 class RowRecord(TypedDict):
-    """A whole line, see `Row`."""
+    """A complete line, see `Row`."""
 
     id: StrictStr
     time: StrictStr
@@ -164,7 +164,7 @@ def problem(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"has {where}, which this version of lvcd does not know"
     if first["type"] == "missing":
-        return f"holds no whole row ({where} is missing)"
+        return f"holds an incomplete row ({where} is missing)"
     given = repr(first["input"])
     is_number = first["type"] in ("int_type", "float_type", "finite_number")
     reason = "this is no number" if is_number else first["msg"].removeprefix("Value error, ")
