@@ -377,10 +377,10 @@ def test_damage_inside_an_image_is_named_when_it_is_read(tmp_path):
 
 def test_trailing_bytes_are_no_truncation(tmp_path):
     for suffix in ("png", "jpg", "webp", "bmp"):
-        Image.fromarray(flat(0)).save(tmp_path / f"a.{suffix}")
-        with (tmp_path / f"a.{suffix}").open("ab") as file:
+        Image.fromarray(flat(0)).save(tmp_path / f"{suffix}.{suffix}")
+        with (tmp_path / f"{suffix}.{suffix}").open("ab") as file:
             file.write(bytes(100))
-        assert read_image(tmp_path / f"a.{suffix}").shape == (32, 48, 3)
+        assert read_image(tmp_path / f"{suffix}.{suffix}").shape == (32, 48, 3)
     with open_frames(tmp_path) as frames:
         assert len(frames) == 4
 
@@ -399,7 +399,7 @@ def test_float_images_are_refused_at_opening(tmp_path):
 def test_opening_a_folder_decodes_no_image(tmp_path, monkeypatch):
     for index in range(5):
         Image.fromarray(flat(index)).save(tmp_path / f"{index}.png")
-        Image.fromarray(flat(index)).save(tmp_path / f"{index}.jpg")
+        Image.fromarray(flat(index)).save(tmp_path / f"{index + 5}.jpg")
     monkeypatch.setattr(Image.Image, "convert", None)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
     assert len(open_frames(tmp_path)) == 10

@@ -35,6 +35,9 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--paper", choices=("auto", "white"), default="auto",
                    help="white: what is not pure white is drawn (default: the paper's tone and light are estimated, so "
                         "that grey fills may count as shadows on it)")  # fmt: skip
+    c.add_argument("--level", metavar="A", help="of a folder with several levels (A0001, B0001), the one to paint")
+    c.add_argument("--psd-layer", metavar="NAME",
+                   help="of sketches in Photoshop files, the layer with the lines (default: all layers)")  # fmt: skip
     c.add_argument("--size", type=_size, help="paint at this size, as WIDTHxHEIGHT (default: the sketches')")
     c.add_argument("--flat", action="store_true",
                    help="one flat color of the reference between lines, at the sketches' own size: for cel animation "
@@ -71,6 +74,8 @@ def run(a: argparse.Namespace) -> None:
         reference_frame=a.reference_frame,
         lines=a.lines,
         paper=a.paper,
+        level=a.level,
+        psd_layer=a.psd_layer,
         size=a.size,
         flat=a.flat,
         gap=a.gap,

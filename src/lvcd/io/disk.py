@@ -18,6 +18,8 @@ from PIL import UnidentifiedImageError
 from lvcd.errors import InputError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+"""Files that file managers leave wherever they look."""
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 

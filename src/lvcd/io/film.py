@@ -19,9 +19,10 @@ import numpy as np
 from lvcd.errors import InputError
 
 from .disk import printable, reading, require_file
+from .frame_folder import frame_files
 from .images import IMAGE_SUFFIXES, decode_animation, is_animation, read_image, to_uint8
 from .movies import is_whole, make_decoder, open_container, stated_fps, video_stream
-from .reader import FOLDER_FPS, frame_files
+from .reader import FOLDER_FPS
 
 _PLAUSIBLE_FPS = (1.0, 240.0)  # of time stamps; others are broken
 _MAX_ERRORS = 100  # in a row, after which a movie is taken for ended
@@ -59,7 +60,7 @@ class FilmReader:
         self.fraction_read = 1.0
 
     def _folder(self) -> Iterator[np.ndarray | None]:
-        files = frame_files(self.path)
+        files = frame_files(self.path, IMAGE_SUFFIXES)
         if not files:
             raise InputError(f"{printable(self.path)} has no images: put frames ({', '.join(IMAGE_SUFFIXES)}) in it")
         for number, file in enumerate(files, 1):

@@ -15,33 +15,93 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from .disk import atomic, reading, require_file
+from lvcd.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+from .disk import atomic, printable, reading, require_file
+from .exr import read_exr
+from .layered import read_psd
+
+IMAGE_SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".tga", ".psd", ".psb", ".exr",
+)  # fmt: skip
 """Endings of files that are read as images."""
-_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")  # by content; the ending only says "an image"
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF", "PSD")
+"""By content; the ending only says "an image". A TGA does not say what it is, so there the ending decides."""
+_PSD, _EXR, _TIFF = b"8BPS", b"\x76\x2f\x31\x01", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""What files of these formats begin with."""
 
 Image.init()  # Pillow knows WebP and TIFF only after this when it is given a list of formats
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, psd_layer: str | None = None) -> np.ndarray:
     """Read one image, upright (EXIF orientation applied) => uint8 (H W 3), or (H W 4) if the file has transparency.
 
-    16 bits a channel come down to 8: grey is rounded, color keeps its high byte. Of an animation, the first frame.
-    InputError: missing, empty, truncated, or not an image.
+    16 bits a channel come down to 8: grey is rounded, color keeps its high byte. Of an animation, the first frame. Of a
+    Photoshop file the whole picture, or the layer of the name `psd_layer`. OpenEXR is shown by the curve of sRGB.
+    InputError: missing, empty, truncated, or not an image; no such layer.
     """
     path = Path(path)
     require_file(path)
-    with _image(path) as image:
-        return to_uint8(ImageOps.exif_transpose(image))
+    start = _start(path)
+    if start == _PSD:
+        with reading("image", path, "replace or remove the file"):
+            return to_uint8(read_psd(path, psd_layer))
+    if start == _EXR:
+        with reading("image", path, "replace or remove the file"):
+            return read_exr(path)
+    try:
+        with _image(path) as image:
+            tags = getattr(image, "tag_v2", {})
+            deep = max(tags.get(ExifTags.Base.BitsPerSample, (8,))) > 8
+            if deep and tags.get(ExifTags.Base.PlanarConfiguration) == 2:  # which Pillow takes for 8 bits
+                raise InputError(f"cannot read image {printable(path)} (planes of 16 bits): convert it to PNG")
+            pixels = to_uint8(ImageOps.exif_transpose(image))
+            inverse = deep and tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # Pillow inverts 8 bits only
+            return 255 - pixels if inverse else pixels
+    except InputError:
+        other = _read_tiff(path) if start in _TIFF else None
+        if other is None:
+            raise
+        return other
+
+
+def _start(path: Path) -> bytes:
+    with reading("image", path, "replace or remove the file"), path.open("rb") as file:
+        return file.read(4)
+
+
+def _read_tiff(path: Path) -> np.ndarray | None:
+    """Read the first page of a TIFF of a kind that Pillow does not know, 8 or 16 bits; None if that fails too."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            pixels, white_is_zero = page.asarray(), int(page.photometric) == 0  # type: ignore[union-attr]
+            planes = int(page.planarconfig) == 2  # type: ignore[union-attr]
+    except Exception:  # what Pillow said of it is told
+        return None
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        return None
+    pixels = np.moveaxis(pixels, 0, -1) if planes and pixels.ndim == 3 else pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4:
+        return None
+    pixels = 255 - pixels if white_is_zero else pixels
+    if pixels.shape[2] < 3:
+        pixels = np.concatenate([np.repeat(pixels[..., :1], 3, 2), pixels[..., 1:]], 2)
+    return np.ascontiguousarray(pixels)
 
 
 @contextmanager
 def _image(path: Path) -> Iterator[Image.Image]:
     """The file opened, nothing decoded yet. What goes wrong inside is an InputError; Pillow's warnings are dropped."""
+    formats = (*_IMAGE_FORMATS, "TGA") if path.suffix.lower() == ".tga" else _IMAGE_FORMATS
     with reading("image", path, "replace or remove the file"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+        with Image.open(path, formats=formats) as image:
             yield image
 
 
@@ -58,12 +118,15 @@ def to_uint8(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGBA" if transparent else "RGB"))
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, psd_layer: str | None = None) -> tuple[int, int]:
     """Return (height, width), upright, from the header; a file that does not end as its format does is decoded.
 
     InputError: missing, empty, truncated, or not an image.
     """
     require_file(path)
+    start = _start(path)
+    if start in (_PSD, _EXR, *_TIFF):
+        return read_image(path, psd_layer).shape[:2]  # type: ignore[return-value]
     with _image(path) as image:
         width, height = image.size
         # the method of the base class: PNG's own decodes the whole image first
@@ -90,7 +153,9 @@ def _ends_well(path: Path, kind: str | None) -> bool:
 
 
 def is_animation(path: Path) -> bool:
-    """Return whether an image file has several frames or pages, as WebP, PNG and TIFF may; a GIF is a movie."""
+    """Return whether an image file has several frames or pages, as WebP, AVIF, PNG, GIF and TIFF may."""
+    if _start(path) in (_PSD, _EXR):
+        return False
     with _image(path) as image:
         return getattr(image, "n_frames", 1) > 1
 

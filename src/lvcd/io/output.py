@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 
-from .disk import Lock, atomic, printable, writing
+from .disk import LITTER, Lock, atomic, printable, writing
 from .images import image_size, read_image, write_png
 from .movies import MOVIE_SUFFIXES, write_movie
 from .reader import open_frames
@@ -31,7 +31,6 @@ _JOB, _STATE = "job.json", "state.safetensors"
 _FORMAT = "lvcd output 1"
 _NUM_FRAMES = "lvcd.frames"  # in the metadata of the state: how many leading frames were there when it was saved
 _ADVICE = "run again with --resume"
-LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 """Files that file managers leave in folders; they do not count as content."""
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,13 @@ import numpy as np
 from lvcd.errors import InputError
 
 from .disk import in_pixels, printable, reading, require_file, sha256
+from .frame_folder import FrameSelection, frame_files, frame_number, select_frames
 from .images import IMAGE_SUFFIXES, decode_animation, image_size, is_animation, read_image, to_uint8
 from .movies import decode_movie, scan_movie
 
+ANIMATION_SUFFIXES = (".gif", ".webp", ".apng", ".png", ".avif", ".tif", ".tiff")
+PSD_SUFFIXES = (".psd", ".psb")
+MAX_DECODERS = 4  # threads that look for damaged images
 FOLDER_FPS = 24.0
 """Frames per second of a folder of images, which has no rate of its own."""
 RECENT_FRAMES = 32
@@ -42,6 +46,12 @@ class FrameReader(ABC):
         """(height, width) of every frame."""
         self.fps = fps
         """Frames per second; of a movie of variable rate, the mean."""
+        self.names = [f"{index:05d}" for index in range(count)]
+        """What each frame is called, without an ending: its file's name, or its index in a movie."""
+        self.numbers = list(range(count))
+        """The number of each drawing: that in its file's name, which may leave some out, or its index in a movie."""
+        self.notes: list[str] = []
+        """What a person should know about the files, one line each: what is left out and why."""
         self._count = count
 
     def __len__(self) -> int:
@@ -73,6 +83,9 @@ class FrameReader(ABC):
     def name(self, index: int) -> str:
         """Return the name of a frame for messages."""
 
+    def verify(self) -> None:  # noqa: B027 (movies and animations are decoded when they are opened)
+        """Decode every frame once. InputError: one is damaged."""
+
     def close(self) -> None:  # noqa: B027 (most readers hold nothing open)
         """Close the open file, if any."""
 
@@ -84,15 +97,27 @@ class FrameReader(ABC):
 class _Images(FrameReader):
     """A list of image files, each read when asked for."""
 
-    def __init__(self, path: Path, files: list[Path], size: tuple[int, int]):
+    def __init__(self, path: Path, files: list[Path], size: tuple[int, int], psd_layer: str | None = None):
         super().__init__(path, len(files), size, FOLDER_FPS)
-        self._files = files
+        self._files, self._psd_layer = files, psd_layer
+        self.names = [file.stem for file in files]
+        numbers = [frame_number(name) for name in self.names]
+        if None not in numbers and len(set(numbers)) == len(numbers):
+            self.numbers = [number for number in numbers if number is not None]
 
     def name(self, index: int) -> str:
         return printable(self._files[index].name)
 
+    def verify(self) -> None:
+        with ThreadPoolExecutor(MAX_DECODERS) as pool:
+            for _ in pool.map(self._verify, range(len(self))):
+                pass
+
+    def _verify(self, index: int) -> None:
+        self[index]
+
     def _read(self, index: int) -> np.ndarray:
-        return read_image(self._files[index])
+        return read_image(self._files[index], self._psd_layer)
 
 
 class _Stream(FrameReader):
@@ -137,43 +162,53 @@ class _Stream(FrameReader):
             return self._pixels(self._recent[index - self._next])
 
 
-def open_frames(path: str | os.PathLike) -> FrameReader:
+def open_frames(path: str | os.PathLike, selection: FrameSelection | None = None) -> FrameReader:
     """Open a folder of images in natural order (frame2 before frame10), a movie, an animated GIF or WebP, or one image.
 
     Of a folder only the headers are read now; a movie is decoded once, to count its frames exactly (containers lie)
     and to find damage before the work begins. In a movie every coded frame is one frame, whatever its duration;
     rotation is applied, pixel aspect is not. Transparency (GIF, WebP, VP8 and VP9 in WebM) is kept: all frames are RGBA
     if one of them has any, else RGB.
-    InputError: nothing there, no images, an unreadable or odd-sized one, no video in it, damaged or cut short.
+    selection: which files of a folder, and which layer of Photoshop files; what is left out is in the reader's notes.
+    InputError: nothing there, no images, an unreadable or odd-sized one, no video in it, damaged or cut short; several
+    levels in one folder.
     """
-    path = Path(path)
+    path, selection = Path(path), selection or FrameSelection()
     if os.path.isdir(path):
-        return _open_folder(path)
+        return _open_folder(path, selection)
+    layered = path.suffix.lower() in PSD_SUFFIXES
+    if selection.psd_layer is not None and not layered:
+        raise InputError(f"{printable(path)} is no Photoshop file: leave the layer {selection.psd_layer} out")
     require_file(path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return _open_movie(path)
-    size = image_size(path)
-    return _open_animation(path, size) if is_animation(path) else _Images(path, [path], size)
+    size = image_size(path, selection.psd_layer)
+    return _open_animation(path, size) if is_animation(path) else _Images(path, [path], size, selection.psd_layer)
 
 
-def _open_folder(folder: Path) -> FrameReader:
-    files = frame_files(folder)
-    if not files:
-        raise InputError(f"{printable(folder)} has no images: put frames ({', '.join(IMAGE_SUFFIXES)}) in it")
-    size = image_size(files[0])
-    for file in files[1:]:
-        if (other := image_size(file)) != size:
+def _open_folder(folder: Path, selection: FrameSelection) -> FrameReader:
+    content = select_frames(folder, selection)
+    size = image_size(content.files[0], selection.psd_layer)
+    for file in content.files[1:]:
+        if (other := image_size(file, selection.psd_layer)) != size:
             raise InputError(
-                f"{printable(file)} is {in_pixels(other)} but {printable(files[0].name)} is {in_pixels(size)}: "
+                f"{printable(file)} is {in_pixels(other)} but {printable(content.files[0].name)} is {in_pixels(size)}: "
                 "make all frames the same size"
             )
-    return _Images(folder, files, size)
+    images = _Images(folder, content.files, size, selection.psd_layer)
+    images.notes = [*content.notes, *_animations(folder, content.files)]
+    return images
 
 
-def frame_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder, in natural order, maybe none. InputError: it cannot be read."""
-    with reading("folder", folder, "check the path"):
-        return sorted((file for file in folder.iterdir() if _is_frame(file)), key=_natural)
+def _animations(folder: Path, files: list[Path]) -> list[str]:
+    """Say which files of a folder have more frames than the first, which is taken. Pages of a TIFF may be thumbnails,
+    and count too."""
+    moving = [file.name for file in files if file.suffix.lower() in ANIMATION_SUFFIXES and is_animation(file)]
+    if not moving:
+        return []
+    more = f" and {len(moving) - 1} more" if len(moving) > 1 else ""
+    return [f"{printable(folder)}: only the first frame of {printable(moving[0])}{more} is read: give an animation "
+            "alone, not in a folder"]  # fmt: skip
 
 
 def digest(path: Path) -> str:
@@ -182,15 +217,6 @@ def digest(path: Path) -> str:
         return sha256(path)
     content = "".join(f"{file.name}\n{sha256(file)}\n" for file in frame_files(path))
     return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _is_frame(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and not file.is_dir()
-
-
-def _natural(file: Path) -> tuple:
-    parts = re.split(r"([0-9]+)", file.stem.casefold())
-    return [int(part) if odd % 2 else part for odd, part in enumerate(parts)], file.name
 
 
 def _open_animation(path: Path, size: tuple[int, int]) -> FrameReader:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lvcd.checkpoints.config_files import read_model_index
 from lvcd.errors import InputError, on_out_of_memory
+from lvcd.io.frame_folder import FrameSelection, frame_files
 from lvcd.io.images import read_image
 from lvcd.io.output import ResumableOutput
-from lvcd.io.reader import FrameReader, digest, frame_files, open_frames
+from lvcd.io.reader import FrameReader, digest, open_frames
 from lvcd.lineart.reading import Drawing, DrawingReader, DrawingSettings, read_drawing
 from lvcd.lineart.xdog import xdog
 from lvcd.weights import MINI, model_folder
@@ -39,6 +40,10 @@ class RenderSettings:
     """auto: the paper of the sketches is estimated; white: what is not white is drawn."""
     traces: bool = True
     """Tell colored trace lines from ink."""
+    level: str | None = None
+    """Of a folder of sketches with several levels (A0001, B0001), the one to paint."""
+    psd_layer: str | None = None
+    """Of sketches in Photoshop files, the layer with the lines; None = the whole picture."""
     size: tuple[int, int] | None = None
     """(height, width) that the model paints at, px; None = the sketches'."""
     flat: bool = False
@@ -141,7 +146,10 @@ def render_clip(
     settings, model = settings or RenderSettings(), model_folder(model)
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
-    with on_out_of_memory(NO_MEMORY), open_frames(sketches) as clip:
+    _check_places(output, sketches, reference, reference_sketch)
+    selection = FrameSelection(settings.level, settings.psd_layer, leave_out=(reference,))
+    with on_out_of_memory(NO_MEMORY), open_frames(sketches, selection) as clip:
+        clip.verify()  # before the first frame is painted, not in the middle of the night
         inputs = _Inputs.read(clip, sketches, reference, reference_sketch, settings)
         job = _job(sketches, reference, reference_sketch, model, inputs.reader.lines, settings)
         with ResumableOutput(output, job, len(clip), clip.fps if fps is None else fps, resume, overwrite) as out:
@@ -228,7 +236,7 @@ class _Painter:
             )
         if on_start is not None:
             on_start(RenderStart(len(clip), inputs.size, inputs.reader.lines, str(pipeline.device)))
-        for note in inputs.reader.notes:
+        for note in [*clip.notes, *inputs.reader.notes]:
             self._warn(note)
         saved = self.out.restore()
         state, self.frames = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
@@ -308,6 +316,13 @@ class _Painter:
 
     def _progress(self) -> RenderProgress:
         return RenderProgress(self.frames, len(self.clip), self.steps, self.total_steps, self.out.partial)
+
+
+def _check_places(output: Path, *inputs: Path | None) -> None:
+    """InputError: the output would replace one of its inputs."""
+    for path in inputs:
+        if path is not None and path.resolve().is_relative_to(output.resolve()):
+            raise InputError(f"{output} is the output, and {path} is to be read from it: choose another output")
 
 
 def _changed_at(path: Path) -> float:

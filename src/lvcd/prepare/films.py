@@ -9,7 +9,9 @@ from pathlib import Path
 
 from lvcd.errors import InputError
 from lvcd.io.disk import printable, reading
-from lvcd.io.reader import digest, frame_files
+from lvcd.io.frame_folder import frame_files
+from lvcd.io.images import IMAGE_SUFFIXES
+from lvcd.io.reader import digest
 
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".ts", ".mpg", ".mpeg", ".ogv")
 """Endings of movies in a folder; a file that is given by its own name may have any ending."""
@@ -61,7 +63,7 @@ def _below(path: Path) -> list[Path]:
     with reading("folder", path, "check the path"):
         for folder, folders, files in os.walk(path, onerror=_raise):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if frame_files(Path(folder)):
+            if frame_files(Path(folder), IMAGE_SUFFIXES):  # GIFs are films
                 found.append(Path(folder))
             found += [Path(folder, f) for f in sorted(files) if f.lower().endswith(FILM_SUFFIXES) and f[0] != "."]
     if not found:
