@@ -16,7 +16,7 @@ COLORED_FRAMES = (
     "the sketches look like colored frames, not line drawings: give the line art, or set --lines extract to draw lines "
     "along their colors, or --lines dark to take them as they are"
 )
-MIN_AREA = 0.02
+MIN_AREA = 0.01
 """Of the frame: a fill counts from here."""
 MIN_FILLS = 3
 """So many fills of different colors make a colored frame."""

@@ -26,6 +26,10 @@ BLOCK_QUANTILE = 0.75
 """Of a block's pixels: lines cover fewer than a quarter of it, or the block does not count."""
 SHADOW = 0.12
 """Natural logarithm of tone by which a block may be darker than the light on the paper explains, and be paper."""
+SOLID = 0.6
+"""Of the tone of the paper around: what is large and darker is drawn, what is lighter a shadow on the paper."""
+STROKE_WIDTH = 20
+"""Lines are thinner than the height over this."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,27 @@ def _grain(picture: Array, paper: Paper) -> float:
 
 
 def uneven_tone(picture: Array) -> Array:
-    """Return the tone of unevenly lit paper under a drawing: (H W 3) => (H W 3), smooth.
+    """Return the tone of unevenly lit paper under a drawing: (H W 3) => (H W 3).
 
-    A quadratic surface is fitted to the logarithms of the light blocks of the picture, again and again without the
-    blocks that are darker than it: these are drawn. What is left in the others is smoothed and added.
+    Lines are closed, so that the light between them is left, edges of shadows too. Where that is too dark for paper,
+    under solid black, the light follows the surface through the rest of the sheet.
     """
+    smooth_tone = _light_surface(picture)
+    width = 2 * (len(picture) // (2 * STROKE_WIDTH)) + 5
+    calm = cv2.GaussianBlur(picture, (0, 0), 1.0)
+    closed = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
+    closed = cv2.GaussianBlur(closed, (0, 0), 1.0)
+    solid = (closed < SOLID * smooth_tone).any(2).astype(np.uint8)
+    solid = cv2.dilate(solid, np.ones((5, 5), np.uint8)) > 0
+    blank = (picture > 0.85 * closed).all(2) & ~solid
+    if blank.any():  # grain makes what is closed too light
+        closed = closed * np.median(picture[blank] / np.maximum(closed[blank], 1 / 255), 0).astype(np.float32)
+    return np.where(solid[..., None], smooth_tone, closed)
+
+
+def _light_surface(picture: Array) -> Array:
+    """Fit a quadratic surface to the logarithms of the light blocks of a picture (H W 3), again and again without the
+    blocks that are darker than it, which are drawn; add the rest of the others, smoothed => (H W 3)."""
     H, W = picture.shape[:2]
     size = min(max(MIN_BLOCK_PX, -(-max(H, W) // BLOCKS)), H, W)
     rows, columns = H // size, W // size

@@ -25,7 +25,7 @@ from .colored import COLORED_FRAMES, count_fills
 from .paper import WHITE, Paper, estimate_paper
 from .polarity import find_polarity
 from .sketch import Array, luminance, split_alpha, to_sketch
-from .traces import INK_FRACTION, MIN_ABSORBED, MIN_SATURATION, Hue, find_hues, saturation, separate
+from .traces import INK_FRACTION, MIN_ABSORBED, MIN_SATURATION, Hue, find_hues, saturation, separate, without_fills
 from .xdog import xdog
 
 DRAWINGS_SAMPLED = 5
@@ -147,7 +147,7 @@ class DrawingReader:
             rest, covers = separate(absorbed, hues) if hues else (absorbed, [])
             ink = luminance(rest)
         traces: dict[str, Array] = {}
-        for hue, cover in zip(hues, covers):
+        for hue, cover in zip(hues, map(without_fills, covers)):
             traces[hue.name] = np.maximum(traces[hue.name], cover) if hue.name in traces else cover
         return self._at_full_strength(ink), traces
 
@@ -186,8 +186,8 @@ class DrawingReader:
             self.notes.append(f"it is not clear whether lines are dark or light, {polarity.lines} is taken: "
                               "set --lines dark or --lines light")  # fmt: skip
         if any(fill.is_doubtful for fill in fills):
-            self.notes.append("the drawings have large colored fills, which are read as lines: give line art without "
-                              "fills, or set --lines extract for colored frames")  # fmt: skip
+            self.notes.append("the drawings have large colored areas, which are left out: set --lines extract if "
+                              "they are colored frames")  # fmt: skip
         return polarity.lines
 
     def _find_paper(self, samples: list[tuple[Array, Array]]) -> Paper:

@@ -25,6 +25,10 @@ MIN_PIXELS, MIN_FRACTION = 8, 2e-5
 """Of a drawing, so that a hue counts: pixels in the middle of its lines."""
 HUE_REACH = 25.0
 """Degrees from a hue's peak that belong to it."""
+NEIGHBOR, NEIGHBOR_FRACTION = 50.0, 0.33
+"""Degrees and fraction: a hue so close to one that is more frequent, with fewer than so many pixels of it, is noise."""
+FILL_WIDTH, MIN_FILL_PX = 40, 9
+"""A colored area wider than the height over the first, and than the second in px, is a fill and no trace line."""
 INK_FRACTION = 0.05
 """Of all line pixels: a drawing with fewer in grey has its ink in color."""
 
@@ -65,9 +69,24 @@ def find_hues(absorbed: Array) -> list[Hue]:
             continue
         full = mine[mine.max(1) >= np.quantile(mine.max(1), 0.75)]
         middle = np.median(full, 0)
-        # the middle of a line, not the slope of an anti-aliased one: a hue is there only where it is at its strongest
         found.append(Hue(hue_name(peak), float(hue_angle(middle[None])[0]), tuple(map(float, middle)), len(mine)))  # type: ignore[arg-type]
-    return sorted(found, key=lambda hue: -hue.pixels)
+    found.sort(key=lambda hue: -hue.pixels)
+    return [hue for n, hue in enumerate(found) if not any(_is_noise_of(hue, other) for other in found[:n])]
+
+
+def _is_noise_of(hue: Hue, other: Hue) -> bool:
+    near = abs((hue.angle - other.angle + 180) % 360 - 180) < NEIGHBOR
+    return near and hue.pixels < NEIGHBOR_FRACTION * other.pixels
+
+
+def without_fills(cover: Array) -> Array:
+    """Return the coverage (H W) of a hue without its large areas, which somebody colored in: they part nothing."""
+    width = max(MIN_FILL_PX, len(cover) // FILL_WIDTH)
+    solid = (cover > 0.3).astype(np.uint8)
+    wide = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((width, width), np.uint8))
+    if not wide.any():
+        return cover
+    return np.where(cv2.dilate(wide, np.ones((5, 5), np.uint8)) > 0, np.float32(0), cover)
 
 
 def separate(absorbed: Array, hues: list[Hue]) -> tuple[Array, list[Array]]:
