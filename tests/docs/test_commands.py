@@ -161,6 +161,7 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd prepare film.mp4 --out outputs/film --short-side 320": Run({"--short-side": "48"}, "--workers 1"),
     "lvcd prepare films/eye --out outputs/eye": Run(add="--workers 1"),
     "lvcd inspect shards --out page": Run(),
+    "lvcd convert --svd models/svd --out models/start": Run(),
     "lvcd encode shards --model models/lvcd --stage 320p": Run({"--stage": f"{WIDTH}x{HEIGHT}"}, "--device cpu"),
     "lvcd encode shards --model models/svd --stage 320p": Run({"--stage": f"{WIDTH}x{HEIGHT}"}, "--device cpu"),
     "lvcd prepare cartoons --clips 600 --seed 5 --out outputs/corpus": Run(CORPUS, f"{DRAWN} --val-clips 1 --test-clips 1"),

@@ -47,6 +47,15 @@ PREFIXES = {
 }
 """Component -> the prefix of its tensors' names in the original's checkpoints."""
 
+MAX_LAYERS, MAX_WIDTH, MAX_LEVELS = 256, 2**17, 64
+"""Largest numbers that a config.json may ask for, so that one that is damaged does not build for hours."""
+CLIP_SETTINGS = (
+    "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads", "num_channels",
+    "image_size", "patch_size", "hidden_act", "layer_norm_eps", "attention_dropout", "initializer_range",
+    "initializer_factor",
+)  # fmt: skip
+"""Settings of CLIPVisionConfig that are read. Others choose types, outputs or code, and not a network."""
+
 
 @dataclass
 class Component:
@@ -65,17 +74,12 @@ class Component:
         source  the file or folder that messages name
         InputError: no network can be built of `config`, or it has a tensor for which the original has no name.
         """
-        kind = vae_class(config) if name == "vae" else CLASSES[name][1]
+        with torch.device("meta"):
+            model = build_network(name, config, source)
         try:
-            with torch.device("meta"):
-                if kind is CLIPVisionModelWithProjection:
-                    model = kind(CLIPVisionConfig.from_dict({**config, "architectures": [kind.__name__]}))
-                else:
-                    known = inspect.signature(kind).parameters
-                    model = kind(**{k: v for k, v in config.items() if k in known})
             table = TABLES[name](config_of(model))
-        except Exception as e:  # sizes that do not fit raise whatever the layer in question raises
-            raise InputError(f"{source}: no {name} of such sizes can be built ({e})") from None
+        except Exception as e:  # an architecture that the original has no names for raises whatever is missing
+            raise InputError(f"{source}: no {name} of such sizes can be built ({_reason(e)})") from None
         names = {}
         for ours in model.state_dict():
             prefix = next((p for p in prefixes(ours) if p in table), None)
@@ -132,3 +136,43 @@ class Component:
 def config_of(model: Any) -> Config:
     """Return the configuration of a network of diffusers or of transformers."""
     return model.config.to_dict() if hasattr(model.config, "to_dict") else dict(model.config)
+
+
+def network_class(name: str, config: Config) -> type:
+    """Return the class of a component: of a VAE there are two, and its config.json names one."""
+    return vae_class(config) if name == "vae" else CLASSES[name][1]
+
+
+def build_network(name: str, config: Config, source: Path) -> Any:
+    """Build a component with new weights on the current device. Settings that its class does not have are left out.
+
+    source  the file or folder that messages name
+    InputError: no network can be built of `config`.
+    """
+    kind = network_class(name, config)
+    known = CLIP_SETTINGS if kind is CLIPVisionModelWithProjection else inspect.signature(kind).parameters
+    settings = {k: v for k, v in config.items() if k in known}
+    for key, value in settings.items():
+        _check_size(key, value, source)
+    try:
+        if kind is CLIPVisionModelWithProjection:
+            return kind(CLIPVisionConfig(**settings, architectures=[kind.__name__]))
+        return kind(**settings)
+    except Exception as e:  # sizes that do not fit raise whatever the layer in question raises
+        raise InputError(f"{source}: no {name} of such sizes can be built ({_reason(e)})") from None
+
+
+def _check_size(key: str, value: Any, source: Path) -> None:
+    """InputError: a number of a config.json is beyond any network's, so that building it would not end."""
+    if isinstance(value, (list, tuple)) and len(value) <= MAX_LEVELS:
+        for part in value:
+            _check_size(key, part, source)
+    elif isinstance(value, (int, float)) and abs(value) <= (MAX_LAYERS if "layers" in key else MAX_WIDTH):
+        return
+    elif isinstance(value, (list, tuple, int, float, dict)):
+        raise InputError(f"{source}: {key} is {str(value)[:40]}, which no network has: get the file anew")
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:197]}..."

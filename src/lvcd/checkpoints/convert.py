@@ -21,9 +21,10 @@ import torch
 from lvcd.errors import InputError
 from lvcd.io.disk import atomic, atomic_folder, writing
 from lvcd.nn.condition import LatentEncoder
+from lvcd.nn.controlnet import sketch_stem
 
 from .component import CLASSES, Component, config_of
-from .config_files import Config, read_model_index, write_json
+from .config_files import Config, write_json
 from .configs import controlnet_config
 from .files import (
     MAX_SHARD_BYTES,
@@ -35,7 +36,12 @@ from .files import (
     write_safetensors,
     write_torch,
 )
-from .loading import IGNORED_LVCD, TRAINING_ONLY, load_components, load_model, load_svd, match_keys
+from .loading import IGNORED_LVCD, TRAINING_ONLY, component_names, load_model, load_svd_parts, match_keys
+
+REQUIRED_OF_SVD = ("unet", "vae", "image_encoder")
+"""Components that SVD has in every form."""
+Parts = dict[str, tuple[Component, LazyStateDict]]
+"""Component's name -> the component, and its tensors by our names."""
 
 
 @dataclass
@@ -59,7 +65,7 @@ class ConversionReport:
 
 def to_diffusers(
     svd: Path,  # svd.safetensors, or a folder of SVD in diffusers' form (then condition_encoder stays empty)
-    lvcd: Path,  # lvcd.ckpt, or the same as .safetensors
+    lvcd: Path | None,  # lvcd.ckpt, or the same as .safetensors; None = begin with SVD alone, as training does
     out: Path,  # made; must not exist, or be empty
     head_channels: int = 64,  # of an attention head of the U-Net, which no shape shows; a folder has it in config.json
     dtype: torch.dtype | None = None,  # None = as stored
@@ -68,26 +74,21 @@ def to_diffusers(
 ) -> ConversionReport:
     """Convert the released checkpoints to a folder for LineartVideoPipeline.from_pretrained.
 
-    lvcd holds the ControlNet and the U-Net's self-attentions, which replace SVD's.
+    lvcd holds the ControlNet and the U-Net's self-attentions, which replace SVD's. Without it the ControlNet is the
+    U-Net's encoder, with a new stem and outputs of zero (paper, section 4.2): a model to train, which does not color.
     InputError, and no folder: a file cannot be read or lacks a tensor, or `out` is taken or cannot be written.
     """
-    svd, lvcd, out = Path(svd), Path(lvcd), Path(out)
+    svd, out = Path(svd), Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"{out}: exists and is not an empty folder; choose another name or remove it")
-    tuned, others = open_checkpoint(lvcd)
-    base = load_components(svd, ("unet", "vae", "image_encoder")) if svd.is_dir() else load_svd(svd, head_channels)
-    unet, unet_tensors = base.parts["unet"]
-    controlnet = Component.from_config("controlnet", controlnet_config(tuned, lvcd, config_of(unet.model)), lvcd)
-    retrained = {ours: original.name for ours, original in unet.names.items() if ".attn1." in ours}
-    expected = controlnet.expected_original | {name: unet.expected_original[name] for name in retrained.values()}
-    ignored = dict.fromkeys(others, TRAINING_ONLY) | match_keys(tuned, expected, lvcd, IGNORED_LVCD)
-    replaced = {ours if svd.is_dir() else original: "replaced by LVCD's" for ours, original in retrained.items()}
-
-    parts = base.parts | {
-        "unet": (unet, unet_tensors | {ours: tuned[original] for ours, original in retrained.items()}),
-        "controlnet": (controlnet, controlnet.to_ours(tuned)),
-    }
-    done = ConversionReport(ignored={str(svd): base.ignored | replaced, str(lvcd): ignored})
+    tuned = None if lvcd is None else open_checkpoint(Path(lvcd))
+    names = [name for name in component_names(svd) if name != "controlnet"] if svd.exists() else []
+    base = load_svd_parts(svd, [*dict.fromkeys([*REQUIRED_OF_SVD, *names])], head_channels)
+    done = ConversionReport(ignored={str(svd): base.ignored})
+    if lvcd is None or tuned is None:
+        parts = base.parts | {"controlnet": _cloned_controlnet(*base.parts["unet"], svd)}
+    else:
+        parts = _with_lvcd(base.parts, *tuned, svd, Path(lvcd), done)
     index: Config = {"_class_name": "LineartVideoPipeline", "_diffusers_version": diffusers.__version__}
     with atomic_folder(out) as folder:
         for name, (library, kind) in CLASSES.items():
@@ -162,13 +163,44 @@ def to_original(
     return done
 
 
-def verify(folder: Path) -> None:
-    """Check that a folder is a model: every network, with every tensor in its shape. No weights are read.
+def _with_lvcd(
+    base: Parts, tuned: LazyStateDict, others: list[str], svd: Path, lvcd: Path, done: ConversionReport
+) -> Parts:
+    """Return SVD's components with LVCD's self-attentions and ControlNet, and note what was ignored."""
+    unet, unet_tensors = base["unet"]
+    controlnet = Component.from_config("controlnet", controlnet_config(tuned, lvcd, config_of(unet.model)), lvcd)
+    retrained = {ours: original.name for ours, original in unet.names.items() if ".attn1." in ours}
+    expected = controlnet.expected_original | {name: unet.expected_original[name] for name in retrained.values()}
+    done.ignored[str(lvcd)] = dict.fromkeys(others, TRAINING_ONLY) | match_keys(tuned, expected, lvcd, IGNORED_LVCD)
+    done.ignored[str(svd)] |= {ours if svd.is_dir() else name: "replaced by LVCD's" for ours, name in retrained.items()}
+    return base | {
+        "unet": (unet, unet_tensors | {ours: tuned[original] for ours, original in retrained.items()}),
+        "controlnet": (controlnet, controlnet.to_ours(tuned)),
+    }
 
-    InputError: it is not. The message says which file is wrong and what to give instead.
-    """
-    read_model_index(Path(folder))
-    load_model(Path(folder))
+
+def _cloned_controlnet(unet: Component, tensors: LazyStateDict, source: Path) -> tuple[Component, LazyStateDict]:
+    """Return the ControlNet that training starts from: the U-Net's encoder, a new stem (always the same), outputs 0."""
+    config = {k: v for k, v in config_of(unet.model).items() if not k.startswith("_")}
+    controlnet = Component.from_config("controlnet", config, source)
+    dtype = next(iter(tensors.values())).meta.dtype
+    stem = sketch_stem(tuple(controlnet.model.config.stem_widths), controlnet.model.config.block_out_channels[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for layer in stem:
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.reset_parameters()
+    new = {f"stem.{name}": weight.to(dtype) for name, weight in stem.state_dict().items()}
+    cloned = {}
+    for name, expected in controlnet.expected.items():
+        if name in tensors:
+            cloned[name] = tensors[name]
+        elif name in new:
+            cloned[name] = in_memory(new[name])
+        else:
+            assert name.startswith(("zero_convs.", "zero_mid.")), name
+            cloned[name] = in_memory(torch.zeros(expected.shape, dtype=dtype))
+    return controlnet, cloned
 
 
 def _without_quant_conv(vae: LazyStateDict) -> LazyStateDict:

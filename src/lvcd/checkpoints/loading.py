@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lvcd.errors import InputError
 
 from .component import CLASSES, PREFIXES, Component
-from .config_files import read_json
+from .config_files import read_json, read_model_index, refuse_code
 from .configs import clip_config, latent_encoder_config, unet_config, vae_config
 from .files import (
     SAFETENSORS_DTYPES,
@@ -23,6 +24,8 @@ from .files import (
     open_safetensors,
 )
 
+SVD_HEAD_CHANNELS = 64
+"""Channels of an attention head of SVD's U-Net."""
 TEXT_TOWER = "CLIP's text tower, of which only the image half is used"
 TRAINING_ONLY = "used in training only"
 IGNORED_SVD = {
@@ -101,6 +104,22 @@ class LoadedParts:
     ignored: dict[str, str]
     """Name in the file -> why it is not in `parts`."""
 
+    def network(self, name: str, dtype: torch.dtype) -> Any:
+        """Read a component's weights into its network, on the CPU and in evaluation mode. It can be called once.
+
+        Weights lie in the file until they are used, where the file has them in this dtype.
+        """
+        component, tensors = self.parts[name]
+        network = component.model
+        weights = {key: lazy.read().to(dtype) for key, lazy in tensors.items()}
+        network.load_state_dict(weights, assign=True)
+        if name == "image_encoder":  # a count from 0, which is no weight
+            embeddings = network.vision_model.embeddings
+            embeddings.position_ids = torch.arange(embeddings.num_positions).expand(1, -1)
+            network.config.dtype = dtype
+        assert not any(b.is_meta for b in network.buffers()), name
+        return network.eval()
+
 
 def load_svd(path: Path, head_channels: int) -> LoadedParts:
     """Load Stable Video Diffusion's single file (sgm names): all components but the ControlNet.
@@ -131,7 +150,7 @@ def load_svd(path: Path, head_channels: int) -> LoadedParts:
 def load_model(folder: Path) -> tuple[LoadedParts, bool]:
     """Load a model folder => its components, and whether the VAE's encoder serves as the condition encoder, because the
     folder has no other. InputError: a component is missing or does not match its configuration."""
-    empty = read_json(folder / "model_index.json").get("condition_encoder") in (None, [None, None])
+    empty = read_model_index(folder).get("condition_encoder") in (None, [None, None])
     return load_components(folder, [name for name in CLASSES if not (empty and name == "condition_encoder")]), empty
 
 
@@ -139,12 +158,45 @@ def load_components(folder: Path, names: Iterable[str]) -> LoadedParts:
     """Load components of a folder that diffusers or `to_diffusers` wrote. InputError: see `load_model`."""
     loaded = LoadedParts({}, {})
     for name in names:
-        config = read_json(folder / name / "config.json")
-        component = Component.from_config(name, config, folder / name)
-        tensors = _open_weights(folder / name, "model" if name == "image_encoder" else "diffusion_pytorch_model")
-        loaded.ignored |= match_keys(tensors, component.expected, folder / name, IGNORED_DIFFUSERS)
-        loaded.parts[name] = component, {key: tensors[key] for key in component.expected}
+        component, tensors, ignored = load_component(name, folder / name)
+        loaded.parts[name] = component, tensors
+        loaded.ignored |= ignored
     return loaded
+
+
+def load_component(name: str, folder: Path) -> tuple[Component, LazyStateDict, dict[str, str]]:
+    """Load one component from its own folder => the network, its tensors by our names, and what was ignored."""
+    component = Component.from_config(name, read_json(folder / "config.json"), folder)
+    tensors = _open_weights(folder, "model" if name == "image_encoder" else "diffusion_pytorch_model")
+    ignored = match_keys(tensors, component.expected, folder, IGNORED_DIFFUSERS)
+    return component, {key: tensors[key] for key in component.expected}, ignored
+
+
+def load_svd_parts(model: Path, names: Iterable[str], head_channels: int = SVD_HEAD_CHANNELS) -> LoadedParts:
+    """Load components of SVD, or of a model of ours, in any of the forms that people have.
+
+    model          SVD's single file; or a folder in diffusers' form, whole or in shards, in full precision or fp16
+    head_channels  see `load_svd`; a folder has it in config.json
+    InputError: the file or folder is not one of these, or lacks a component.
+    """
+    if not model.exists():
+        raise InputError(f"{model}: no such file or folder")
+    if model.is_file():
+        loaded = load_svd(model, head_channels)
+        if absent := [name for name in names if name not in loaded.parts]:
+            raise InputError(f"{model} has no {absent[0]}: give a model folder")
+        return LoadedParts({name: loaded.parts[name] for name in names}, loaded.ignored)
+    if (model / "model_index.json").is_file():
+        read_model_index(model, svd=True)
+    refuse_code(model)
+    return load_components(model, names)
+
+
+def component_names(model: Path) -> list[str]:
+    """Return the components that a file of SVD or a folder has, by the look of it."""
+    if model.is_file():
+        return [name for name in CLASSES if name != "controlnet"]
+    return [name for name in CLASSES if (model / name / "config.json").is_file()]
 
 
 def _open_weights(folder: Path, stem: str) -> LazyStateDict:
@@ -153,9 +205,12 @@ def _open_weights(folder: Path, stem: str) -> LazyStateDict:
         if (single := folder / f"{stem}{variant}.safetensors").is_file():
             return open_safetensors(single)
         if (index := folder / f"{stem}.safetensors.index{variant}.json").is_file():
-            files = read_json(index).get("weight_map", {})
+            files = read_json(index).get("weight_map")
+            names = files.values() if isinstance(files, dict) else [None]
+            if not all(isinstance(name, str) and name == Path(name).name for name in names):
+                raise InputError(f"{index}: weight_map does not name files of this folder: get the file anew")
             tensors: LazyStateDict = {}
-            for file in sorted(set(files.values())):
+            for file in sorted(set(names)):
                 if not (folder / file).is_file():
                     raise InputError(f"{folder / file}: missing, {index.name} names it")
                 tensors |= open_safetensors(folder / file)

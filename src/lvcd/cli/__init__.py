@@ -48,7 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         words[:2] = ["prepare-cartoons"]
     arguments = _parser().parse_args(words)
     keep_freed_memory()
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         COMMANDS[arguments.command].run(arguments)

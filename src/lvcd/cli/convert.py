@@ -12,8 +12,8 @@ HELP = "turn the released checkpoints into a model folder, or back"
 
 def arguments(c: argparse.ArgumentParser) -> None:
     """Add the options."""
-    c.add_argument("--svd", type=Path, help="svd.safetensors, or a diffusers-style SVD folder")
-    c.add_argument("--lvcd", type=Path, help="lvcd.ckpt")
+    c.add_argument("--svd", help="SVD: svd.safetensors, its folder, or its hub id")
+    c.add_argument("--lvcd", type=Path, help="lvcd.ckpt (default: a folder to train from, of SVD alone)")
     c.add_argument("--out", required=True, type=Path, help="folder of the model")
     c.add_argument("--to-original", action="store_true", help="convert back: read --out, write --svd and --lvcd")
     c.add_argument("--head-channels", type=int, default=64, help="channels of an attention head (default: 64, SVD's)")
@@ -25,10 +25,13 @@ def run(a: argparse.Namespace) -> None:
     import torch
 
     from lvcd.checkpoints.convert import to_diffusers, to_original
+    from lvcd.checkpoints.hub import find_model
 
-    if not (a.svd and a.lvcd):
-        raise InputError("give both --svd and --lvcd")
+    if not a.svd:
+        raise InputError("give --svd: SVD's file, its folder or its hub id")
     if a.to_original:
-        to_original(a.out, a.svd, a.lvcd)
+        if not a.lvcd:
+            raise InputError("give both --svd and --lvcd, which are written")
+        to_original(a.out, Path(a.svd), a.lvcd)
         return
-    to_diffusers(a.svd, a.lvcd, a.out, a.head_channels, getattr(torch, a.dtype) if a.dtype else None)
+    to_diffusers(find_model(a.svd), a.lvcd, a.out, a.head_channels, getattr(torch, a.dtype) if a.dtype else None)

@@ -10,10 +10,12 @@ import diffusers
 import torch
 import transformers
 
-from lvcd.checkpoints.convert import verify
+from lvcd.checkpoints.config_files import COMPONENT_CLASSES, PIPELINE_SETTINGS, read_model_index
+from lvcd.checkpoints.hub import find_model
+from lvcd.checkpoints.loading import load_components
 from lvcd.errors import InputError
+from lvcd.sampling.config import SamplingConfig
 from lvcd.system import choose_device
-from lvcd.weights import model_folder
 
 from .lineart_video import LineartVideoPipeline
 
@@ -46,14 +48,23 @@ def load_pipeline(
 ) -> LineartVideoPipeline:
     """Load a model folder of `lvcd convert`, `lvcd export` or `RUN/model`, without progress bars.
 
+    Only lvcd's own classes are built, whatever the folder's files name.
     Raises InputError if the folder is no model, or the device or dtype cannot be used.
     """
     silence_libraries()
-    folder = model_folder(folder)
-    verify(folder)
+    folder = find_model(folder)
+    index = read_model_index(folder)
+    settings = {name: index[name] for name in PIPELINE_SETTINGS if name in index}
+    try:
+        SamplingConfig(**{name: settings[name] for name in ("schedule", "solver") if name in settings})
+    except InputError as error:
+        raise InputError(f"{folder / 'model_index.json'}: {error}") from None
     device = choose_device(device)
-    pipeline = LineartVideoPipeline.from_pretrained(
-        folder, torch_dtype=choose_dtype(dtype, device), local_files_only=True, **components
-    )
+    torch_dtype = choose_dtype(dtype, device)
+    absent = {name for name in COMPONENT_CLASSES if index.get(name) in (None, [None, None])} & {"condition_encoder"}
+    names = [name for name in COMPONENT_CLASSES if name not in components and name not in absent]
+    loaded = load_components(folder, names)
+    networks = {name: loaded.network(name, torch_dtype) for name in names}
+    pipeline = LineartVideoPipeline(**networks, **components, **settings)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline if device == "cpu" else pipeline.to(device)  # a part on the meta device cannot be moved
+    return pipeline if device == "cpu" else pipeline.to(device)

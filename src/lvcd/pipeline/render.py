@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lvcd.checkpoints.config_files import read_model_index
+from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection, frame_files
 from lvcd.io.images import read_image
@@ -20,7 +21,7 @@ from lvcd.io.output import ResumableOutput
 from lvcd.io.reader import FrameReader, digest, open_frames
 from lvcd.lineart.reading import Drawing, DrawingReader, DrawingSettings, read_drawing
 from lvcd.lineart.xdog import xdog
-from lvcd.weights import MINI, model_folder
+from lvcd.weights import MINI
 
 from .inputs import array, color, drawing_reader, resize, same_shape, size_of
 
@@ -143,7 +144,7 @@ def render_clip(
     Raises InputError, always one line, for files and settings that cannot be used and for too little memory;
     RenderCancelled when `is_cancelled` says so.
     """
-    settings, model = settings or RenderSettings(), model_folder(model)
+    settings, model = settings or RenderSettings(), find_model(model)
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
     _check_places(output, sketches, reference, reference_sketch)

@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lvcd.checkpoints.convert import verify
 from lvcd.checkpoints.fingerprint import fingerprint
+from lvcd.checkpoints.hub import find_model
+from lvcd.checkpoints.loading import component_names, load_svd_parts
 from lvcd.data.clip import fit
 from lvcd.data.resolutions import Stage
 from lvcd.data.stream.source import RetryPolicy, ShardSource
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.disk import printable, sha256
 from lvcd.nn.condition import clip_token, encode_mode
-from lvcd.nn.unet import ColorUNet
-from lvcd.pipeline import load_pipeline
+from lvcd.pipeline import silence_libraries
 from lvcd.pixel_values import signed_from_uint8
 from lvcd.shards.folder import ShardFolder
 from lvcd.shards.format import ENCODED, metadata_json
@@ -51,24 +51,30 @@ class Encoders:
     """Frames encoded at once."""
 
     @classmethod
-    def load(cls, folder: Path, stage: Stage, device: str, batch: int) -> Encoders:
-        """Load the encoders of a model's folder.
+    def load(cls, folder: str | Path, stage: Stage, device: str, batch: int) -> Encoders:
+        """Load the encoders of a model, or of Stable Video Diffusion in any of its forms.
 
         batch    frames encoded at once
         InputError: no model, or its networks cannot take frames of this size.
         """
-        verify(folder)
-        with torch.device("meta"):  # its sizes are needed, its weights are not
-            unet = ColorUNet.from_config(ColorUNet.load_config(folder / "unet"))
-        model = load_pipeline(folder, "cpu", "float32", unet=unet, controlnet=None, condition_encoder=None)
-        multiple = model.size_multiple
+        silence_libraries()
+        folder = find_model(folder)
+        names = component_names(folder)
+        if missing := [name for name in ("vae", "image_encoder") if name not in names]:
+            raise InputError(f"{printable(folder)} has no {missing[0]}: give a model folder, or SVD's")
+        loaded = load_svd_parts(folder, ("vae", "image_encoder"))
+        vae, image_encoder = (loaded.network(name, torch.float32) for name in ("vae", "image_encoder"))
+        multiple = 2 ** (len(vae.config.block_out_channels) - 1)
+        if "unet" in names:  # its sizes are needed, its weights are not
+            levels = load_svd_parts(folder, ("unet",)).parts["unet"][0].model.config.block_out_channels
+            multiple *= 2 ** (len(levels) - 1)
         if stage.height % multiple or stage.width % multiple:
             height, width = (max(multiple, round(n / multiple) * multiple) for n in (stage.height, stage.width))
             raise InputError(
                 f"frames of {stage.width}x{stage.height} do not fit {printable(folder)}, which takes multiples of "
                 f"{multiple} pixels: give --stage {width}x{height}"
             )
-        return cls(model.vae.to(device).eval(), model.image_encoder.to(device).eval(), stage, device, batch)
+        return cls(vae.to(device), image_encoder.to(device), stage, device, batch)
 
     def describe(self) -> dict[str, Any]:
         """Return their identity, as a manifest has it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,23 +11,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionModelWithProjection
 
-from lvcd.checkpoints.config_files import read_json
+from lvcd.checkpoints.component import build_network, config_of
+from lvcd.checkpoints.config_files import PIPELINE_SETTINGS, read_json, read_model_index, refuse_code
 from lvcd.checkpoints.fingerprint import fingerprint
+from lvcd.checkpoints.hub import find_model
+from lvcd.checkpoints.loading import LoadedParts, component_names, load_component, load_svd_parts
 from lvcd.errors import InputError
 from lvcd.nn.condition import LatentEncoder
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.encoder import zero_residual_branches
 from lvcd.nn.unet import ColorUNet
-from lvcd.nn.vae import ColorVAE, VideoVAE, vae_class
+from lvcd.nn.vae import VideoVAE
 from lvcd.pipeline import LineartVideoPipeline
 from lvcd.weights import model_folder
-
-PIPELINE_SETTINGS = (
-    "window", "schedule", "solver", "steps", "sigma_min", "sigma_max", "reference_attention", "isolation",
-)  # fmt: skip
-"""Arguments of LineartVideoPipeline besides its networks."""
 
 SVD_CONFIGS: dict[str, dict[str, Any]] = {
     "unet": {"num_attention_heads": (5, 10, 20, 20)},  # the rest is the class's default
@@ -102,11 +99,11 @@ class Networks:
 
 
 def networks_from_folder(
-    folder: str | Path | None,  # or the name of a bundled model; None = Stable Video Diffusion's size, without weights
+    folder: str | Path | None,  # or a bundled model's name, or a hub id; None = SVD's size, without weights
     controlnet: dict[str, Any] | None = None,  # changed settings of the ControlNet; None = no change
     weights: bool = True,  # False = read the config.json files alone, as `lvcd plan` does
 ) -> Networks:
-    """Load the networks of a model folder, or of Stable Video Diffusion's in diffusers' format.
+    """Load the networks of a model folder, or of Stable Video Diffusion: its folder, fp16 or not, or its single file.
 
     Where the folder has no ControlNet, one is cloned from the U-Net with outputs of zero, as the paper starts
     (section 4.2). A changed ControlNet keeps its trained weights in all layers whose shapes stay; the others are new,
@@ -114,42 +111,37 @@ def networks_from_folder(
 
     InputError: no such folder, a network is missing or damaged, or a setting that ControlNets do not have.
     """
-    root = None if folder is None else model_folder(folder)
-
-    def has(name: str) -> bool:
-        return name in SVD_CONFIGS if root is None else (root / name / "config.json").is_file()
-
-    def config_of(name: str) -> dict[str, Any]:
-        return SVD_CONFIGS[name] if root is None else read_json(root / name / "config.json")
-
-    def network(cls: Any, name: str) -> Any:
-        if root is None or not weights:
-            return _without_weights(cls, config_of(name))
-        try:
-            return cls.from_pretrained(root / name, torch_dtype=torch.float32, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"cannot load {root / name} ({str(error).splitlines()[0]}): copy it again") from error
-
+    root = None if folder is None else find_model(folder, weights)
+    names = list(SVD_CONFIGS) if root is None else component_names(root)
     for name in ("unet", "vae", "image_encoder"):
-        if not has(name):
+        if name not in names:
             raise InputError(f"{root} has no {name}: give a folder made by lvcd convert or lvcd train, or SVD's")
-    unet = network(ColorUNet, "unet")
-    trained = network(SketchControlNet, "controlnet") if has("controlnet") else None
+    if root is None or (not weights and root.is_dir()):
+        configs = SVD_CONFIGS if root is None else {name: read_json(root / name / "config.json") for name in names}
+        networks = {name: build_network(name, configs[name], root or Path("SVD")) for name in names}
+    else:
+        loaded = load_svd_parts(root, names)
+        if weights:
+            networks = {name: loaded.network(name, torch.float32) for name in names}
+        else:
+            networks = {name: build_network(name, config_of(loaded.parts[name][0].model), root) for name in names}
+    trained = networks.get("controlnet")
     try:
         if trained is None:
-            branch = SketchControlNet.from_unet(unet, **controlnet or {})
+            branch = SketchControlNet.from_unet(networks["unet"], **controlnet or {})
         else:
             branch = trained.with_config(**controlnet) if controlnet else trained
     except TypeError as error:
         raise InputError(f"controlnet: {error}: give settings that SketchControlNet has") from error
-    index = {} if root is None or not (root / "model_index.json").is_file() else read_json(root / "model_index.json")
+    has_index = root is not None and (root / "model_index.json").is_file()
+    index = read_model_index(root, svd=True) if root is not None and has_index else {}
     return Networks(
-        unet,
+        networks["unet"],
         branch,
-        network(vae_class(config_of("vae")), "vae"),
-        network(CLIPVisionModelWithProjection, "image_encoder"),
-        network(LatentEncoder, "condition_encoder") if has("condition_encoder") else None,
-        {name: value for name, value in index.items() if name in PIPELINE_SETTINGS and not isinstance(value, list)},
+        networks["vae"],
+        networks["image_encoder"],
+        networks.get("condition_encoder"),
+        {name: value for name, value in index.items() if name in PIPELINE_SETTINGS},
     )
 
 
@@ -166,30 +158,26 @@ def networks_from_config(
     InputError: no VAE in that folder.
     """
     folder = model_folder(vae)
+    refuse_code(folder)
     if not (folder / "config.json").is_file():
         raise InputError(
             f"{vae} is not a VAE's folder: train one with experiment=mini_vae, or give module.networks.vae"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same projection in every run
-        encoder = _without_weights(CLIPVisionModelWithProjection, image_encoder)
+        encoder = build_network("image_encoder", image_encoder, Path("module.networks.image_encoder"))
     color_unet = ColorUNet(**unet)
     zero_residual_branches(color_unet)
     return Networks(
         color_unet,
         SketchControlNet.from_unet(color_unet, **controlnet),
-        ColorVAE.from_pretrained(folder, torch_dtype=torch.float32)
-        if weights
-        else _without_weights(ColorVAE, read_json(folder / "config.json")),
+        _load_vae(folder) if weights else build_network("vae", read_json(folder / "config.json"), folder),
         encoder,
         settings=settings or {},
         recipe={"unet": unet, "controlnet": controlnet},
     )
 
 
-def _without_weights(cls: Any, config: dict[str, Any]) -> Any:
-    """Build a network of its config.json alone; other keys than the class's are left out."""
-    if cls is CLIPVisionModelWithProjection:
-        return cls(CLIPVisionConfig(**config))
-    names = inspect.signature(cls).parameters
-    return cls(**{name: value for name, value in config.items() if name in names})
+def _load_vae(folder: Path) -> VideoVAE:
+    component, tensors, _ = load_component("vae", folder)
+    return LoadedParts({"vae": (component, tensors)}, {}).network("vae", torch.float32)
