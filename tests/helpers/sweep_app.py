@@ -1,4 +1,4 @@
-"""`lvcd train` without training: every job of a sweep tells what it was given. python sweep_app.py -m NAME=VALUE..."""
+"""`lvcd train` without training: each job of a sweep reports what it was given. python sweep_app.py -m NAME=VALUE..."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def job(config):
     prepare_job("train")
     with restartable(config, []):
         rate = config.module.optimization.lr
-        told = {"run_dir": config.run_dir, "after": config.stage.after, "lr": rate, "words": sys.argv[1:]}
-        Path(config.run_dir, "told.json").write_text(json.dumps(told))
+        job = {"run_dir": config.run_dir, "after": config.stage.after, "lr": rate, "words": sys.argv[1:]}
+        Path(config.run_dir, "job.json").write_text(json.dumps(job))
         return rate if rate < 1e-3 else None
 
 

@@ -21,11 +21,11 @@ from tests.helpers.toys import toy_networks, toy_pipeline
 
 
 def test_what_reaches_a_frame():
-    whole = FrameLayout.referenced(3)
-    alone = whole.ablated(reference_attention=False)
+    full = FrameLayout.referenced(3)
+    alone = full.ablated(reference_attention=False)
     assert alone.sources == (tuple(range(4)),) and alone.num_refs == 1
-    assert whole.ablated(isolation=False).num_refs == 0
-    assert whole.ablated() == whole
+    assert full.ablated(isolation=False).num_refs == 0
+    assert full.ablated() == full
     assert alone.groups(0) == FrameLayout.plain(4).groups(0)  # in space SVD's own attention
 
 
@@ -36,12 +36,12 @@ def test_a_branch_without_temporal_layers_paints_each_frame_alone():
         torch.nn.init.normal_(conv.weight, std=0.1)
     torch.manual_seed(0)
     x, token = torch.randn(1, 3, 8, 8, 12), torch.randn(1, 1, p.unet.config.cross_attention_dim)
-    told = (torch.tensor([0.1]), token, torch.tensor([[6.0, 160.0, 0.0]]))
+    condition = (torch.tensor([0.1]), token, torch.tensor([[6.0, 160.0, 0.0]]))
     sketches = torch.rand(1, 3, 1, 32, 48)
     plain = FrameLayout.plain(3)
     with torch.no_grad():
-        together = branch(x, *told, branch.embed_sketches(sketches), plain)
-        alone = branch(x[:, 1:2], *told, branch.embed_sketches(sketches[:, 1:2]), FrameLayout.plain(1))
+        together = branch(x, *condition, branch.embed_sketches(sketches), plain)
+        alone = branch(x[:, 1:2], *condition, branch.embed_sketches(sketches[:, 1:2]), FrameLayout.plain(1))
     for a, b in zip(together, alone):
         torch.testing.assert_close(a[1:2], b, rtol=1e-4, atol=1e-5)
 
@@ -63,10 +63,10 @@ def test_the_loss_and_the_exported_model_know(change, tmp_path):
 
 def test_an_ablation_of_a_trained_model_begins_with_its_own_branch(model_folder, tmp_path):
     """Not with a clone of the U-Net, nor with SVD's stem."""
-    whole = networks_from_folder(model_folder).controlnet
+    full = networks_from_folder(model_folder).controlnet
     ablated = networks_from_folder(model_folder, {"temporal": False}).controlnet
-    assert not ablated.config.temporal and ablated.config.stem_widths == whole.config.stem_widths == [8, 16, 16]
-    mine, theirs = ablated.state_dict(), whole.state_dict()
+    assert not ablated.config.temporal and ablated.config.stem_widths == full.config.stem_widths == [8, 16, 16]
+    mine, theirs = ablated.state_dict(), full.state_dict()
     assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
     module = FineTuneModule(networks_from_folder(model_folder, {"temporal": False}))
     unchanged = FineTuneModule(networks_from_folder(model_folder))
@@ -76,25 +76,28 @@ def test_an_ablation_of_a_trained_model_begins_with_its_own_branch(model_folder,
 
 
 def test_layers_whose_shapes_change_are_new_and_no_others(model_folder):
-    whole = networks_from_folder(model_folder).controlnet.state_dict()
+    full = networks_from_folder(model_folder).controlnet.state_dict()
     wider = networks_from_folder(model_folder, {"stem_widths": [8, 16, 24]}).controlnet
     assert wider.config.stem_widths == [8, 16, 24]
-    kept = {name: torch.equal(x, whole[name]) for name, x in wider.state_dict().items() if x.shape == whole[name].shape}
-    assert all(kept.values()) and {name.split(".")[0] for name in whole.keys() - kept} == {"stem"}
+    kept = {name: torch.equal(x, full[name]) for name, x in wider.state_dict().items() if x.shape == full[name].shape}
+    assert all(kept.values()) and {name.split(".")[0] for name in full.keys() - kept} == {"stem"}
 
 
 def test_the_model_in_the_box_is_ablated_and_planned_alike(monkeypatch):
     """As typed: its stem is another than SVD's, for latents at a quarter of the size."""
     monkeypatch.chdir(ROOT)
-    told = composed("train", "experiment=mini_finetune", "ablation=no_controlnet_temporal").module.networks
-    own, ablated = networks_from_folder(told.folder).controlnet, instantiate(told, _convert_="all").controlnet
+    networks = composed("train", "experiment=mini_finetune", "ablation=no_controlnet_temporal").module.networks
+    unchanged, ablated = (
+        networks_from_folder(networks.folder).controlnet,
+        instantiate(networks, _convert_="all").controlnet,
+    )
     with FakeTensorMode():
-        planned = build_networks(OmegaConf.to_container(told, resolve=True)).controlnet
-    names = {n for n in own.config if not n.startswith("_")} - {"temporal"}
-    assert {n: ablated.config[n] for n in names} == {n: own.config[n] for n in names}
+        planned = build_networks(OmegaConf.to_container(networks, resolve=True)).controlnet
+    names = {n for n in unchanged.config if not n.startswith("_")} - {"temporal"}
+    assert {n: ablated.config[n] for n in names} == {n: unchanged.config[n] for n in names}
     assert ablated.config.temporal is planned.config.temporal is False
-    assert all(torch.equal(x, own.state_dict()[name]) for name, x in ablated.state_dict().items())
-    assert {n: p.shape for n, p in planned.named_parameters()} == {n: p.shape for n, p in own.named_parameters()}
+    assert all(torch.equal(x, unchanged.state_dict()[name]) for name, x in ablated.state_dict().items())
+    assert {n: p.shape for n, p in planned.named_parameters()} == {n: p.shape for n, p in unchanged.named_parameters()}
 
 
 def test_a_setting_that_no_branch_has_is_told(model_folder):

@@ -52,11 +52,11 @@ def test_a_look_at_the_right_place_costs_nothing_and_at_a_wrong_one_much():
 def test_some_places_speak_for_all(monkeypatch):
     x0, _ = moved()
     x = torch.randn(3, 12, 8, generator=torch.Generator().manual_seed(1))
-    whole = correspondence_loss([(Attention(), x)], x0, [0]).item()
+    all_queries = correspondence_loss([(Attention(), x)], x0, [0]).item()
     monkeypatch.setattr("lvcd.training.correspondence.QUERIES_PER_FRAME", 4)
     some = torch.stack([correspondence_loss([(Attention(), x)], x0, [seed])[0] for seed in range(400)])
     assert some.std() > 0.1
-    assert some.mean().item() == pytest.approx(whole, abs=4 * some.std().item() / 20)
+    assert some.mean().item() == pytest.approx(all_queries, abs=4 * some.std().item() / 20)
 
 
 def test_which_places_are_asked_is_the_clips_own(monkeypatch):
@@ -133,16 +133,16 @@ def test_a_taught_network_looks_better():
 def test_looked_up_clips_have_the_reference_beside_itself_alone():
     module, batch = FineTuneModule(toy_networks()), clips(2)
     _, condition = module.encode(batch)
-    told = condition.reference_only_where(torch.tensor([True, False]))
-    assert told.latent[0, 1:].eq(0).all() and torch.equal(told.latent[0, 0], condition.latent[0, 0])
-    assert torch.equal(told.latent[1], condition.latent[1]) and torch.equal(told.token, condition.token)
+    changed = condition.reference_only_where(torch.tensor([True, False]))
+    assert changed.latent[0, 1:].eq(0).all() and torch.equal(changed.latent[0, 0], condition.latent[0, 0])
+    assert torch.equal(changed.latent[1], condition.latent[1]) and torch.equal(changed.token, condition.token)
 
 
 def test_reference_only_is_a_share_of_the_clips():
     module, batch = FineTuneModule(toy_networks()), clips(1)
 
-    def loss(seed: int, share: float) -> float:
-        return module.losses(batch, [seed], reference_only_prob=share)[0].item()
+    def loss(seed: int, probability: float) -> float:
+        return module.losses(batch, [seed], reference_only_prob=probability)[0].item()
 
     plain, all_ = [loss(s, 0) for s in range(12)], [loss(s, 1) for s in range(12)]
     assert all(a != b for a, b in zip(plain, all_))

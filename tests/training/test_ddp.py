@@ -87,7 +87,7 @@ def test_fsdp_brings_what_it_requires_whatever_the_experiment(experiment):
 
 
 def test_the_configured_trainer_of_shards_writes_so():
-    told = composed("train", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1").trainer
-    strategy = instantiate(told, logger=False).strategy
+    config = composed("train", "trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1").trainer
+    strategy = instantiate(config, logger=False).strategy
     assert isinstance(strategy, ModelParallelStrategy) and isinstance(strategy.checkpoint_io, AtomicCheckpointIO)
-    assert not told.strategy.save_distributed_checkpoint
+    assert not config.strategy.save_distributed_checkpoint

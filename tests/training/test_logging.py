@@ -80,7 +80,7 @@ def everything(run: Path, norms: Norms) -> list:
     ]
 
 
-class Told(NamedTuple):
+class LoggedRun(NamedTuple):
     run: Path
     files: list[Path]
     """Of W&B, one for each start."""
@@ -90,9 +90,9 @@ class Told(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> Told:
+def logged_run(tmp_path_factory) -> LoggedRun:
     """A run of two steps, which then goes on for two more."""
-    run, norms = tmp_path_factory.mktemp("told") / "run", Norms()
+    run, norms = tmp_path_factory.mktemp("logged_run") / "run", Norms()
     printed = (run.parent / "printed").open("w+")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
         patch.delenv("WANDB_API_KEY", raising=False)
@@ -103,7 +103,7 @@ def told(tmp_path_factory) -> Told:
         fit(run, 4, [Csv(str(run), 1), Wandb(str(run), resume=True)], everything(run, norms), last)
     printed.seek(0)
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda f: f.stat().st_ctime_ns)
-    return Told(run, files, [finished_records(f) for f in files], printed.read(), norms.seen)
+    return LoggedRun(run, files, [finished_records(f) for f in files], printed.read(), norms.seen)
 
 
 def rows(run: Path, version: int) -> list[dict[str, float]]:
@@ -111,19 +111,19 @@ def rows(run: Path, version: int) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def test_wandb_has_what_the_csv_has(told):
-    run, runs = told.run, told.records
+def test_wandb_has_what_the_csv_has(logged_run):
+    run, runs = logged_run.run, logged_run.records
     for version, seen in enumerate(runs):
         theirs = [row for row in history(seen) if "train/loss" in row]
         mine = [row for row in rows(run, version) if "train/loss" in row]
         assert len(mine) == 2
-        wanted = {
+        columns = {
             "train/loss", "gradient/norm", "speed/clips_per_s", "speed/frames_per_s", "speed/wait", "speed/memory_GiB",
             "speed/mfu",
         }  # fmt: skip
         for a, b in zip(theirs, mine, strict=True):
-            assert wanted <= a.keys() and wanted <= b.keys()
-            for name in wanted:
+            assert columns <= a.keys() and columns <= b.keys()
+            for name in columns:
                 assert a[name] == pytest.approx(b[name], rel=1e-6)
         names = {name for row in history(seen) for name in row}
         assert {"val/loss", "lr-AdamW/controlnet", "samples/psnr"} <= names
@@ -132,26 +132,26 @@ def test_wandb_has_what_the_csv_has(told):
     assert steps == [0, 1, 2, 3]
 
 
-def test_a_run_that_goes_on_is_the_same_run(told):
-    run, files, runs, printed, _ = told
+def test_a_run_that_goes_on_is_the_same_run(logged_run):
+    run, files, runs, printed, _ = logged_run
     identity = (run / "wandb_id.txt").read_text().strip()
     assert {r.run.run_id for seen in runs for r in seen if r.WhichOneof("record_type") == "run"} == {identity}
     assert len(files) == 2 and identity in printed
 
 
-def test_the_configuration_is_there_and_no_secret(told):
-    run, _, runs, printed, _ = told
+def test_the_configuration_is_there_and_no_secret(logged_run):
+    run, _, runs, printed, _ = logged_run
     for seen in runs:
-        told_of = config(seen)
-        assert told_of["seed"] == 3 and told_of["module"] == CONFIG["module"]
-        assert told_of["data"] == {"shards": f"https://{REDACTED}@host/clips?{REDACTED}", "api_key": REDACTED}
+        logged = config(seen)
+        assert logged["seed"] == 3 and logged["module"] == CONFIG["module"]
+        assert logged["data"] == {"shards": f"https://{REDACTED}@host/clips?{REDACTED}", "api_key": REDACTED}
     assert SECRET not in printed
     for file in run.rglob("*"):
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
 
-def test_media_and_checkpoints_are_there(told):
-    for file, seen in zip(told.files, told.records):
+def test_media_and_checkpoints_are_there(logged_run):
+    for file, seen in zip(logged_run.files, logged_run.records):
         rows = {name: value for row in history(seen) for name, value in row.items() if name.startswith("samples/")}
         images, video = rows["samples/sheet"], rows["samples/video"]
         assert images["count"] == 2 and all((file.parent / "files" / p).is_file() for p in images["filenames"])
@@ -162,8 +162,8 @@ def test_media_and_checkpoints_are_there(told):
         assert artifacts and b"model.ckpt" in text
 
 
-def test_it_is_quiet_and_says_where(told):
-    run, printed = told.run, told.printed
+def test_it_is_quiet_and_says_where(logged_run):
+    run, printed = logged_run.run, logged_run.printed
     lines = printed.splitlines()
     assert sum("W&B" in line or "wandb" in line for line in lines) == 2, printed
     assert f"{run / 'wandb'}" in printed and "no key" in printed
@@ -175,8 +175,8 @@ def test_it_is_quiet_and_says_where(told):
 # --- samples ----------------------------------------------------------------------------------------------------------
 
 
-def test_sheets_and_movies_are_for_everybody(told):
-    run = told.run
+def test_sheets_and_movies_are_for_everybody(logged_run):
+    run = logged_run.run
     names = sorted(p.name for p in (run / "samples").iterdir())
     assert names == sorted(f"step-{step:08d}-{i}.{end}" for step in (2, 4) for i in (0, 1) for end in ("png", "mp4"))
     sheet = np.asarray(Image.open(run / "samples" / "step-00000002-0.png"))
@@ -208,10 +208,10 @@ def test_the_average_paints_and_leaves_no_trace(tmp_path):
     ema = Ema(0.9)
     samples = Watch(str(tmp_path), clips=1, steps=2, seed=5)
     fit(tmp_path, 2, [], [samples, ema])
-    fresh = FineTuneModule(toy_networks(), "none")
+    unpainted = FineTuneModule(toy_networks(), "none")
     clip = clips(1)
-    fresh.load_state_dict(seen["average"], strict=False)
-    expected = fresh.networks.pipeline()(
+    unpainted.load_state_dict(seen["average"], strict=False)
+    expected = unpainted.networks.pipeline()(
         clip.frames[0, 0] / 2 + 0.5, clip.sketches[0, 1:], reference_sketch=clip.sketches[0, 0],
         num_inference_steps=2, overlap=2, generator=torch.Generator().manual_seed(5), output_type="pt",
     ).frames[0]  # fmt: skip
@@ -248,9 +248,11 @@ def test_samples_under_mixed_precision_with_frozen_halves():
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_gradient_norm_is_that_of_all_gradients(told):
-    logged = [row["gradient/norm"] for version in (0, 1) for row in rows(told.run, version) if "gradient/norm" in row]
-    assert logged == pytest.approx(told.norms, rel=1e-5) and len(logged) == 4
+def test_the_gradient_norm_is_that_of_all_gradients(logged_run):
+    logged = [
+        row["gradient/norm"] for version in (0, 1) for row in rows(logged_run.run, version) if "gradient/norm" in row
+    ]
+    assert logged == pytest.approx(logged_run.norms, rel=1e-5) and len(logged) == 4
 
 
 def test_groups_have_norms_of_their_own():
@@ -373,8 +375,8 @@ def test_what_is_hidden(name, value, seen):
 def test_configs_make_loggers(tmp_path):
     from hydra.utils import instantiate
 
-    wanted = {"csv": ["Csv"], "wandb": ["Csv", "Wandb"], "tensorboard": ["Csv", "TensorBoardLogger"]}
-    for name, classes in {**wanted, "all": ["Csv", "Wandb", "TensorBoardLogger"]}.items():
-        told = composed("train", f"logger={name}", f"run_dir={tmp_path / 'run'}")
-        assert [type(instantiate(one)).__name__ for one in told.logger.values()] == classes
+    expected = {"csv": ["Csv"], "wandb": ["Csv", "Wandb"], "tensorboard": ["Csv", "TensorBoardLogger"]}
+    for name, classes in {**expected, "all": ["Csv", "Wandb", "TensorBoardLogger"]}.items():
+        config = composed("train", f"logger={name}", f"run_dir={tmp_path / 'run'}")
+        assert [type(instantiate(one)).__name__ for one in config.logger.values()] == classes
     assert os.listdir(tmp_path) == []  # nothing is written before a run starts

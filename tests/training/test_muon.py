@@ -81,36 +81,36 @@ def test_equal_shapes_are_stepped_together_and_each_by_itself():
 
 
 def test_its_state_is_kept():
-    whole, parts = network(5), network(5)
+    uninterrupted, parts = network(5), network(5)
     optimizer = Optimization(lr=1e-2, muon=1.0)
-    built = optimizer.build({"a": [*whole.parameters()]}, 100)["optimizer"]
-    train(whole, [built], 3)
-    train(whole, [built], 3)
+    built = optimizer.build({"a": [*uninterrupted.parameters()]}, 100)["optimizer"]
+    train(uninterrupted, [built], 3)
+    train(uninterrupted, [built], 3)
     first = optimizer.build({"a": [*parts.parameters()]}, 100)["optimizer"]
     train(parts, [first], 3)
     second = optimizer.build({"a": [*parts.parameters()]}, 100)["optimizer"]
     second.load_state_dict(first.state_dict())
     train(parts, [second], 3)
-    for one, other in zip(whole.parameters(), parts.parameters()):
+    for one, other in zip(uninterrupted.parameters(), parts.parameters()):
         assert torch.equal(one, other)
 
 
 def test_a_state_of_one_optimizer_for_all_is_taken():
     """As earlier versions saved it: AdamW, whose groups of matrices had all of AdamW's settings too."""
-    whole, parts, optimization = network(5), network(5), Optimization(lr=1e-2, muon=2.0)
-    first = optimization.build({"a": [*whole.parameters()]}, 100)["optimizer"]
-    train(whole, [first], 3)
+    uninterrupted, parts, optimization = network(5), network(5), Optimization(lr=1e-2, muon=2.0)
+    first = optimization.build({"a": [*uninterrupted.parameters()]}, 100)["optimizer"]
+    train(uninterrupted, [first], 3)
     state = copy.deepcopy(first.state_dict())
     settings = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))]).state_dict()["param_groups"][0]
     state["param_groups"] = [{**settings, **group} for group in state["param_groups"]]
-    parts.load_state_dict(whole.state_dict())
+    parts.load_state_dict(uninterrupted.state_dict())
     second = optimization.build({"a": [*parts.parameters()]}, 100)["optimizer"]
     second.load_state_dict(state)
     assert [group["lr"] for group in second.param_groups] == [2e-2 / 1, 1e-2] and second.muon.state is second.state
-    for net, optimizer in ((whole, first), (parts, second)):
+    for net, optimizer in ((uninterrupted, first), (parts, second)):
         second.param_groups[0]["lr"] = first.param_groups[0]["lr"] = 5e-3  # as a schedule does
         train(net, [optimizer], 3)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(uninterrupted.parameters(), parts.parameters()))
 
 
 @pytest.mark.parametrize("settings", [{"muon": 0.0}, {"muon": -1.0}, {"muon": 2.0, "bits": 8}])

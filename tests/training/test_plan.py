@@ -295,7 +295,7 @@ def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp
 
 
 @pytest.mark.parametrize(
-    ("groups", "said"),
+    ("groups", "message"),
     [
         ({"module": {"_target_": "lvcd.training.VaeModule"}}, "does not train U-Net or ControlNet"),
         ({"module": {"speed": 3}}, "speed"),
@@ -306,9 +306,9 @@ def test_new_networks_are_planned_from_their_arguments(config, model_folder, tmp
         ({"data": {"batch_size": 0}}, "give numbers from 1"),
     ],
 )
-def test_bad_input_is_one_line(config, groups, said, caplog):
+def test_bad_input_is_one_line(config, groups, message, caplog):
     changes = {name: {**config[name], **part} for name, part in groups.items()}
-    with pytest.raises(InputError, match=re.escape(said)) as raised:
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
         plan_training(changed(config, **changes))
     assert "\n" not in str(raised.value)
     assert not [r for r in caplog.records if r.name.startswith("torch")]  # it would print a traceback
@@ -318,20 +318,20 @@ def test_bad_input_is_one_line(config, groups, said, caplog):
 
 
 @pytest.mark.parametrize(
-    ("said", "size"),
+    ("words", "size"),
     [("24", 24), ("24GB", 24), ("79.5 GiB", 79.5), ("RTX 4090", 24), ("4090", 24), ("nvidia a6000", 48), ("H200", 140)],
 )
-def test_cards_by_name_or_size(said, size):
-    assert [gib for _, gib in parse_card(said)] == [size]
+def test_cards_by_name_or_size(words, size):
+    assert [gib for _, gib in parse_card(words)] == [size]
 
 
-@pytest.mark.parametrize("said", ["", "9000", "GTX", "a100", "-3", "nan", "0"])
-def test_a_card_that_is_none(said):
-    if said == "9000":
-        assert parse_card(said)[0][1] == 9000
+@pytest.mark.parametrize("words", ["", "9000", "GTX", "a100", "-3", "nan", "0"])
+def test_a_card_that_is_none(words):
+    if words == "9000":
+        assert parse_card(words)[0][1] == 9000
         return
     with pytest.raises(InputError, match="--card"):
-        parse_card(said)
+        parse_card(words)
 
 
 def test_every_card_is_found_by_its_name():
@@ -370,15 +370,15 @@ def test_the_peak_of_a_card_as_the_driver_calls_it(gpu, precision, tera, monkeyp
 
 def test_the_verdict_depends_on_the_card(toy):
     large = replace(toy, step=replace(toy.step, gpu=True), activations=30 * GIB, encoding=40 * GIB)
-    told = {size: format_report(large, [("card", size)]).split("\ncard: ")[1] for size in (24.0, 36.0, 48.0)}
-    assert told[48.0].startswith("fits, ") and told[36.0].startswith("fits from encoded shards")
-    assert told[24.0].startswith("does not fit") and "data.batch_size=1" in told[24.0]
-    assert "To save memory" not in told[48.0] + told[36.0]
+    verdicts = {size: format_report(large, [("card", size)]).split("\ncard: ")[1] for size in (24.0, 36.0, 48.0)}
+    assert verdicts[48.0].startswith("fits, ") and verdicts[36.0].startswith("fits from encoded shards")
+    assert verdicts[24.0].startswith("does not fit") and "data.batch_size=1" in verdicts[24.0]
+    assert "To save memory" not in verdicts[48.0] + verdicts[36.0]
 
 
 def test_what_to_lower_is_what_the_plan_has_not_done(config, toy, same_step):
     words = " ".join(w for w, _ in ways_to_save_memory(toy))
-    for said in (
+    for way in (
         "gradient_checkpointing=true",
         "correspondence_weight=0",
         "batch_size=1",
@@ -386,7 +386,7 @@ def test_what_to_lower_is_what_the_plan_has_not_done(config, toy, same_step):
         "unet=none",
         "bf16-mixed",
     ):
-        assert said in words
+        assert way in words
     module = {**config["module"], "unet": "none", "gradient_checkpointing": True, "frozen_half": True}
     module |= {"optimization": {"bits": 8}, "correspondence_weight": 0.0}
     done = plan_training(changed(config, module=module, data={"batch_size": 1}, trainer={"precision": "16-mixed"}))

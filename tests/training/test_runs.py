@@ -60,7 +60,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["trainer.max_step=3"], "trainer.max_steps"),
         (["module.networks.vae=nowhere"], "nowhere"),
@@ -71,9 +71,9 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
         (["mini"], "NAME=VALUE"),
     ],
 )
-def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
+def test_bad_input_is_one_line(words, message, tmp_path, typed, capfd):
     run = tmp_path / "run"
     code = typed("train.py", "experiment=mini_cpu", *words, f"run_dir={run}")
     lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
-    assert code == 2 and len(lines) == 1 and told in lines[0], lines
+    assert code == 2 and len(lines) == 1 and message in lines[0], lines
     assert not run.exists()

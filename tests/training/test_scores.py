@@ -90,9 +90,9 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
     mine = [row for row in rows if "val/FVD" in row]
     assert len(mine) == 1 and mine[0].keys() >= COLUMNS  # the first of three: the others did not fit in a tenth
     assert max(row.get("scores/skipped", 0) for row in rows) == 2
-    told = capsys.readouterr().out
-    assert told.count("no scores this time") == 2
-    assert told.count("val/FVD: ") == 1 and "400 features" in told
+    output = capsys.readouterr().out
+    assert output.count("no scores this time") == 2
+    assert output.count("val/FVD: ") == 1 and "400 features" in output
     clip = plan_training(OmegaConf.to_container(config, resolve=True)).flops_per_clip
     speeds = [row for row in rows if "speed/mfu" in row]
     assert len(speeds) == 3
@@ -103,7 +103,7 @@ def test_train_py_logs_them_to_csv_and_wandb(tmp_path, monkeypatch, capsys):
 
 
 class Clock:
-    """A module whose steps and scores take as long as told."""
+    """A module whose steps and scores take as long as they are set to."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -116,7 +116,7 @@ def test_the_share_of_the_time_is_kept(monkeypatch):
     module = FineTuneModule(toy_networks(), "none")
     trainer.strategy.connect(module)
     logged: list[dict] = []
-    module.log_dict = lambda told, **_: logged.append(told)
+    module.log_dict = lambda values, **_: logged.append(values)
     module.log = lambda name, value, **_: logged.append({name: value})
     scores = Scores(clips=1, max_time_fraction=0.1)
     scores.suite = type("Empty", (), {"to": lambda *_: None})()
@@ -135,7 +135,7 @@ def test_the_share_of_the_time_is_kept(monkeypatch):
         scores.on_validation_epoch_end(trainer, module)
         taken.append(clock.now > before)
     assert taken[0] and sum(taken) > 5 and 10 * sum(taken) <= 0.1 * (clock.now - began) + 1e-6
-    assert scores.skipped == 40 - sum(taken) == sum("scores/skipped" in told for told in logged)
+    assert scores.skipped == 40 - sum(taken) == sum("scores/skipped" in values for values in logged)
 
 
 def test_what_cannot_be_scored_is_left_alone_and_bad_settings_are_refused(tmp_path):

@@ -34,10 +34,10 @@ def test_a_loss_that_is_no_number_stops_and_names_its_batch(tmp_path, typed, cap
     err = capfd.readouterr().err
     (file,) = run.glob("nan-step*-rank0.pt")
     batch = Batch(**torch.load(file, weights_only=True))
-    told = [line for line in err.splitlines() if line.strip()]
-    assert code == 2 and len(told) == 1 and "Traceback" not in err
-    assert str(file) in told[0] and "nan" in told[0]
-    assert batch.frames.shape == (4, 4, 3, 32, 48) and all(key in told[0] for key in batch.keys)
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert code == 2 and len(lines) == 1 and "Traceback" not in err
+    assert str(file) in lines[0] and "nan" in lines[0]
+    assert batch.frames.shape == (4, 4, 3, 32, 48) and all(key in lines[0] for key in batch.keys)
     assert not (run / "model").exists() and not list((run / CHECKPOINT_FOLDER).glob("*"))
 
 
@@ -51,9 +51,9 @@ def test_a_step_that_does_not_fit_says_what_to_lower(tmp_path, monkeypatch):
     monkeypatch.setattr(FineTuneModule, "training_step", step)
     monkeypatch.chdir(ROOT)
     config = composed("train", *TINY, f"run_dir={tmp_path}", "data.sampling.window=3")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as raised:
         train(config)
-    text = str(told.value)
+    text = str(raised.value)
     assert "\n" not in text and "memory" in text and "GiB" in text
     assert "data.batch_size=1 trainer.accumulate_grad_batches=4" in text
     assert "module.gradient_checkpointing=true" in text
@@ -125,19 +125,21 @@ def test_interrupted_is_uninterrupted_wherever_the_callback_is(first, tmp_path):
     saved = torch.load(stop.saved, weights_only=True)
     (average,) = [state for name, state in saved["callbacks"].items() if name.startswith("Ema")]
     assert saved["global_step"] == average["steps"] == 3
-    whole = fit(tmp_path / "whole", toy_networks(), 6)
-    rest = fit(tmp_path / "rest", toy_networks(), 6, resume=stop.saved)
-    a, b = dict(whole.named_parameters()), dict(rest.named_parameters())  # the averages, at the end of a run
+    uninterrupted, rest = (
+        fit(tmp_path / "whole", toy_networks(), 6),
+        fit(tmp_path / "rest", toy_networks(), 6, resume=stop.saved),
+    )
+    a, b = dict(uninterrupted.named_parameters()), dict(rest.named_parameters())  # the averages, at the end of a run
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypatch):
     """Lightning's way, with a scontrol that only notes what it was asked."""
-    told = tmp_path / "told"
-    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {told}\n')
+    requests = tmp_path / "requests"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {requests}\n')
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.chdir(tmp_path)  # where Lightning saves if it is told nothing else
+    monkeypatch.chdir(tmp_path)  # where Lightning saves unless it is given another folder
     for name, value in {"NTASKS": 1, "JOB_ID": 7, "JOB_NAME": "train", "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
         monkeypatch.setenv(f"SLURM_{name}", str(value))
 
@@ -147,7 +149,7 @@ def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypa
                 os.kill(os.getpid(), signal.SIGUSR1)
 
     fit(tmp_path / "elsewhere", toy_networks(), 2, more=[Warned()])
-    assert told.read_text() == "requeue 7\n"
+    assert requests.read_text() == "requeue 7\n"
     assert newest_checkpoint(tmp_path).name == "hpc_ckpt_1.ckpt"
     assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["global_step"] == 1
 
@@ -155,8 +157,8 @@ def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypa
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_path, monkeypatch):
     """Lightning answers the first, submitit the second, and leaves; who goes on has the weights of one unstopped."""
-    told = tmp_path / "told"
-    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {told}\n')
+    requests = tmp_path / "requests"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {requests}\n')
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
@@ -167,7 +169,7 @@ def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_
                 os.kill(os.getpid(), number)
 
     def requeue(number, frame):
-        told.write_text("requeue 7\n")
+        requests.write_text("requeue 7\n")
         sys.exit(255)
 
     def stopped() -> None:
@@ -184,12 +186,12 @@ def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_
             stopped()
         assert signal.signal(number, before) is requeue
     monkeypatch.delenv("SLURM_NTASKS", raising=False)
-    assert told.read_text() == "requeue 7\n"
+    assert requests.read_text() == "requeue 7\n"
     assert [f.name for f in find_checkpoints(tmp_path)] == ["last.ckpt"]
     assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["global_step"] == 2
-    whole, rest = (
+    uninterrupted, rest = (
         fit(tmp_path / "whole", toy_networks(), 5),
         fit(tmp_path / "rest", toy_networks(), 5, resume=newest_checkpoint(tmp_path)),
     )
-    a, b = dict(whole.named_parameters()), dict(rest.named_parameters())
+    a, b = dict(uninterrupted.named_parameters()), dict(rest.named_parameters())
     assert all(torch.equal(a[name], b[name]) for name in a)

@@ -32,9 +32,9 @@ def run(program: Path, *words: str) -> subprocess.CompletedProcess:
     return done
 
 
-def told(root: Path) -> dict[str, dict]:
-    """Folder of a job, from `root` -> what it told."""
-    return {str(f.parent.relative_to(root)): json.loads(f.read_text()) for f in root.rglob("told.json")}
+def reported(root: Path) -> dict[str, dict]:
+    """Folder of a job, from `root` -> what it reported."""
+    return {str(f.parent.relative_to(root)): json.loads(f.read_text()) for f in root.rglob("job.json")}
 
 
 # --- stages -----------------------------------------------------------------------------------------------------------
@@ -68,17 +68,17 @@ def test_every_job_of_stages_and_ablations_has_a_folder_and_its_own_stage_before
         f"root={tmp_path}",
         "seed=1,2",
     )
-    found = told(tmp_path)
+    found = reported(tmp_path)
     assert set(found) == {
         f"lvcd{a}_{s}/seed={n}" for a in ("", "_no_isolation") for s in ("320p", "576p") for n in (1, 2)
     }
-    for folder, said in found.items():
-        where = Path(os.path.normpath(ROOT / said["run_dir"]))
+    for folder, job in found.items():
+        where = Path(os.path.normpath(ROOT / job["run_dir"]))
         assert where == tmp_path / folder
         before = folder.replace("576p", "320p")
-        assert said["after"] is None if "320p" in folder else Path(ROOT, said["after"]).resolve() == tmp_path / before
-        again = composed("train", *said["words"])  # as other ranks are started
-        assert (again.run_dir, again.stage.after) == (said["run_dir"], said["after"])
+        assert job["after"] is None if "320p" in folder else Path(ROOT, job["after"]).resolve() == tmp_path / before
+        config = composed("train", *job["words"])  # as other ranks are started
+        assert (config.run_dir, config.stage.after) == (job["run_dir"], job["after"])
 
 
 # --- launchers and searches -------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_jobs_side_by_side(launcher, tmp_path):
     if launcher == "ray":
         pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="hydra-ray-launcher is not installed")
     run(APP, "-m", *words)
-    assert {folder: said["lr"] for folder, said in told(tmp_path).items()} == {
+    assert {folder: job["lr"] for folder, job in reported(tmp_path).items()} == {
         "mini_80p/module.optimization.lr=0.0001": 1e-4,
         "mini_80p/module.optimization.lr=1e-05": 1e-5,
     }
@@ -112,7 +112,7 @@ def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
     ]
     study = f"hydra.sweeper.storage=sqlite:///{tmp_path}/study.db"
     run(APP, "-m", *words, study, "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=0")
-    rates = sorted(said["lr"] for said in told(tmp_path).values())
+    rates = sorted(job["lr"] for job in reported(tmp_path).values())
     assert len(rates) == 4 and rates[0] < 1e-3 < rates[-1]
     best = OmegaConf.load(tmp_path / "mini_80p" / "optimization_results.yaml")
     assert best.best_value == pytest.approx(rates[0]) and set(best.best_params) == {
@@ -122,7 +122,7 @@ def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("word", "there", "told"),
+    ("word", "there", "message"),
     [
         ("launcher=slurm", shutil.which("srun"), "srun"),
         (
@@ -132,12 +132,12 @@ def test_a_search_by_optuna_goes_on_where_a_trial_fails(tmp_path):
         ),
     ],
 )
-def test_what_is_not_here_is_told_in_one_line(word, there, told, tmp_path, typed, capfd):
+def test_what_is_not_here_is_told_in_one_line(word, there, message, tmp_path, typed, capfd):
     if there:
         pytest.skip(f"{word} is possible here")
     assert typed("train.py", "-m", *TINY, f"root={tmp_path / 'runs'}", word) == 2
     err = capfd.readouterr().err
-    assert err.count("\n") == 1 and told in err
+    assert err.count("\n") == 1 and message in err
     assert not (tmp_path / "runs").exists()
 
 

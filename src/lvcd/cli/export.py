@@ -1,4 +1,4 @@
-"""`lvcd export`."""
+"""`lvcd export`: a model folder from a checkpoint of a training run."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ def run(a: argparse.Namespace) -> None:
     from lvcd.pipeline import silence_libraries
     from lvcd.training.run_folder import best_checkpoint, current_module_config, load_trained_weights
 
+    from .hydra_entry import import_from_current_folder
+
+    import_from_current_folder()
     silence_libraries()
     checkpoint = a.checkpoint or best_checkpoint(a.run_folder)
     config = OmegaConf.to_container(OmegaConf.load(config_file).module, resolve=True)

@@ -1,4 +1,4 @@
-"""`lvcd plan`."""
+"""`lvcd plan`: the memory and the work of a training run, before it starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from lvcd.errors import InputError
 
-HELP = "tell what a training run needs, and which cards it fits, before any weight is loaded"
+HELP = "estimate the memory and work of a training run, and which GPUs it fits, without loading weights"
 
 
 def arguments(c: argparse.ArgumentParser) -> None:

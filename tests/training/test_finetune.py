@@ -1,4 +1,4 @@
-"""What learns, how it is saved, and that a clip's loss depends on nothing but the clip and its seed."""
+"""What is trained, how it is saved, and that a clip's loss depends on nothing but the clip and its seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.configs import composed
 from tests.helpers.fitting import clips, fit, rows_of
 from tests.helpers.toys import toy_networks
 
-# --- what learns ------------------------------------------------------------------------------------------------------
+# --- what is trained --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("which", ["none", "self_attention", "all"])
@@ -26,10 +26,10 @@ def test_what_learns_gets_a_gradient_and_nothing_else(which):
     module = FineTuneModule(toy_networks(), which)
     module.losses(clips(1), [1])[0].mean().backward()
     parameters = dict(module.named_parameters())
-    learns = {name for names in module.trainable.values() for name in names}
-    assert learns == {name for name, p in parameters.items() if p.grad is not None}
-    assert learns == {name for name, p in parameters.items() if p.requires_grad}
-    assert {name.split(".")[0] for name in learns} == ({"controlnet"} if which == "none" else {"controlnet", "unet"})
+    trained = {name for names in module.trainable.values() for name in names}
+    assert trained == {name for name, p in parameters.items() if p.grad is not None}
+    assert trained == {name for name, p in parameters.items() if p.requires_grad}
+    assert {name.split(".")[0] for name in trained} == ({"controlnet"} if which == "none" else {"controlnet", "unet"})
     if which == "self_attention":
         assert all(".attn1." in name for name in module.trainable["unet"])
         blocks = [n for n, _ in module.unet.named_modules() if n.endswith(".attn1")]
@@ -37,12 +37,12 @@ def test_what_learns_gets_a_gradient_and_nothing_else(which):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [({"frozen_half": True}, "frozen_half=false"), ({"optimization": Optimization(muon=2.0)}, "muon=null")],
 )
-def test_what_shards_cannot_do_is_refused(settings, said, monkeypatch):
+def test_what_shards_cannot_do_is_refused(settings, message, monkeypatch):
     monkeypatch.setattr(FineTuneModule, "device_mesh", property(lambda self: {"data_parallel": None}))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         FineTuneModule(toy_networks(), "all", **{"frozen_half": False, **settings}).configure_model()
 
 
@@ -115,8 +115,8 @@ def test_checkpointing_changes_no_gradient():
 def test_conditions_are_dropped_for_their_share():
     module, batch = FineTuneModule(toy_networks(), condition_dropout=0.5), clips(1)
     kept = module.losses(batch, [0])[0].item()
-    told = [module.losses(batch, [s], 0.5)[0].item() == module.losses(batch, [s])[0].item() for s in range(12)]
-    assert 2 <= sum(told) <= 10 and kept == module.losses(batch, [0])[0].item()
+    same = [module.losses(batch, [s], 0.5)[0].item() == module.losses(batch, [s])[0].item() for s in range(12)]
+    assert 2 <= sum(same) <= 10 and kept == module.losses(batch, [0])[0].item()
 
 
 def test_seeds_differ():
@@ -136,22 +136,22 @@ def run(tmp_path_factory):
 def test_a_checkpoint_holds_what_was_trained(run):
     folder, module = run
     checkpoint = torch.load(folder / "last.ckpt", weights_only=True)
-    learns = {name for names in module.trainable.values() for name in names}
-    assert set(checkpoint["state_dict"]) == learns
+    trained = {name for names in module.trainable.values() for name in names}
+    assert set(checkpoint["state_dict"]) == trained
     assert set(checkpoint["base"]) == {"vae", "image_encoder", "unet", "controlnet"}
     (average,) = [v["average"] for k, v in checkpoint["callbacks"].items() if k.startswith("Ema")]
-    assert set(average) == learns
+    assert set(average) == trained
     assert not any("vae" in name or "image_encoder" in name for name, _ in module.named_parameters())
     # what is exported is the average, and it is another than the last weights
     now = dict(module.named_parameters())
-    assert all(torch.equal(now[n], average[n]) for n in learns)
-    assert not all(torch.equal(checkpoint["state_dict"][n], average[n]) for n in learns)
+    assert all(torch.equal(now[n], average[n]) for n in trained)
+    assert not all(torch.equal(checkpoint["state_dict"][n], average[n]) for n in trained)
 
 
 def test_interrupted_is_uninterrupted(run, tmp_path):
-    whole, (folder, _) = fit(tmp_path / "whole", toy_networks(), 6), run
+    uninterrupted, (folder, _) = fit(tmp_path / "uninterrupted", toy_networks(), 6), run
     going_on = fit(tmp_path / "rest", toy_networks(), 6, resume=folder / "last.ckpt")
-    a, b = dict(whole.named_parameters()), dict(going_on.named_parameters())
+    a, b = dict(uninterrupted.named_parameters()), dict(going_on.named_parameters())
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
