@@ -136,6 +136,8 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "pip wheel . --no-deps": Pip(),
     # colorize
     "lvcd colorize --sketches shot/ --reference key.png --output painted.mp4": Run(add=PAINT),
+    "lvcd colorize --sketches cut012/ --level A --reference key.png --output cut012_A/": Run(add=PAINT),
+    "lvcd colorize --sketches layers/ --psd-layer line --reference key.png --output painted_layers/": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output cels/ --flat": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --reference-frame 0 --output cels/ --flat --gap 3": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output cels_fast/ --flat --size 256x144": Run(
@@ -297,7 +299,7 @@ def test_files_that_are_named_exist(document):
         assert "://" in link or ((ROOT / document).parent / link).exists(), link
 
 
-INPUTS = ("films/", "shot/", "DIR/experiment/")
+INPUTS = ("films/", "shot/", "cut012/", "layers/", "DIR/experiment/")
 
 
 # --- following it -----------------------------------------------------------------------------------------------------
@@ -306,6 +308,8 @@ INPUTS = ("films/", "shot/", "DIR/experiment/")
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> Path:
     """Toy files under the names that the documents use."""
+    from PIL import Image
+    from psd_tools import PSDImage
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from lvcd.checkpoints.convert import to_original
@@ -319,10 +323,18 @@ def inputs(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("inputs")
     clip = draw(3, 8, HEIGHT, WIDTH)
-    for name in ("shot", "films/eye", "models"):
+    for name in ("shot", "cut012", "layers", "films/eye", "models"):
         (folder / name).mkdir(parents=True)
     for i, lines in enumerate(clip.lines):
         write_png(folder / "shot" / f"{i:03d}.png", np.repeat(255 - lines[..., None], 3, -1))
+    for i, lines in enumerate(clip.lines[:2]):
+        for level in "AB":
+            write_png(folder / "cut012" / f"{level}{i + 1:04d}.png", np.repeat(255 - lines[..., None], 3, -1))
+        document = PSDImage.new("RGBA", (WIDTH, HEIGHT), color=255)
+        document.create_pixel_layer(
+            Image.fromarray(np.dstack([np.zeros((HEIGHT, WIDTH, 3), np.uint8), lines])), name="line"
+        )
+        document.save(folder / "layers" / f"A{i + 1:04d}.psd")
     write_png(folder / "key.png", clip.frames[0])
     film = draw(4, 20, HEIGHT, WIDTH).frames
     write_movie(folder / "film.mp4", film, fps=12)
