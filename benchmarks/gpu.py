@@ -89,6 +89,8 @@ class Bench:
         """folder: of small configurations, for a rehearsal; None = SVD's, at full size"""
         import torch
 
+        from lvcd.training.plan.fit_report import peak_flops
+
         self.folder, self.full = folder or "???", folder is None
         self.device, self.cuda = torch.device(device), device == "cuda"
         self.half = torch.float16 if self.cuda else torch.float32
@@ -98,6 +100,7 @@ class Bench:
         if self.cuda:
             torch.set_float32_matmul_precision("high")  # as lvcd train
             self.found["device"] = torch.cuda.get_device_name()
+            self.found["peak_flops"] = peak_flops(self.device, "bf16-mixed")
 
     def now(self) -> float:
         """Seconds, when the GPU has done what it was given."""
@@ -505,10 +508,8 @@ def toy_folder(folder: Path) -> str:
 def add_utilization(part: str, found: dict[str, Any]) -> None:
     """Share of the card's peak in half precision, if that is known: `mfu` of training, by the plan's operations
     without what checkpointing computes twice; `utilization` of denoising steps."""
-    from lvcd.training.plan.fit_report import peak
-
     mine = found[part]
-    most = peak(mine.get("device", ""), "bf16-mixed")
+    most = mine.get("peak_flops")
     if most and "operations" in mine:
         times = mine["seconds"]
         mine["utilization"] = {n: flops / times[n] / most for n, flops in mine["operations"].items()}

@@ -31,7 +31,7 @@ from lvcd.metrics.tc import PAIRS_PER_CHUNK
 from lvcd.system import keep_freed_memory
 from tests.helpers.plain_metrics import flows_of, plain_changes, plain_edmd, psnr_of, ssim_of
 
-CLIPS, T, SIDE, REPEATS = (1, 10, 64, 1) if "--toy" in sys.argv else (2, 14, 256, 5)
+CLIPS, T, SIDE, REPEATS = (1, 10, 256, 1) if "--toy" in sys.argv else (2, 14, 256, 5)
 
 
 def clip(seed: int) -> tuple[torch.Tensor, ...]:
