@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from pathlib import Path
 
-LVCD = Path(__file__).parents[1] / "src" / "lvcd"
+from tests.helpers.paths import ROOT
+
+LVCD = ROOT / "src" / "lvcd"
 
 
 def test_every_class_has_a_name_of_its_own():

@@ -15,8 +15,7 @@ from tests.helpers.processes import CEILING
 pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install lvcd[docs]")
 
 from tests.helpers.browser import Browser, needs_browser
-
-ROOT = Path(__file__).parents[2]
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -196,7 +196,7 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd train -m experiment=mini_cpu sweep=references": Compose("four runs that differ in a word"),
     "lvcd train -m experiment=mini_cpu sweep=lines": Run(add=TRAIN),
     "lvcd train -m experiment=mini_cpu sweep=optuna hydra.sweeper.n_trials=20 launcher=joblib": Compose(
-        "twenty runs in processes of their own; tests/training/test_sweeps.py searches"
+        "twenty runs in processes of their own; tests/cli/test_sweep.py searches"
     ),
     "lvcd train experiment=lvcd_320p trainer=ddp4 data.shards=shards module.networks.folder=models/svd": Compose(GPUS),
     "lvcd train experiment=lvcd_320p trainer=nodes resume=auto data.shards=shards module.networks.folder=models/svd": Compose(
