@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
 from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
 from lvcd.lineart.sketch import to_sketch
@@ -310,6 +311,23 @@ def test_colored_frames_are_no_drawings():
     assert DrawingReader([colored_frame()], DrawingSettings(lines="dark")).lines == "dark"
     extracted = read_drawing(colored_frame(), DrawingSettings(lines="extract"))
     assert np.median(extracted.ink[INK > 0.9]) > 0.9 and np.median(extracted.ink[BLANK]) == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cartoons_and_their_line_art_are_told_apart(seed):
+    clip = draw(seed, 5, 144, 256)
+    reader = DrawingReader(255 - clip.lines)
+    assert reader.lines == "dark" and not reader.notes
+    for lines in clip.lines:
+        np.testing.assert_array_equal(reader(255 - lines).ink, to_sketch(255 - lines, "dark")[0])
+    with pytest.raises(InputError, match="--lines extract"):
+        DrawingReader(clip.frames)
+
+
+def test_grain_is_no_trace_line():
+    image = u8(paint(pencil(INK), TRACE, paper=(225, 212, 188), color=(60,) * 3, trace_color=(210, 60, 60)) * light()
+               + grain(5))  # fmt: skip
+    assert list(read_drawing(image).traces) == ["red"]
 
 
 def test_a_colored_figure_on_white_is_mentioned():

@@ -47,20 +47,35 @@ class Fills:
 
 
 def count_fills(picture: Array) -> Fills:
-    """Count the fills of different colors in a picture; lines do not count."""
+    """Count the fills of different colors in a picture; lines do not count.
+
+    Flat fills are counted away from all edges; small and shaded ones, as in films, in a picture so small that lines
+    fade into their surroundings. Whichever are more count.
+    """
     H, W = picture.shape[:2]
     if min(H, W) < 16:
         return Fills(1, 1.0)
-    scale = min(1.0, 256 / max(H, W))
-    small = cv2.resize(picture, (max(8, round(W * scale)), max(8, round(H * scale))), interpolation=cv2.INTER_AREA)
+    small = _shrunk(picture, 256)
     small = cv2.medianBlur(np.rint(small * 255).astype(np.uint8), 5).astype(np.float32) / 255
     size = 2 * (max(small.shape[:2]) // 60) + 3
     step = (cv2.dilate(small, np.ones((3, 3))) - cv2.erode(small, np.ones((3, 3)))).max(2)
     inside = cv2.erode((step < 0.1).astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-    inside &= small.max(2) > DARK
-    if not inside.any():
+    tiny = _shrunk(picture, 48)
+    flat, shaded = _count(small, inside), _count(tiny, np.ones(tiny.shape[:2], bool))
+    return Fills(max(flat.count, shaded.count), max(flat.white, shaded.white))
+
+
+def _shrunk(picture: Array, longer_side: int) -> Array:
+    H, W = picture.shape[:2]
+    scale = min(1.0, longer_side / max(H, W))
+    return cv2.resize(picture, (max(8, round(W * scale)), max(8, round(H * scale))), interpolation=cv2.INTER_AREA)
+
+
+def _count(picture: Array, inside: Array) -> Fills:
+    """Count the chromaticities of the pixels that a mask (H W) counts in."""
+    color = picture[inside & (picture.max(2) > DARK)]
+    if not len(color):
         return Fills(0, 0.0)
-    color = small[inside]
     chroma = color / color.sum(1, keepdims=True)
     white = float((color.max(1) - color.min(1) < 0.08).sum() / inside.size)
     cells = np.zeros((24, 24))

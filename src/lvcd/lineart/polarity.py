@@ -18,7 +18,9 @@ WIDTHS = (3, 5, 9, 17)
 MIN_CONTRAST = 0.1
 """Of the range from black to white, by which a line stands out."""
 SURE = 0.6
-"""Share of all thin structures above which the polarity is certain."""
+"""Fraction of all thin structures above which the polarity is certain."""
+SURE_GROUND = 0.75
+"""Fraction of the ground, light or dark, above which the polarity is certain where thin structures do not speak."""
 MAX_SIDE = 1024
 """Px: larger pictures are made smaller first."""
 
@@ -44,10 +46,10 @@ def find_polarity(pictures: list[Array]) -> Polarity:
     ground = float(np.mean([_ground(picture) for picture in pictures]))
     if not dark + light:
         return Polarity("dark" if ground > 0.5 else "light", True)  # blank, or nothing thin
-    share = dark / (dark + light)
-    if share > SURE or share < 1 - SURE:
-        return Polarity("dark" if share > 0.5 else "light", True)
-    return Polarity("dark" if ground > 0.5 else "light", False)
+    fraction = dark / (dark + light)
+    if fraction > SURE or fraction < 1 - SURE:
+        return Polarity("dark" if fraction > 0.5 else "light", True)
+    return Polarity("dark" if ground > 0.5 else "light", max(ground, 1 - ground) > SURE_GROUND)
 
 
 def _thin(picture: Array) -> tuple[float, float]:

@@ -174,20 +174,19 @@ class DrawingReader:
     def _find_lines(self, samples: list[tuple[Array, Array]]) -> str:
         if self.settings.lines != "auto":
             return self.settings.lines
-        pixels = sum(alpha.size for _, alpha in samples)
-        if sum(int((alpha < 0.5).sum()) for _, alpha in samples) > CLEAR_FRACTION * pixels:
-            return "alpha"
-        pictures = [color for color, _ in samples]
-        fills = [count_fills(picture) for picture in pictures]
-        if all(fill.is_colored for fill in fills) and fills:
+        fills = [count_fills(color * alpha[..., None] + (1 - alpha[..., None])) for color, alpha in samples]
+        if 2 * sum(fill.is_colored for fill in fills) > len(fills):
             raise InputError(COLORED_FRAMES)
-        polarity = find_polarity(pictures)
-        if not polarity.is_sure:
-            self.notes.append(f"it is not clear whether lines are dark or light, {polarity.lines} is taken: "
-                              "set --lines dark or --lines light")  # fmt: skip
         if any(fill.is_doubtful for fill in fills):
             self.notes.append("the drawings have large colored areas, which are left out: set --lines extract if "
                               "they are colored frames")  # fmt: skip
+        pixels = sum(alpha.size for _, alpha in samples)
+        if sum(int((alpha < 0.5).sum()) for _, alpha in samples) > CLEAR_FRACTION * pixels:
+            return "alpha"
+        polarity = find_polarity([color for color, _ in samples])
+        if not polarity.is_sure:
+            self.notes.append(f"it is not clear whether lines are dark or light, {polarity.lines} is taken: "
+                              "set --lines dark or --lines light")  # fmt: skip
         return polarity.lines
 
     def _find_paper(self, samples: list[tuple[Array, Array]]) -> Paper:

@@ -22,7 +22,7 @@ MIN_SATURATION = 0.3
 MIN_ABSORBED = 0.15
 """By the most absorbed channel: what is paler than this is neither ink nor trace line."""
 MIN_PIXELS, MIN_FRACTION = 8, 2e-5
-"""Of a drawing, so that a hue counts: pixels in the middle of its lines."""
+"""Of a drawing, so that a hue counts: pixels of its lines. The first of each line, so that grain is none."""
 HUE_REACH = 25.0
 """Degrees from a hue's peak that belong to it."""
 NEIGHBOR, NEIGHBOR_FRACTION = 50.0, 0.33
@@ -50,8 +50,7 @@ def find_hues(absorbed: Array) -> list[Hue]:
     """Find the hues of the colored lines of a drawing (H W 3), most pixels first."""
     around = cv2.blur(absorbed, (3, 3))
     colored = (saturation(absorbed) > MIN_SATURATION) & (saturation(around) > MIN_SATURATION)
-    colored &= absorbed.max(2) > MIN_ABSORBED
-    color = absorbed[colored]
+    color = absorbed[_without_specks(colored & (absorbed.max(2) > MIN_ABSORBED))]
     enough = max(MIN_PIXELS, MIN_FRACTION * absorbed[..., 0].size)
     if len(color) < enough:
         return []
@@ -79,6 +78,14 @@ def _is_noise_of(hue: Hue, other: Hue) -> bool:
     return near and hue.pixels < NEIGHBOR_FRACTION * other.pixels
 
 
+def _without_specks(mask: Array) -> Array:
+    """Return a mask (H W) without parts of fewer than MIN_PIXELS."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= MIN_PIXELS
+    large[0] = False
+    return large[parts]
+
+
 def without_fills(cover: Array) -> Array:
     """Return the coverage (H W) of a hue without its large areas, which somebody colored in: they part nothing."""
     width = max(MIN_FILL_PX, len(cover) // FILL_WIDTH)
@@ -104,7 +111,7 @@ def separate(absorbed: Array, hues: list[Hue]) -> tuple[Array, list[Array]]:
     ink, covers = absorbed.copy(), []
     for number, hue in enumerate(hues):
         mine = (nearest == number) & (off[number] <= HUE_REACH + 15)
-        core = (sure & mine).astype(np.uint8)
+        core = _without_specks(sure & mine).astype(np.uint8)
         place = (cv2.dilate(core, np.ones((5, 5), np.uint8)) > 0) & (mine | (core > 0))
         full = np.asarray(hue.absorbed, np.float32)
         color = full - full.mean()
