@@ -26,6 +26,7 @@ from lvcd.nn.controlnet import sketch_stem
 from .component import CLASSES, Component, config_of
 from .config_files import Config, write_json
 from .configs import controlnet_config
+from .digest import check_digests, finish_model_folder
 from .files import (
     MAX_SHARD_BYTES,
     LazyStateDict,
@@ -79,7 +80,9 @@ def to_diffusers(
     InputError, and no folder: a file cannot be read or lacks a tensor, or `out` is taken or cannot be written.
     """
     svd, out = Path(svd), Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    with writing(out):  # a name that is too long
+        taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if taken:
         raise InputError(f"{out}: exists and is not an empty folder; choose another name or remove it")
     tuned = None if lvcd is None else open_checkpoint(Path(lvcd))
     names = [name for name in component_names(svd) if name != "controlnet"] if svd.exists() else []
@@ -103,6 +106,7 @@ def to_diffusers(
             size = sum(t.meta.nbytes for t in tensors.values())
             report(f"{name}: {len(tensors)} tensors, {size / 1e6:,.1f} MB in {files} file{'s'[: files > 1]}")
         write_json(index, folder / "model_index.json")
+        finish_model_folder(folder)
     for line in done.ignored_lines():
         report(line)
     return done
@@ -131,6 +135,7 @@ def to_original(
     if svd_out.resolve() == lvcd_out.resolve():
         raise InputError(f"{svd_out}: cannot be both SVD's file and LVCD's")
     loaded, vae_conditions = load_model(folder)
+    check_digests(folder)
     parts = loaded.parts
     vae, vae_tensors = parts["vae"]
     if vae_conditions:

@@ -15,6 +15,7 @@ from lvcd.errors import InputError
 from .component import CLASSES, PREFIXES, Component
 from .config_files import read_json, read_model_index, refuse_code
 from .configs import clip_config, latent_encoder_config, unet_config, vae_config
+from .digest import check_digests
 from .files import (
     SAFETENSORS_DTYPES,
     LazyStateDict,
@@ -189,7 +190,10 @@ def load_svd_parts(model: Path, names: Iterable[str], head_channels: int = SVD_H
     if (model / "model_index.json").is_file():
         read_model_index(model, svd=True)
     refuse_code(model)
-    return load_components(model, names)
+    names = list(names)
+    loaded = load_components(model, names)
+    check_digests(model, names)
+    return loaded
 
 
 def component_names(model: Path) -> list[str]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from lvcd.errors import InputError
+
+OWN = "ControlNetModule FineTuneModule VaeModule Optimization networks_from_config networks_from_folder"
+TARGETS = frozenset(f"lvcd.training.{name}" for name in OWN.split())
+"""What the configuration of a run may build."""
 
 HELP = "turn a training run into a model folder for lvcd colorize"
 
@@ -14,6 +19,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a training run")
     c.add_argument("--out", required=True, type=Path, help="model folder to write")
     c.add_argument("--checkpoint", type=Path, help="checkpoint of the run (default: its best, else its newest)")
+    c.add_argument("--allow", action="append", default=[], metavar="NAME",
+                   help="class of your own that the run was trained with, like my_package.MyModule")  # fmt: skip
 
 
 def run(a: argparse.Namespace) -> None:
@@ -23,23 +30,42 @@ def run(a: argparse.Namespace) -> None:
     if a.out.exists():
         raise InputError(f"{a.out} exists: choose another --out")
 
+    from hydra.errors import HydraException
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
+    from lvcd.io.disk import reading
     from lvcd.pipeline import silence_libraries
     from lvcd.training.run_folder import best_checkpoint, current_module_config, load_trained_weights
 
-    from .hydra_entry import import_from_current_folder
-
-    import_from_current_folder()
     silence_libraries()
+    with reading("configuration", config_file, "copy the run again"):
+        config = OmegaConf.to_container(OmegaConf.load(config_file).module, resolve=True)
+        if not isinstance(config, dict):
+            raise ValueError("it has no module")
+        config = current_module_config({str(key): value for key, value in config.items()})
+    check_targets(config, {*TARGETS, *a.allow}, config_file)
     checkpoint = a.checkpoint or best_checkpoint(a.run_folder)
-    config = OmegaConf.to_container(OmegaConf.load(config_file).module, resolve=True)
-    assert isinstance(config, dict)
-    named = {str(key): value for key, value in config.items()}
-    module = instantiate(current_module_config(named), _convert_="all")
+    try:
+        module = instantiate(config, _convert_="all")
+    except HydraException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise InputError(f"{config_file}: {str(error).splitlines()[0]}: copy the run again") from error
     if not hasattr(module, "networks"):
         raise InputError(f"{a.run_folder} trained an autoencoder, which is in {a.run_folder / 'model'} already")
     load_trained_weights(module, checkpoint)
     module.export(a.out)
     print(f"{a.out}: the model of {checkpoint}")
+
+
+def check_targets(config: Any, allowed: set[str], config_file: Path) -> None:
+    """InputError: a run's configuration names something else to build than `allowed`. Data does not choose code."""
+    if isinstance(config, dict):
+        target = config.get("_target_", None)
+        if target is not None and target not in allowed:
+            raise InputError(
+                f"{config_file} names {target}, which is not lvcd's: if you trust it, add --allow {target}"
+            )
+    for part in config.values() if isinstance(config, dict) else config if isinstance(config, list) else ():
+        check_targets(part, allowed, config_file)

@@ -105,26 +105,31 @@ def atomic(path: Path, advice: str = "run again") -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, advice: str = "run again") -> Iterator[Path]:
+def atomic_folder(path: Path, advice: str = "run again", replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder `<path>.partial` to fill; it is renamed to `path` at the end, or removed if anything fails.
 
-    `path` must not exist, or be an empty folder; its parents are made. What a killed run left is removed first.
+    `path` must not exist, or be an empty folder, unless it is to be replaced; its parents are made. What a killed run
+    left is removed first.
     InputError: another run fills the folder, or the disk is full, read-only or gone.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial, old = path.with_name(f"{path.name}.partial"), path.with_name(f".{path.name}.old")
     with writing(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         busy = f"another run is writing {printable(path)} right now: wait for it or choose another name"
         lock = Lock(path.with_name(f".{path.name}.lock"), busy)
         try:
-            shutil.rmtree(partial, ignore_errors=True)
+            for leftover in (partial, old):
+                shutil.rmtree(leftover, ignore_errors=True)
             partial.mkdir()
             yield partial
+            if replace and path.is_dir():
+                path.rename(old)
             with suppress(FileNotFoundError):
                 path.rmdir()  # Windows renames over no folder, not even over an empty one
             partial.rename(path)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            for leftover in (partial, old):
+                shutil.rmtree(leftover, ignore_errors=True)
             lock.release()
 
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from lvcd.checkpoints.config_files import COMPONENT_CLASSES, PIPELINE_SETTINGS, read_model_index
+from lvcd.checkpoints.digest import check_digests
 from lvcd.checkpoints.hub import find_model
 from lvcd.checkpoints.loading import load_components
 from lvcd.errors import InputError
@@ -64,6 +65,7 @@ def load_pipeline(
     absent = {name for name in COMPONENT_CLASSES if index.get(name) in (None, [None, None])} & {"condition_encoder"}
     names = [name for name in COMPONENT_CLASSES if name not in components and name not in absent]
     loaded = load_components(folder, names)
+    check_digests(folder, names)
     networks = {name: loaded.network(name, torch_dtype) for name in names}
     pipeline = LineartVideoPipeline(**networks, **components, **settings)
     pipeline.set_progress_bar_config(disable=True)

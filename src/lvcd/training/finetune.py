@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lvcd.checkpoints.digest import new_model_folder
 from lvcd.data.batch import Batch
 from lvcd.diffusion.loss import denoising_loss
 from lvcd.diffusion.noise import log_normal_sigma
@@ -242,8 +243,12 @@ class FineTuneModule(lightning.LightningModule):
         check_trained_weights(self, checkpoint, self.networks.fingerprints)
 
     def export(self, folder: Path) -> None:
-        """Write the model folder that `lvcd colorize --model` takes, in half precision."""
-        self.networks.pipeline().to(torch.float16).save_pretrained(folder)
+        """Write the model folder that `lvcd colorize --model` takes, in half precision; it appears whole or not at all.
+
+        InputError: another folder is there, or it cannot be written.
+        """
+        with new_model_folder(folder) as partial:
+            self.networks.pipeline().to(torch.float16).save_pretrained(partial)
 
 
 class ControlNetModule(FineTuneModule):

@@ -15,6 +15,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from lvcd.checkpoints.component import build_network, config_of
 from lvcd.checkpoints.config_files import PIPELINE_SETTINGS, read_json, read_model_index, refuse_code
+from lvcd.checkpoints.digest import check_digests
 from lvcd.checkpoints.fingerprint import fingerprint
 from lvcd.checkpoints.hub import find_model
 from lvcd.checkpoints.loading import LoadedParts, component_names, load_component, load_svd_parts
@@ -180,4 +181,5 @@ def networks_from_config(
 
 def _load_vae(folder: Path) -> VideoVAE:
     component, tensors, _ = load_component("vae", folder)
+    check_digests(folder)
     return LoadedParts({"vae": (component, tensors)}, {}).network("vae", torch.float32)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lvcd.checkpoints.digest import SKIP_DIGEST, is_skipped
 from lvcd.errors import InputError
 
 CHECKPOINT_FOLDER, MODEL_FOLDER = "checkpoints", "model"
@@ -51,6 +54,7 @@ def checkpoint_to_resume(run: Path, resume: bool | str | None) -> Path | None:
         return None
     if not Path(resume).is_file():
         raise InputError(f"resume={resume} is not there: give a checkpoint, or true for this run's newest")
+    check_crc(Path(resume))
     return Path(resume)
 
 
@@ -83,12 +87,31 @@ def best_checkpoint(run: Path) -> Path:
 
 
 def is_complete(file: Path) -> bool:
-    """Return whether a checkpoint can be read to its end."""
+    """Return whether a checkpoint can be read to its end, and has the bytes that were written."""
     try:
+        check_crc(file)
         torch.load(file, map_location="cpu", weights_only=True)
     except Exception:  # torch raises zip, pickle and runtime errors, depending on where the file ends
         return False
     return True
+
+
+def check_crc(file: Path) -> None:
+    """Check a checkpoint's bytes against the CRC-32 that torch.save writes with each tensor, and never reads.
+
+    InputError: it is damaged.
+    """
+    if is_skipped():
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, zlib.error) as error:
+        raise InputError(f"{file} is damaged, or not a checkpoint: give one of lvcd train") from error
+    if bad is not None:
+        raise InputError(
+            f"{file} is damaged: give another checkpoint of the run ({SKIP_DIGEST}=1 leaves out this check)"
+        )
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -117,6 +140,7 @@ def load_trained_weights(module: Any, checkpoint: Path) -> None:
         why = "it is not there" if isinstance(error, FileNotFoundError) else "it is damaged, or not a checkpoint"
         give = "give one of lvcd train, like RUN/checkpoints/best.ckpt"
         raise InputError(f"cannot read {checkpoint} ({why}): {give}") from error
+    check_crc(checkpoint)
     module.on_load_checkpoint(saved)
     averages = [s["average"] for s in saved.get("callbacks", {}).values() if isinstance(s, dict) and "average" in s]
     module.load_state_dict(averages[0] if averages else saved["state_dict"], strict=False)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lvcd.checkpoints.digest import new_model_folder
 from lvcd.data.batch import Batch
 from lvcd.nn.condition import encode_mode
 from lvcd.nn.vae import ColorVAE
@@ -82,4 +83,5 @@ class VaeModule(lightning.LightningModule):
     def export(self, folder: Path) -> None:
         """Write the VAE's folder; its scaling factor gives scaled latents a standard deviation of 1."""
         self.vae.register_to_config(scaling_factor=1 / float(self.trainer.callback_metrics["val/latent_std"]))
-        self.vae.half().save_pretrained(folder)
+        with new_model_folder(folder) as partial:
+            self.vae.half().save_pretrained(partial)

@@ -1,0 +1,94 @@
+"""`lvcd export`: what a run's files say chooses no code, and a kill leaves a usable folder or none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lvcd.checkpoints.digest import check_digests
+from lvcd.cli import main
+from lvcd.pipeline import load_pipeline
+from lvcd.training import FineTuneModule, networks_from_folder
+from lvcd.training.checkpoint import AtomicCheckpointIO
+
+
+@pytest.fixture
+def run(model_folder, tmp_path) -> Path:
+    """A run's folder, as far as export reads it."""
+    module = FineTuneModule(networks_from_folder(model_folder))
+    checkpoint = {"state_dict": dict(module.state_dict())}
+    module.on_save_checkpoint(checkpoint)
+    AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "run" / "checkpoints" / "best.ckpt")
+    (tmp_path / "run" / ".hydra").mkdir()
+    networks = {"_target_": "lvcd.training.networks_from_folder", "folder": str(model_folder)}
+    set_module(tmp_path / "run", {"_target_": "lvcd.training.FineTuneModule", "networks": networks})
+    return tmp_path / "run"
+
+
+def set_module(run: Path, module: object) -> None:
+    (run / ".hydra" / "config.yaml").write_text(yaml.safe_dump({"module": module}))
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        lambda made: {"_target_": "os.mkdir", "path": made},
+        lambda made: {"_target_": "lvcd.io.disk.os.mkdir", "_args_": [made]},
+        lambda made: {"_target_": "lvcd.training.FineTuneModule", "networks": {"_target_": "os.mkdir", "path": made}},
+        lambda made: {"_target_": "lvcd.training.Optimization", "lr": [{"x": {"_target_": "os.mkdir", "path": made}}]},
+        lambda made: {"_target_": ["os.mkdir"], "path": made},
+        lambda made: {"_target_": "lvcd.cli.main", "argv": ["convert", "--svd", made]},
+        lambda made: ["no", "module"],
+        lambda made: {"_target_": "lvcd.training.FineTuneModule", "no_such_setting": 1},
+        lambda made: {"_target_": "lvcd.training.FineTuneModule", "networks": "${nowhere}"},
+    ],
+)
+def test_a_configuration_chooses_no_code(run, tmp_path, capsys, evil):
+    set_module(run, evil(str(tmp_path / "made")))
+    assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "made").exists() and not (tmp_path / "out").exists()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_the_command_line_allows_is_built(run, tmp_path, capsys):
+    config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text())["module"]
+    set_module(run, config | {"_target_": "tests.cli.test_export.OwnModule"})
+    assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2
+    assert "--allow tests.cli.test_export.OwnModule" in capsys.readouterr().err
+    words = ["--allow", "tests.cli.test_export.OwnModule"]
+    assert main(["export", str(run), "--out", str(tmp_path / "out"), *words]) == 0
+    load_pipeline(tmp_path / "out", "cpu")
+
+
+class OwnModule(FineTuneModule):
+    """A module of one's own."""
+
+
+def test_a_kill_leaves_a_usable_folder_or_none(run, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    words = ["export", str(run), "--out", str(out)]
+    start = time.monotonic()
+    assert main([*words[:-1], str(tmp_path / "first")]) == 0
+    took, left = time.monotonic() - start, 0
+    for n in range(12):
+        child = os.fork()
+        if not child:
+            os._exit(main(words))
+        time.sleep(took * (n + 1) / 12)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        if out.exists():
+            left += 1
+            check_digests(out)
+            load_pipeline(out, "cpu")
+            for file in sorted(out.rglob("*"), reverse=True):
+                file.unlink() if file.is_file() else file.rmdir()
+            out.rmdir()
+    assert left < 12
+    assert main(words) == 0
+    load_pipeline(out, "cpu")
