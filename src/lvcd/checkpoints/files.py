@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import pathlib
 import pickle
+import re
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,6 +31,10 @@ SAFETENSORS_DTYPES = {
     torch.float8_e5m2: "F8_E5M2",
 }
 """Floating-point types that a checkpoint may have -> their names in a safetensors file."""
+STATE_DICT_KEYS = ("state_dict", "module")
+"""Where a checkpoint has its tensors: Lightning's key, and DeepSpeed's."""
+PLAIN_CONTAINERS = [argparse.Namespace, pathlib.PosixPath]
+"""Classes besides torch's own that are read from a checkpoint: they hold values and run nothing."""
 MAX_SHARD_BYTES = 2 * 10**9
 """Size from which the weights of one network are spread over several files."""
 
@@ -64,8 +71,8 @@ def apply_lazily(function: Callable[..., Tensor], *tensors: LazyTensor) -> LazyT
 def open_checkpoint(path: Path) -> tuple[LazyStateDict, list[str]]:
     """Open a checkpoint file => its tensors, and the names of what else it holds, such as a Lightning optimizer.
 
-    path  `.safetensors`, or anything that torch.save writes: {"state_dict": ...} or the dict itself. Code in it is
-          never run.
+    path  `.safetensors`, or anything that torch.save writes: {"state_dict": ...}, DeepSpeed's {"module": ...}, or the
+          dict itself. Code in it is never run.
     InputError: the file is missing or damaged, holds pickled code, or holds more than tensors by name.
     """
     if not path.is_file():
@@ -73,15 +80,23 @@ def open_checkpoint(path: Path) -> tuple[LazyStateDict, list[str]]:
     if path.suffix == ".safetensors":
         return open_safetensors(path), []
     try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(f"{path}: refused, it holds pickled code or is no checkpoint; only tensors are read") from None
+        with torch.serialization.safe_globals(PLAIN_CONTAINERS):
+            content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except pickle.UnpicklingError as e:
+        named = re.search(r"GLOBAL ([\w.]+)", str(e))
+        what = f"pickled code ({named[1]})" if named else "pickled code, or is no checkpoint"
+        raise InputError(
+            f"{path}: refused, it holds {what}; only tensors are read. If you trust it: torch.load(FILE, "
+            "weights_only=False)['state_dict'] where that is installed, and safetensors.torch.save_file"
+        ) from None
     except Exception as e:  # torch raises nearly anything on a foreign or damaged file
         raise InputError(f"{path}: damaged, or not a checkpoint of torch 1.6 or later ({type(e).__name__})") from None
     others: list[str] = []
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        others = [str(k) for k in content if k != "state_dict"]
-        content = content["state_dict"]
+    for key in STATE_DICT_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            others = [str(k) for k in content if k != key]
+            content = content[key]
+            break
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path}: holds no state dict")
     strange = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
