@@ -139,7 +139,7 @@ def test_flat_says_once_that_lines_are_open(model_folder, tmp_path, capsys):
     assert capsys.readouterr().err.count("enclose nothing") == 1
 
 
-@pytest.mark.parametrize("flat", [[], ["--flat", "--gap", 3]], ids=["painted", "flat"])
+@pytest.mark.parametrize("flat", [[], ["--flat"], ["--flat", "--gap", 3]], ids=["painted", "flat", "gap"])
 def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path, flat):
     """Ctrl-C in another process; the same command with --resume ends with the same bytes."""
     clip = write_clip(tmp_path / "clip", 26)  # three chunks of the decoder

@@ -139,7 +139,7 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --sketches cut012/ --level A --reference key.png --output cut012_A/": Run(add=PAINT),
     "lvcd colorize --sketches layers/ --psd-layer line --reference key.png --output painted_layers/": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output cels/ --flat": Run(add=PAINT),
-    "lvcd colorize --sketches shot/ --reference key.png --reference-frame 0 --output cels/ --flat --gap 3": Run(add=PAINT),
+    "lvcd colorize --sketches shot/ --reference key.png --reference-frame 0 --output cels/ --flat": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output cels_fast/ --flat --size 256x144": Run(
         {"--size": "32x24"}, PAINT
     ),

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvcd.flats import PaintBucket, between_lines
-from lvcd.flats.bucket import _medians
+from lvcd.flats import PaintBucket, between_lines, close_gaps
+from lvcd.flats.bucket import region_medians
+from lvcd.flats.colors import fill_colors
 from lvcd.flats.regions import Regions
 
 RED, BLUE, PAPER = np.float32([[0.9, 0.1, 0.1], [0.1, 0.1, 0.9], [1.0, 1.0, 1.0]])
@@ -51,7 +52,7 @@ def test_only_colors_of_the_reference_come_out(seed):
     for _ in range(3):
         later = (rng.random((H, W)) > 0.7).astype(np.float32)
         filled = bucket(later, rng.random((H, W, 3), np.float32))
-        inside = filled[later == 0]
+        inside = filled[(later == 0) & ~bucket.kept[bucket.before.map]]
         assert (np.abs(inside[:, None] - np.stack([RED, BLUE, PAPER])).max(-1).min(1) < 1e-6).all()
         np.testing.assert_allclose(filled[later == 1], 0, atol=1e-6)  # the reference's ink
 
@@ -85,7 +86,7 @@ def test_going_on_is_not_having_stopped():
     for painted, sketch in later[:2]:
         parts(sketch, painted)
     second = PaintBucket(frame, lines)
-    second.resume_after(later[1][1], parts.colors)
+    second.resume_after(later[1][1], parts.matched, parts.before.parts)
     for (painted, sketch), one in zip(later[2:], expected[2:]):
         assert np.array_equal(second(sketch, painted), one)
 
@@ -103,8 +104,95 @@ def test_medians_are_numpys(seed):
     rng = np.random.default_rng(seed)
     sketch = (rng.random((9, 11)) > 0.6).astype(np.float32)
     frame, counted = rng.random((9, 11, 3), np.float32), rng.random((9, 11)) > 0.5
-    regions = Regions.from_sketch(sketch)
-    for r, found in enumerate(_medians(frame, regions, counted)):
+    regions = Regions.from_lines(sketch, 0.0)
+    for r, found in enumerate(region_medians(frame, regions, counted)):
         inside = regions.map == r
         chosen = inside & counted if (inside & counted).any() else inside
         assert np.array_equal(found, np.median(frame[chosen], 0))
+
+
+def circle(gap: int = 0, width: int = 2) -> np.ndarray:
+    """A circle with a gap on its right => (120 160) float32."""
+    image = np.zeros((120, 160), np.uint8)
+    cv2.circle(image, (80, 60), 40, 1, width)
+    image[60 - gap // 2 : 60 - gap // 2 + gap, 110:] = 0
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("gap", [4, 7])
+def test_gaps_are_found(gap, width):
+    lines = circle(gap, width) > 0
+    whole = between_lines(lines)
+    parted = close_gaps(lines, whole)
+    assert whole.max() == 1 and parted.max() == 2
+    assert parted[60, 80] != parted[2, 2] and np.array_equal(parted > 0, ~lines)
+
+
+def test_a_closed_drawing_has_no_gaps_however_narrow():
+    lines = np.zeros((120, 160), bool)
+    lines[30:90, 20] = lines[30:90, 140] = lines[30, 20:141] = lines[90, 20:141] = True
+    lines[31:58, 80] = lines[63:90, 80] = lines[58, 60:101] = lines[62, 60:101] = True  # a bottle's neck of 3 px
+    lines[59:62, 20:61] = lines[59:62, 100:140] = True
+    whole = between_lines(lines)
+    assert np.array_equal(close_gaps(lines, whole), whole)
+    assert np.array_equal(close_gaps(np.zeros_like(lines), np.ones_like(whole)), np.ones_like(whole))
+
+
+@pytest.mark.parametrize("trace_fill, level", [("darker", 0.2), ("lighter", 0.8)])
+def test_a_trace_line_parts_fills_and_takes_one_of_them(trace_fill, level):
+    ink, trace = np.zeros((2, 40, 80), np.float32)
+    ink[[5, 35], 10:71] = ink[5:36, [10, 70]] = 1
+    trace[20, 11:70] = 1
+    frame = np.ones((40, 80, 3), np.float32)
+    frame[6:20, 11:70], frame[20:35, 11:70] = 0.8, 0.2
+    frame[ink == 1] = 0
+    filled = PaintBucket(frame, ink, trace=trace, trace_fill=trace_fill)(ink, trace=trace)
+    assert np.allclose(filled[12, 40], 0.8) and np.allclose(filled[28, 40], 0.2)
+    assert np.allclose(filled[20, 11:70], level)
+    assert (filled[ink == 1] == 0).all()
+
+
+def test_without_outlines_in_the_reference_lines_have_the_drawings_color():
+    frame, lines = drawing((14, 30, RED))
+    frame[:] = PAPER
+    frame[14:26, 30:42] = RED
+    filled = PaintBucket(frame, lines, ink_color=np.float32([0.1, 0.2, 0.3]))(lines)
+    np.testing.assert_allclose(
+        filled[lines == 1], np.tile(np.float32([[0.1, 0.2, 0.3]]), (int(lines.sum()), 1)), atol=1e-6
+    )
+    assert np.allclose(filled[20, 36], RED) and np.allclose(filled[2, 2], PAPER)
+
+
+def test_colored_lines_stay_with_what_they_belong_to():
+    frame, lines = drawing((14, 6, RED), (14, 62, BLUE))
+    frame[:, :40][lines[:, :40] == 1] = [0.4, 0, 0]
+    frame[:, 40:][lines[:, 40:] == 1] = [0, 0, 0.4]
+    moved, later = drawing((12, 10, RED), (16, 58, BLUE))
+    moved[:, :40][later[:, :40] == 1] = [0.4, 0, 0]
+    moved[:, 40:][later[:, 40:] == 1] = [0, 0, 0.4]
+    np.testing.assert_allclose(PaintBucket(frame, lines)(later), moved, atol=1e-6)
+
+
+def test_what_no_line_encloses_keeps_what_was_painted():
+    rng = np.random.default_rng(0)
+    frame = np.repeat(np.repeat(rng.random((10, 20, 3), np.float32), 4, 0), 4, 1)  # a film's: no fill anywhere
+    painted = np.clip(frame + 0.05, 0, 1)
+    lines = np.zeros((H, W), np.float32)
+    lines[20, 10:30] = 1
+    bucket = PaintBucket(frame, lines)
+    filled = bucket(lines, painted)
+    assert bucket.kept.all() and np.array_equal(filled[lines == 0], painted[lines == 0])
+    assert np.array_equal(bucket(lines)[lines == 0], frame[lines == 0])  # and without a model, the reference
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_a_regions_color_occurs_in_the_reference(seed):
+    rng = np.random.default_rng(seed)
+    sketch = (rng.random((9, 11)) > 0.6).astype(np.float32)
+    frame = rng.random((9, 11, 3), np.float32)
+    regions = Regions.from_lines(sketch, 0.0)
+    colors, purity = fill_colors(frame, sketch, regions.map, np.zeros(3, np.float32))
+    inside = frame.reshape(-1, 3)
+    assert all((inside == color).all(1).any() for color in colors) and ((purity >= 0) & (purity <= 1)).all()

@@ -90,4 +90,4 @@ def test_open_lines_are_a_warning(clip, model_folder, tmp_path):
     settings = RenderSettings(steps=1, overlap=2, flat=True, lines="dark")
     render_clip(tmp_path / "open", clip[1], tmp_path / "out", model_folder, settings=settings, device="cpu",
                 on_warning=warnings.append)  # fmt: skip
-    assert len(warnings) == 1 and "sketch 0" in warnings[0]
+    assert len(warnings) == 1 and "enclose nothing" in warnings[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lvcd.system import DEVICES
 from lvcd.weights import MINI, model_folder
@@ -42,9 +42,12 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--flat", action="store_true",
                    help="one flat color of the reference between lines, at the sketches' own size: for cel animation "
                         "with closed lines, not for shading")  # fmt: skip
-    c.add_argument("--gap", type=float, default=0.0, metavar="PX",
-                   help="with --flat: gaps in lines that fills do not run through, px of the sketches "
-                        "(default: 0)")  # fmt: skip
+    c.add_argument("--gap", type=_gap, default="auto", metavar="PX",
+                   help="with --flat: gaps in lines that fills do not run through, px of the sketches; 0 = none "
+                        "(default: auto, open ends of lines are joined)")  # fmt: skip
+    c.add_argument("--trace", choices=("darker", "lighter", "keep"), default="darker",
+                   help="with --flat: colored trace lines become the darker or the lighter of the fills beside them, "
+                        "or are kept (default: darker)")  # fmt: skip
     c.add_argument("--steps", type=int, help="denoising steps of each segment (default: the model's own)")
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
     c.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
@@ -67,6 +70,16 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def _gap(text: str) -> float | Literal["auto"]:
+    """Read a number of px, or auto."""
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of px") from None
+
+
 def run(a: argparse.Namespace) -> None:
     from lvcd.pipeline.render import RenderSettings, render_clip
 
@@ -79,6 +92,7 @@ def run(a: argparse.Namespace) -> None:
         size=a.size,
         flat=a.flat,
         gap=a.gap,
+        trace=a.trace,
         steps=a.steps,
         overlap=a.overlap,
         seed=a.seed,

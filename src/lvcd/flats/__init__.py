@@ -1,7 +1,19 @@
 """Flats: one color between lines, as cel animation is painted, and the paint bucket that a colorist fills them with."""
 
-from .bucket import PaintBucket
-from .fills import as_array, draw_lines_over, fill_lines, line_color
-from .regions import between_lines
+from .bucket import PaintBucket, Trace
+from .fills import PAPER_MAX, as_array, draw_lines_over, fill_lines, line_color
+from .gaps import close_gaps
+from .regions import Gap, between_lines
 
-__all__ = ["PaintBucket", "as_array", "between_lines", "draw_lines_over", "fill_lines", "line_color"]
+__all__ = [
+    "PAPER_MAX",
+    "Gap",
+    "PaintBucket",
+    "Trace",
+    "as_array",
+    "between_lines",
+    "close_gaps",
+    "draw_lines_over",
+    "fill_lines",
+    "line_color",
+]

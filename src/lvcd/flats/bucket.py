@@ -1,17 +1,18 @@
 """Paint bucket: a region between lines takes the color of the region that it matches, as in a colorist's tool; where a
 model has painted the frame, its colors help to choose.
 
-letters: r regions of a drawing, H W pixels. Frames are RGB in [0, 1]; a sketch is in [0, 1], 1 on a line.
+letters: r regions of a drawing, H W pixels. Frames are RGB in [0, 1]; ink and trace lines are in [0, 1], 1 on a line.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from .fills import PAPER_MAX, Array, draw_lines_over, line_color
-from .regions import LINE_THRESHOLD, NEIGHBOR_ROUNDS, POSITION_SCALE, SCORE_WEIGHTS, Regions, match_scores
+from .colors import UNIFORM, color_edges, fill_colors, line_colors, owners, reach_of
+from .fills import PAPER_MAX, Array
+from .regions import LINE_THRESHOLD, NEIGHBOR_ROUNDS, POSITION_SCALE, SCORE_WEIGHTS, Gap, Regions, match_scores
 
 REFERENCE_WEIGHT = 0.8
 """Weight of a match with a region of the reference; one with a region of the drawing before has 1."""
@@ -19,56 +20,147 @@ PAINTED_WEIGHT = 3.0
 """Weight of the likeness of colors, where a model has painted the frame; see SCORE_WEIGHTS for the others."""
 SMALL_REGION = 0.0014
 """Area, of the frame's, of a region for which the likeness of colors counts half: paint runs over the lines around
-small ones. With these numbers 24 drawn clips of the validation split come to 23.8 dB PSNR and SegmentAccuracy 0.66 with
-the bundled model, to 20.4 and 0.59 by shapes alone; the model without flats has 22.1 and 0.43."""
+small ones."""
 COLOR_SCALE = 0.12
 """Distance of two colors, Euclidean over RGB in [0, 1], at which their likeness has fallen to e^-1/2."""
+MIN_PURITY = 0.5
+"""Of the pixels of the reference's region that are near its color: one with fewer has no flat color to give."""
+MIN_AGREEMENT = 0.2
+"""Of the pixels of a large region: when fewer are painted like its fill, and in several colors, they stay so."""
+AGREES = 0.35
+"""Distance of two colors that agree, Euclidean over RGB in [0, 1]."""
+LARGE_REGION = 0.1
+"""Area, of the frame's, of a region whose fill the model's paint may overrule."""
+
+Trace = Literal["darker", "lighter"]
 
 
 class PaintBucket:
     """A paint bucket that fills drawing after drawing with colors of the reference.
 
     A region is matched to the regions of the drawing before and of the reference by overlap, position, area and shape,
-    and by what its neighbors match. Several may match one, as when a line parts it.
+    and by what its neighbors match. Several may match one, as when a line parts it. Each fill is a color that occurs in
+    the reference. A region whose match has no flat color, because lines enclose nothing there, keeps what the model
+    painted, or without a model what the reference shows at its place.
     """
 
     settings: dict[str, Any] = {
         "line": LINE_THRESHOLD, "weights": SCORE_WEIGHTS, "rounds": NEIGHBOR_ROUNDS, "reference": REFERENCE_WEIGHT,
-        "close": POSITION_SCALE,
+        "close": POSITION_SCALE, "gap": "auto", "purity": MIN_PURITY,
     }  # fmt: skip
     """What the filling depends on, as it is recorded with a result."""
-    model_settings: dict[str, Any] = {"painted": PAINTED_WEIGHT, "shade": COLOR_SCALE, "small": SMALL_REGION}
+    model_settings: dict[str, Any] = {
+        "painted": PAINTED_WEIGHT, "shade": COLOR_SCALE, "small": SMALL_REGION,
+        "agreement": [MIN_AGREEMENT, AGREES, LARGE_REGION],
+    }  # fmt: skip
     """The same, for what is added where a model has painted the frames."""
 
-    def __init__(self, reference: Array, sketch: Array, gap: float = 0.0):
-        """reference: the colored frame (H W 3); sketch: its line art (H W); gap: see `between_lines`."""
-        self.gap = gap
-        self.line_color = line_color(reference, sketch)
-        self.first = self.before = Regions.from_sketch(sketch, gap)
-        self.first_colors = self.colors = _medians(reference, self.first, sketch <= LINE_THRESHOLD)
-        """(r 3): the color of each region of the reference, and of the drawing filled last."""
+    def __init__(
+        self,
+        reference: Array,  # (H W 3), the colored frame
+        ink: Array,  # (H W), its line art
+        gap: Gap = "auto",  # see `Regions.from_lines`
+        trace: Array | None = None,  # (H W), trace lines of the reference's line art: they part regions
+        trace_fill: Trace = "darker",  # which of the fills beside it a trace line's pixels take
+        ink_color: Array | None = None,  # (3) of lines where the reference has no outlines; None = black
+    ):
+        self.gap, self.trace_fill, self.reference = gap, trace_fill, reference
+        drawn = _union(ink, trace)
+        self.first = self.before = Regions.from_lines(drawn, gap, reference)
+        common, lines = line_colors(reference, ink, self.first.map, self.first.area)
+        if common is None or lines is None:
+            if (edges := color_edges(reference)) is not None:  # outlines are not there to enclose its fills
+                drawn = edges.astype(np.float32)
+                self.first = self.before = Regions.from_lines(drawn, 0.0)
+            common = np.zeros(3, np.float32) if ink_color is None else np.asarray(ink_color, np.float32)
+            lines = np.tile(common, (len(self.first.area), 1))
+        self.line_color = common
+        """(3) of lines that belong to no region of the reference."""
+        fills, purity = fill_colors(reference, drawn, self.first.map, common)
+        self._first = self.matched = np.concatenate([fills, lines, purity[:, None]], 1).astype(np.float32)
+        """(r 7): of each region of the reference, and of the drawing filled last, fill, color of lines and purity."""
+        self.kept = np.zeros(len(fills), bool)
+        """(r): which regions of the drawing filled last kept what the model painted."""
 
-    def __call__(self, sketch: Array, painted: Array | None = None) -> Array:
-        """Fill the next drawing (H W) => frame (H W 3). painted: the same frame as a model painted it (H W 3), if one
-        did."""
-        regions = Regions.from_sketch(sketch, self.gap)
+    @property
+    def colors(self) -> Array:
+        """The color (r 3) of each region of the drawing filled last."""
+        return self.matched[:, :3]
+
+    def __call__(self, ink: Array, painted: Array | None = None, trace: Array | None = None) -> Array:
+        """Fill the next drawing (H W) => frame (H W 3).
+
+        painted: the same frame as a model painted it (H W 3), if one did. trace: trace lines (H W).
+        """
+        drawn = _union(ink, trace)
+        regions = Regions.from_lines(drawn, self.gap, painted)
         scores = np.concatenate(
             [match_scores(regions, self.before), REFERENCE_WEIGHT * match_scores(regions, self.first)], 1
         )
-        colors = np.concatenate([self.colors, self.first_colors])
+        matches = np.concatenate([self.matched, self._first])
         if painted is not None:
-            distance = np.square(_medians(painted, regions, sketch <= PAPER_MAX)[:, None] - colors).sum(-1)
-            weight = PAINTED_WEIGHT * regions.area / (regions.area + SMALL_REGION * sketch.size)
+            found = region_medians(painted, regions, drawn <= PAPER_MAX)
+            distance = np.square(found[:, None] - matches[:, :3]).sum(-1)
+            weight = PAINTED_WEIGHT * regions.area / (regions.area + SMALL_REGION * ink.size)
             scores = scores + weight[:, None] * np.exp(-distance / (2 * COLOR_SCALE**2))
-        self.before, self.colors = regions, colors[scores.argmax(1)]
-        return draw_lines_over(self.colors[regions.map], sketch, self.line_color)
+        self.before, self.matched = regions, matches[scores.argmax(1)]
+        fill = self.colors[regions.map]
+        self.kept = self._doubtful(regions, fill, painted, drawn)
+        if self.kept.any():
+            instead = self.reference if painted is None else painted
+            keeps = self.kept[regions.map]
+            fill[keeps] = instead[keeps]
+        return self._with_lines(fill, ink, trace)
 
-    def resume_after(self, sketch: Array, colors: Array) -> None:
-        """Continue as if this drawing (H W) had been filled last; colors (r 3): `self.colors` as it was then."""
-        self.before, self.colors = Regions.from_sketch(sketch, self.gap), colors
+    def resume_after(self, ink: Array, matched: Array, parts: Array, trace: Array | None = None) -> None:
+        """Continue as if this drawing (H W) had been filled last.
+
+        matched (r 7), parts (p): `self.matched` and `self.before.parts` as they were then.
+        """
+        self.before, self.matched = Regions.from_lines(_union(ink, trace), self.gap, parts=parts), matched
+
+    def _doubtful(self, regions: Regions, fill: Array, painted: Array | None, drawn: Array) -> Array:
+        """Return which regions (r) are not to be filled."""
+        kept = self.matched[:, 6] < MIN_PURITY
+        large = np.flatnonzero((regions.area > LARGE_REGION * drawn.size) & ~kept)
+        if painted is not None and len(large):
+            counted = np.isin(regions.map, large) & (drawn <= PAPER_MAX)
+            number = regions.map[counted]
+            agrees = np.square(painted[counted] - fill[counted]).sum(-1) <= AGREES**2
+            total = np.maximum(np.bincount(number, minlength=len(kept)), 1)
+            share = np.bincount(number[agrees], minlength=len(kept)) / total
+            middle = region_medians(painted, regions, counted)
+            even = np.square(painted[counted] - middle[number]).sum(-1) <= UNIFORM**2
+            varied = np.bincount(number[even], minlength=len(kept)) / total < MIN_PURITY
+            kept[large] = (share[large] < MIN_AGREEMENT) & varied[large]
+        return kept
+
+    def _with_lines(self, fill: Array, ink: Array, trace: Array | None) -> Array:
+        """Draw lines (H W) over a fill (H W 3), and paint trace lines over => (H W 3)."""
+        regions, area = self.before.map, self.before.area
+        drawn = _union(ink, trace)
+        if trace is not None and (on_trace := (trace > PAPER_MAX) & (trace >= ink)).any():
+            light = self.colors @ np.array([0.299, 0.587, 0.114], np.float32)
+            order = light if self.trace_fill == "darker" else -light
+            off = drawn > PAPER_MAX
+            chosen = owners(regions, off, order, reach_of(on_trace), on_trace)
+            flat = on_trace & (trace > LINE_THRESHOLD)
+            fill[flat] = np.where(self.kept[chosen[flat]][:, None], fill[flat], self.colors[chosen[flat]])
+        ink = np.where(ink > PAPER_MAX, np.where(ink < 1 - PAPER_MAX, ink, 1), 0)
+        lines = self.matched[:, 3:6]
+        if (lines == self.line_color).all():
+            color: Array = self.line_color
+        else:
+            inked = ink > 0
+            color = lines[owners(regions, inked, area, reach_of(inked))]
+        return fill + ink[..., None] * (color - fill)  # type: ignore[no-any-return]
 
 
-def _medians(frame: Array, regions: Regions, counted: Array) -> Array:
+def _union(ink: Array, trace: Array | None) -> Array:
+    return ink if trace is None else np.maximum(ink, trace)
+
+
+def region_medians(frame: Array, regions: Regions, counted: Array) -> Array:
     """(r 3): the median color of each region's counted pixels; without any, of all that are in or nearest to it."""
     count = len(regions.area)
     has_any = np.bincount(regions.map[counted], minlength=count) > 0

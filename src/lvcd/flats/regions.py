@@ -6,11 +6,16 @@ letters: a regions of one drawing, b of the other, H W pixels. A sketch is in [0
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from .fills import Array, nearest_true
+from .fills import PAPER_MAX, Array, nearest_true
+from .gaps import close_gaps
+
+Gap = float | Literal["auto"]
+"""px, or found by itself."""
 
 LINE_THRESHOLD = 0.5
 """Sketch value above which a pixel is a line, which parts two regions."""
@@ -18,6 +23,8 @@ SCORE_WEIGHTS = {"overlap": 1.0, "position": 1.0, "area": 1.0, "shape": 1.0, "ne
 """Weight of each term of `match_scores`."""
 NEIGHBOR_ROUNDS = 2
 """How often the scores of a region's neighbors are added to its own."""
+SAME_COLOR = 0.15
+"""Distance of two colors, Euclidean over RGB in [0, 1], below which a gap between them is not closed."""
 POSITION_SCALE = 0.25
 """Distance, of the frame's height, at which the likeness of two regions' positions has fallen to 1/e."""
 
@@ -58,11 +65,28 @@ class Regions:
     borders: Array
     """(a a) the fraction of a region's border that it has in common with each of the others."""
 
+    parts: Array
+    """(p) of each part that gaps leave: the number of its region, from 0."""
+
     @classmethod
-    def from_sketch(cls, sketch: Array, gap: float = 0.0) -> Regions:
-        """Find the regions of a sketch (H W); gap: see `between_lines`."""
-        H, W = sketch.shape
-        found = between_lines(sketch > LINE_THRESHOLD, gap)
+    def from_lines(
+        cls, drawn: Array, gap: Gap = "auto", frame: Array | None = None, parts: Array | None = None
+    ) -> Regions:
+        """Find the regions of what is drawn (H W).
+
+        gap    see `between_lines`; "auto": gaps are found, see `gaps`
+        frame  (H W 3), the same in color: what a gap parts, and has one color here, stays one region
+        parts  which parts are one region, as `parts` of the same drawing says; then no frame is needed
+        """
+        H, W = drawn.shape
+        lines = drawn > LINE_THRESHOLD
+        found = between_lines(lines, 0.0 if gap == "auto" else gap)
+        if gap == "auto":
+            parted = close_gaps(lines, found)
+            if parts is None:
+                parts = _same_color(parted, found, frame, drawn) if frame is not None else np.arange(parted.max())
+            found = np.append(0, parts + 1)[parted]
+        parts = np.arange(found.max()) if parts is None else parts
         inside = found[nearest_true(found > 0)] - 1 if found.any() else np.zeros((H, W), np.int64)
         count = int(inside.max()) + 1
         numbered = np.where(found > 0, found - 1, -1) if found.any() else inside
@@ -81,7 +105,29 @@ class Regions:
         edge = np.bincount(flat[counted], _edges(numbered).ravel()[counted], count) + 1
         round_ = np.log(4 * np.pi * area / edge**2 + 1e-3)
         shape = np.stack([round_, np.log(long), np.log(spread + 1e-3)], -1)
-        return cls(inside, area, np.stack([cy, cx], -1), shape, _borders(inside, count))
+        return cls(inside, area, np.stack([cy, cx], -1), shape, _borders(inside, count), parts)
+
+
+def _same_color(parted: Array, whole: Array, frame: Array, drawn: Array) -> Array:
+    """Return the number of a region (p), from 0, for each of the parts (H W) of whole regions (H W), from 1."""
+    of = np.zeros(parted.max() + 1, int)
+    of[parted] = whole
+    split = np.flatnonzero(np.bincount(of)[of] > 1)
+    split = split[split > 0]
+    name = np.arange(len(of))
+    if len(split):
+        inside = np.isin(parted, split)
+        counted = inside & (drawn <= PAPER_MAX)
+        color = {}
+        for part in split:
+            here = parted == part
+            clear = here & counted
+            color[part] = np.median(frame[clear if clear.any() else here], 0)
+        for i, part in enumerate(split):
+            for other in split[:i]:
+                if of[other] == of[part] and np.square(color[other] - color[part]).sum() < SAME_COLOR**2:
+                    name[name == name[part]] = name[other]
+    return np.unique(name[1:], return_inverse=True)[1]
 
 
 def _edges(regions: Array) -> Array:
@@ -119,6 +165,6 @@ def match_scores(a: Regions, b: Regions) -> Array:
     total = alike
     for _ in range(NEIGHBOR_ROUNDS):
         sure = np.square(total / total.max())
-        best = np.stack([(sure * (row > 0)).max(1) for row in b.borders], 1)  # (a b): among the neighbors of b
+        best = np.stack([sure[:, row > 0].max(1, initial=0) for row in b.borders], 1)  # (a b): among the neighbors of b
         total = alike + SCORE_WEIGHTS["neighbors"] * (a.borders @ best)
     return total

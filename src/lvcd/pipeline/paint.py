@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lvcd.flats import PaintBucket
+from lvcd.flats import PAPER_MAX, Gap, PaintBucket, Trace, draw_lines_over
+from lvcd.lineart.reading import Drawing
+from lvcd.lineart.sketch import Array
 from lvcd.sampling.config import SamplingConfig
 
 from .lineart_video import LineartVideoPipeline
@@ -62,33 +65,64 @@ def fill_flat(reference: Tensor, reference_sketch: Tensor, sketches: Tensor, pai
 
 
 class FlatFiller:
-    """The paint bucket for a clip, frame after frame, at the sketches' size, whatever size the model paints at."""
+    """The paint bucket for a clip, frame after frame, at the drawings' size, whatever size the model paints at."""
 
     def __init__(
         self,
         reference: Tensor,  # (3 H W) in [0, 1]
-        reference_sketch: Tensor,  # (1 H W) in [0, 1], line = 1
-        gap: float = 0.0,  # px: gaps in lines that fills do not run through
+        drawing: Tensor | Drawing,  # of the reference: a sketch (1 H W) in [0, 1], line = 1, or ink and trace lines
+        gap: Gap = "auto",  # px: gaps in lines that fills do not run through; auto = they are found
+        trace: str = "darker",  # what trace lines become: the darker or the lighter fill beside them, or keep
+        ink_color: Array | None = None,  # (3) in [0, 1], of lines where the reference has no outlines; None = black
     ):
-        self.bucket = PaintBucket(reference.movedim(0, -1).float().numpy(), reference_sketch[0].float().numpy(), gap)
+        self.trace = trace
+        ink, traces = _lines(drawing)
+        picture = reference.movedim(0, -1).float().numpy()
+        fill: Trace = "lighter" if trace == "lighter" else "darker"
+        self.bucket = PaintBucket(picture, ink, gap, traces, fill, ink_color)
 
-    @property
-    def encloses(self) -> bool:
-        """Whether the lines of the last sketch enclosed anything: more than one region."""
-        return len(self.bucket.before.area) > 1
+    def __call__(self, drawing: Tensor | Drawing, painted: Tensor, picture: Array | None = None) -> Tensor:
+        """Fill a drawing by what the model painted of it (3 h w) in [0, 1] => (3 H W) in [0, 1].
 
-    def __call__(self, sketch: Tensor, painted: Tensor) -> Tensor:
-        """Fill a sketch (1 H W) by what the model painted of it (3 h w) in [0, 1] => (3 H W) in [0, 1]."""
+        picture: the drawing as uint8 (H W 3) or more channels, whose trace lines are kept where `trace` says so.
+        """
         large = painted.float().cpu()
-        if large.shape[-2:] != sketch.shape[-2:]:
-            large = F.interpolate(large[None], sketch.shape[-2:], mode="bilinear")[0]
-        filled = self.bucket(sketch[0].float().numpy(), large.movedim(0, -1).numpy())
+        ink, traces = _lines(drawing)
+        if large.shape[-2:] != ink.shape:
+            large = F.interpolate(large[None], ink.shape, mode="bilinear")[0]
+        filled = self.bucket(ink, large.movedim(0, -1).numpy(), traces)
+        if self.trace == "keep" and picture is not None and isinstance(drawing, Drawing):
+            for cover in drawing.traces.values():
+                if (strong := cover >= 0.8 * cover.max()).any() and cover.max() > 0:
+                    color = np.median(picture[strong][:, :3], 0) / np.float32(255)
+                    filled = draw_lines_over(filled, np.where(cover > PAPER_MAX, cover, 0), color)
         return torch.from_numpy(filled).float().movedim(-1, 0)
 
-    def state(self) -> dict[str, Tensor]:
-        """Return what `resume` needs to go on after the last frame: the colors (r 3) of its regions."""
-        return {"flats": torch.from_numpy(self.bucket.colors).float().contiguous()}
+    @property
+    def regions(self) -> int:
+        """The number of regions of the last drawing."""
+        return len(self.bucket.kept)
 
-    def resume(self, sketch: Tensor, state: dict[str, Tensor]) -> None:
-        """Go on as after filling this sketch (1 H W), with the `state` of then."""
-        self.bucket.resume_after(sketch[0].numpy(), state["flats"].numpy())
+    @property
+    def kept(self) -> int:
+        """The number of regions of the last drawing that were not filled, but kept what the model painted."""
+        return int(self.bucket.kept.sum())
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what `resume` needs to go on after the last frame: what each region and each part of one matched."""
+        return {
+            "flats": torch.from_numpy(self.bucket.matched).float().contiguous(),
+            "flat_parts": torch.from_numpy(self.bucket.before.parts).long().contiguous(),
+        }
+
+    def resume(self, drawing: Tensor | Drawing, state: dict[str, Tensor]) -> None:
+        """Go on as after filling this drawing, with the `state` of then."""
+        ink, traces = _lines(drawing)
+        self.bucket.resume_after(ink, state["flats"].numpy(), state["flat_parts"].numpy(), traces)
+
+
+def _lines(drawing: Tensor | Drawing) -> tuple[Array, Array | None]:
+    """Return ink and trace lines (H W); None without trace lines."""
+    if isinstance(drawing, Tensor):
+        return drawing[0].float().numpy(), None
+    return drawing.ink, drawing.trace if drawing.traces else None

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +27,9 @@ from lvcd.weights import MINI
 from .inputs import array, color, drawing_reader, resize, same_shape, size_of
 
 NO_MEMORY = "there is too little memory for frames of this size: give a smaller size, or dtype float16, or device cpu"
+
+TRACE_LINES = ("darker", "lighter", "keep")
+"""What trace lines become with flat: the darker or the lighter of the fills beside them, or what they are."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,10 @@ class RenderSettings:
     """(height, width) that the model paints at, px; None = the sketches'."""
     flat: bool = False
     """Fill each region between lines with one color of the reference, at the sketches' size."""
-    gap: float = 0.0
-    """With flat: gaps in lines that fills do not run through, px of the sketches, 0 .. 1000."""
+    gap: float | Literal["auto"] = "auto"
+    """With flat: gaps in lines that fills do not run through, px of the sketches, 0 .. 1000; auto = they are found."""
+    trace: str = "darker"
+    """With flat, what trace lines become: the darker or the lighter of the fills beside them, or keep."""
     steps: int | None = None
     """Denoising steps of each segment; None = the model's own."""
     overlap: int = 4
@@ -68,8 +74,10 @@ class RenderSettings:
         _ = self.drawing  # it checks itself
         if self.overlap < 0:
             raise InputError(f"overlap {self.overlap} is negative: give 0 or more")
-        if not 0 <= self.gap <= 1000 or (self.gap and not self.flat):
-            raise InputError(f"gap {self.gap:g}: give px, 0 to 1000, together with flat")
+        if self.gap != "auto" and not (isinstance(self.gap, (int, float)) and 0 <= self.gap <= 1000 and self.flat):
+            raise InputError(f"gap {self.gap}: give auto or px, 0 to 1000, together with flat")
+        if self.trace not in TRACE_LINES or (self.trace != "darker" and not self.flat):
+            raise InputError(f"trace {self.trace}: give {', '.join(TRACE_LINES)}, together with flat")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps {self.steps}: give at least 1")
         if not -(2**63) <= self.seed < 2**64:
@@ -223,7 +231,7 @@ class _Painter:
         self.on_progress, self.on_warning, self.is_cancelled = on_progress, on_warning, is_cancelled
         self.frames = self.steps = self.total_steps = 0
         self._own: Tensor | None = None  # the reference (3 H W) in [0, 1] at the sketches' size, with flat
-        self._warned = False
+        self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
 
     def run(self, model: Path, device: str, on_start: Callable[[RenderStart], object] | None) -> Path:
         read_model_index(model)  # a wrong folder ends here, before seconds of imports
@@ -241,6 +249,8 @@ class _Painter:
             self._warn(note)
         saved = self.out.restore()
         state, self.frames = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
+        if saved and settings.flat:
+            self._kept = {name: int(saved[1].get(name, 0)) for name in self._kept}
         filler = self._flat_filler(state) if settings.flat else None
         own = inputs.reference_lines(inputs.size, settings.drawing)
         for chunk in pipeline.stream(
@@ -258,19 +268,26 @@ class _Painter:
                 self._write((frame + 1) / 2, filler)
             if chunk.state is not None:
                 tensors = {k: v.cpu() for k, v in chunk.state.items()} | (filler.state() if filler else {})
-                self.out.checkpoint(tensors, {"frames": str(self.frames)})
+                counts = {name: str(count) for name, count in self._kept.items()} if filler else {}
+                self.out.checkpoint(tensors, {"frames": str(self.frames), **counts})
+        if self._kept["kept"]:
+            kept, regions, frames = self._kept.values()
+            self._warn(f"--flat: {kept} of {regions} regions, in {frames} of {len(clip)} frames, keep what the model "
+                       "painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
         return self.out.finish()
 
     def _write(self, frame: Tensor, filler: Any) -> None:
         """Write the next frame (3 h w) in [0, 1]."""
         number = self.frames
         if filler is not None:
-            filled = filler(self._sketch(number), frame)
-            if not filler.encloses and not self._warned:
-                self._warned = True
-                self._warn(f"--flat: the lines of sketch {number} enclose nothing, so all of it gets one color: "
-                           "give a gap, or do not fill flat")  # fmt: skip
+            drawing = self._drawing(number)
+            keep = self.settings.trace == "keep" and drawing.traces
+            filled = filler(drawing, frame, self.clip[number] if keep else None)
             is_reference = number == self.settings.reference_frame and self._own is not None
+            if not is_reference:
+                self._kept["kept"] += filler.kept
+                self._kept["regions"] += filler.regions
+                self._kept["kept_frames"] += filler.kept > 0
             frame = self._own if is_reference else filled.clamp(0, 1)  # type: ignore[assignment]
         self.out.write(number, array(frame))
         self.frames += 1
@@ -281,25 +298,25 @@ class _Painter:
 
         inputs, settings, size = self.inputs, self.settings, self.clip.size
         reference = color(inputs.picture, size, inputs.reference_name)
+        self._own = reference / 2 + 0.5
+        exact = color(_nearest(inputs.picture, size), size, inputs.reference_name) / 2 + 0.5
+        of = 0 if settings.reference_frame is None else settings.reference_frame
+        lines: Tensor | Drawing
         if settings.reference_frame is not None:
-            lines = self._sketch(settings.reference_frame)
-        elif (given := inputs.reference_lines(size, settings.drawing)) is not None:
-            lines = given
+            lines = self._drawing(of)
+        elif inputs.drawing is not None:
+            lines = read_drawing(_nearest(inputs.drawing, size), settings.drawing)
         else:
             lines = xdog(reference[None])[0]
-        self._own = reference / 2 + 0.5
-        filler = FlatFiller(self._own, lines, settings.gap)
+        ink_color = None if inputs.reader.lines == "extract" else _ink_color(self.clip[of], self._drawing(of).ink)
+        filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color)
         if state and self.frames:
-            filler.resume(self._sketch(self.frames - 1), state)
+            filler.resume(self._drawing(self.frames - 1), state)
         return filler
 
     def _drawing(self, number: int) -> Drawing:
         """Read a sketch, at the sketches' own size."""
         return self.inputs.reader(self.clip[number])
-
-    def _sketch(self, number: int) -> Tensor:
-        """Return ink and trace lines of a sketch (1 H W), at the sketches' own size."""
-        return self._drawing(number).sketch
 
     def _warn(self, message: str) -> None:
         if self.on_warning is not None:
@@ -317,6 +334,20 @@ class _Painter:
 
     def _progress(self) -> RenderProgress:
         return RenderProgress(self.frames, len(self.clip), self.steps, self.total_steps, self.out.partial)
+
+
+def _nearest(picture: Any, size: tuple[int, int]) -> Any:
+    """Resize an image to uint8 (H W c) that has only colors of the image."""
+    pixels = array(picture)
+    (h, w), (height, width) = pixels.shape[:2], size
+    rows, columns = ((np.arange(n) + 0.5) * old / n for n, old in ((height, h), (width, w)))
+    return pixels[rows.astype(int)][:, columns.astype(int)]
+
+
+def _ink_color(picture: Any, ink: Any) -> Any:
+    """Return the color (3) in [0, 1] of the ink of a drawing, an image; None without ink."""
+    strong = array(picture)[..., :3][ink > 0.9]
+    return np.median(strong, 0).astype(np.float32) / np.float32(255) if len(strong) else None
 
 
 def _check_places(output: Path, *inputs: Path | None) -> None:
