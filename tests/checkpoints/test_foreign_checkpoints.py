@@ -9,8 +9,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lvcd.checkpoints.files import open_checkpoint
+from lvcd.checkpoints.files import open_checkpoint, write_safetensors
+from lvcd.cli import main
 from lvcd.errors import InputError
+from tests.helpers.svd import save_svd
 
 WEIGHTS = {"a.weight": torch.ones(2, 3)}
 
@@ -30,3 +32,14 @@ def test_a_class_is_named_with_the_way_on(tmp_path):
     with pytest.raises(InputError, match=r"omegaconf.*save_file") as error:
         open_checkpoint(tmp_path / "a.ckpt")
     assert "\n" not in str(error.value)
+
+
+def test_unknown_tensors_are_listed_and_can_be_left_out(tmp_path, capsys):
+    tensors, _ = open_checkpoint(save_svd("file", tmp_path / "svd.safetensors"))
+    some = next(iter(tensors.values()))
+    write_safetensors(tensors | {"extra.a": some, "extra.b": some, "odd": some}, tmp_path / "more.safetensors")
+    words = ["convert", "--svd", str(tmp_path / "more.safetensors"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    message = capsys.readouterr().err
+    assert "extra.a, extra.b, odd" in message and "--ignore" in message
+    assert main([*words, "--ignore", "extra.", "--ignore", "odd"]) == 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from .files import (
     write_safetensors,
     write_torch,
 )
-from .loading import IGNORED_LVCD, TRAINING_ONLY, component_names, load_model, load_svd_parts, match_keys
+from .loading import IGNORED_LVCD, ON_REQUEST, TRAINING_ONLY, component_names, load_model, load_svd_parts, match_keys
 
 REQUIRED_OF_SVD = ("unet", "vae", "image_encoder")
 """Components that SVD has in every form."""
@@ -72,6 +72,7 @@ def to_diffusers(
     dtype: torch.dtype | None = None,  # None = as stored
     report: Callable[[str], object] = print,  # takes lines of text
     max_shard_bytes: int = MAX_SHARD_BYTES,  # of one weight file
+    ignore: Sequence[str] = (),  # unknown tensors that are left out: names, or a prefix that ends in "."
 ) -> ConversionReport:
     """Convert the released checkpoints to a folder for LineartVideoPipeline.from_pretrained.
 
@@ -86,12 +87,12 @@ def to_diffusers(
         raise InputError(f"{out}: exists and is not an empty folder; choose another name or remove it")
     tuned = None if lvcd is None else open_checkpoint(Path(lvcd))
     names = [name for name in component_names(svd) if name != "controlnet"] if svd.exists() else []
-    base = load_svd_parts(svd, [*dict.fromkeys([*REQUIRED_OF_SVD, *names])], head_channels)
+    base = load_svd_parts(svd, [*dict.fromkeys([*REQUIRED_OF_SVD, *names])], head_channels, ignore)
     done = ConversionReport(ignored={str(svd): base.ignored})
     if lvcd is None or tuned is None:
         parts = base.parts | {"controlnet": _cloned_controlnet(*base.parts["unet"], svd)}
     else:
-        parts = _with_lvcd(base.parts, *tuned, svd, Path(lvcd), done)
+        parts = _with_lvcd(base.parts, *tuned, svd, Path(lvcd), done, ignore)
     index: Config = {"_class_name": "LineartVideoPipeline", "_diffusers_version": diffusers.__version__}
     with atomic_folder(out) as folder:
         for name, (library, kind) in CLASSES.items():
@@ -169,14 +170,22 @@ def to_original(
 
 
 def _with_lvcd(
-    base: Parts, tuned: LazyStateDict, others: list[str], svd: Path, lvcd: Path, done: ConversionReport
+    base: Parts,
+    tuned: LazyStateDict,
+    others: list[str],
+    svd: Path,
+    lvcd: Path,
+    done: ConversionReport,
+    ignore: Sequence[str],
 ) -> Parts:
     """Return SVD's components with LVCD's self-attentions and ControlNet, and note what was ignored."""
     unet, unet_tensors = base["unet"]
     controlnet = Component.from_config("controlnet", controlnet_config(tuned, lvcd, config_of(unet.model)), lvcd)
     retrained = {ours: original.name for ours, original in unet.names.items() if ".attn1." in ours}
     expected = controlnet.expected_original | {name: unet.expected_original[name] for name in retrained.values()}
-    done.ignored[str(lvcd)] = dict.fromkeys(others, TRAINING_ONLY) | match_keys(tuned, expected, lvcd, IGNORED_LVCD)
+    done.ignored[str(lvcd)] = dict.fromkeys(others, TRAINING_ONLY) | match_keys(
+        tuned, expected, lvcd, IGNORED_LVCD | dict.fromkeys(ignore, ON_REQUEST)
+    )
     done.ignored[str(svd)] |= {ours if svd.is_dir() else name: "replaced by LVCD's" for ours, name in retrained.items()}
     return base | {
         "unet": (unet, unet_tensors | {ours: tuned[original] for ours, original in retrained.items()}),

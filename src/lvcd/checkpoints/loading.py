@@ -29,6 +29,7 @@ SVD_HEAD_CHANNELS = 64
 """Channels of an attention head of SVD's U-Net."""
 TEXT_TOWER = "CLIP's text tower, of which only the image half is used"
 TRAINING_ONLY = "used in training only"
+ON_REQUEST = "as --ignore says"
 IGNORED_SVD = {
     "model_ema.": "moving average of the weights",
     "conditioner.embedders.0.open_clip.model.transformer.": TEXT_TOWER,
@@ -72,7 +73,7 @@ def match_keys(
     problems = []
     ignored, unexpected = {}, []
     for name in found.keys() - expected.keys():
-        reason = next((r for p, r in ignorable.items() if name == p or (p[-1] == "." and name.startswith(p))), None)
+        reason = next((r for p, r in ignorable.items() if name == p or (p.endswith(".") and name.startswith(p))), None)
         if reason is None:
             unexpected.append(name)
         else:
@@ -91,6 +92,8 @@ def match_keys(
     ):
         if names:
             problems.append(f"{problem}: {abbreviate(names)}")
+    if [p.partition(":")[0] for p in problems] == ["unexpected"] and source.is_file():
+        problems[0] += "; lvcd convert --ignore NAME leaves one out"
     if problems:
         raise InputError(f"{source}: {'; '.join(problems)}")
     return dict(sorted(ignored.items()))
@@ -122,10 +125,11 @@ class LoadedParts:
         return network.eval()
 
 
-def load_svd(path: Path, head_channels: int) -> LoadedParts:
+def load_svd(path: Path, head_channels: int, ignore: Iterable[str] = ()) -> LoadedParts:
     """Load Stable Video Diffusion's single file (sgm names): all components but the ControlNet.
 
     head_channels  channels of an attention head of the U-Net
+    ignore         names of unknown tensors that are left out
     InputError: the file cannot be read, or is not SVD's.
     """
     tensors, others = open_checkpoint(path)
@@ -139,7 +143,9 @@ def load_svd(path: Path, head_channels: int) -> LoadedParts:
     expected: LazyStateDict = {}
     for component in components:
         expected |= component.expected_original
-    ignored = dict.fromkeys(others, TRAINING_ONLY) | match_keys(tensors, expected, path, IGNORED_SVD)
+    ignored = dict.fromkeys(others, TRAINING_ONLY) | match_keys(
+        tensors, expected, path, IGNORED_SVD | dict.fromkeys(ignore, ON_REQUEST)
+    )
     parts = {c.name: (c, c.to_ours(tensors)) for c in components}
     vae = parts["vae"][1]
     last = vae["encoder.conv_out.bias"].meta
@@ -173,17 +179,20 @@ def load_component(name: str, folder: Path) -> tuple[Component, LazyStateDict, d
     return component, {key: tensors[key] for key in component.expected}, ignored
 
 
-def load_svd_parts(model: Path, names: Iterable[str], head_channels: int = SVD_HEAD_CHANNELS) -> LoadedParts:
+def load_svd_parts(
+    model: Path, names: Iterable[str], head_channels: int = SVD_HEAD_CHANNELS, ignore: Iterable[str] = ()
+) -> LoadedParts:
     """Load components of SVD, or of a model of ours, in any of the forms that people have.
 
     model          SVD's single file; or a folder in diffusers' form, whole or in shards, in full precision or fp16
     head_channels  see `load_svd`; a folder has it in config.json
+    ignore         see `load_svd`
     InputError: the file or folder is not one of these, or lacks a component.
     """
     if not model.exists():
         raise InputError(f"{model}: no such file or folder")
     if model.is_file():
-        loaded = load_svd(model, head_channels)
+        loaded = load_svd(model, head_channels, ignore)
         if absent := [name for name in names if name not in loaded.parts]:
             raise InputError(f"{model} has no {absent[0]}: give a model folder")
         return LoadedParts({name: loaded.parts[name] for name in names}, loaded.ignored)

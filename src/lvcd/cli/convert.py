@@ -17,6 +17,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--out", required=True, type=Path, help="folder of the model")
     c.add_argument("--to-original", action="store_true", help="convert back: read --out, write --svd and --lvcd")
     c.add_argument("--head-channels", type=int, default=64, help="channels of an attention head (default: 64, SVD's)")
+    c.add_argument("--ignore", action="append", default=[], metavar="NAME",
+                   help="leave out an unknown tensor, or, where NAME ends in a dot, all that begin so")  # fmt: skip
     c.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="default: as in the files")
 
 
@@ -34,4 +36,6 @@ def run(a: argparse.Namespace) -> None:
             raise InputError("give both --svd and --lvcd, which are written")
         to_original(a.out, Path(a.svd), a.lvcd)
         return
-    to_diffusers(find_model(a.svd), a.lvcd, a.out, a.head_channels, getattr(torch, a.dtype) if a.dtype else None)
+    to_diffusers(
+        find_model(a.svd), a.lvcd, a.out, a.head_channels, getattr(torch, a.dtype) if a.dtype else None, ignore=a.ignore
+    )
