@@ -33,7 +33,7 @@ SAFETENSORS_DTYPES = {
 """Floating-point types that a checkpoint may have -> their names in a safetensors file."""
 STATE_DICT_KEYS = ("state_dict", "module")
 """Where a checkpoint has its tensors: Lightning's key, and DeepSpeed's."""
-PLAIN_CONTAINERS = [argparse.Namespace, pathlib.PosixPath]
+PLAIN_CONTAINERS: list[Any] = [argparse.Namespace, pathlib.PosixPath]
 """Classes besides torch's own that are read from a checkpoint: they hold values and run nothing."""
 MAX_SHARD_BYTES = 2 * 10**9
 """Size from which the weights of one network are spread over several files."""

@@ -124,8 +124,8 @@ def uneven_tone(picture: Array) -> Array:
     calm = cv2.GaussianBlur(picture, (0, 0), 1.0)
     closed = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
     closed = cv2.GaussianBlur(closed, (0, 0), 1.0)
-    solid = (closed < SOLID * smooth_tone).any(2).astype(np.uint8)
-    solid = cv2.dilate(solid, np.ones((5, 5), np.uint8)) > 0
+    dark = np.asarray((closed < SOLID * smooth_tone).any(2), np.uint8)
+    solid = np.asarray(cv2.dilate(dark, np.ones((5, 5), np.uint8))) > 0
     blank = (picture > 0.85 * closed).all(2) & ~solid
     if blank.any():  # grain makes what is closed too light
         closed = closed * np.median(picture[blank] / np.maximum(closed[blank], 1 / 255), 0).astype(np.float32)
