@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from lvcd.errors import InputError
 from lvcd.weights import model_folder
@@ -38,8 +42,11 @@ def _download(hub_id: str, weights: bool) -> Path:
     """
     from huggingface_hub import HfApi, snapshot_download  # takes a second to import
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports each of its retries
     wanted = ["model_index.json", *(f"{name}/config.json" for name in COMPONENT_CLASSES)]
     try:
+        if not _hub_answers():
+            raise ConnectionError("there is no way to it from here")
         if weights:
             files = HfApi().list_repo_files(hub_id)
             for name in COMPONENT_CLASSES:
@@ -59,3 +66,20 @@ def _download(hub_id: str, weights: bool) -> Path:
             f"{hub_id} is no folder here, and not to be had from the hub ({why}): with a network, run "
             f"`hf download {hub_id} --local-dir DIR` and give DIR"
         ) from error
+
+
+def _hub_answers() -> bool:
+    """Return whether the hub can be reached, at once: its own client tries for half a minute.
+
+    Behind a proxy the client must find out for itself, and offline (HF_HUB_OFFLINE) it looks into its cache alone.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return True
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        with socket.create_connection((hub.hostname or "", hub.port or (80 if hub.scheme == "http" else 443)), 5):
+            return True
+    except OSError:
+        return False
