@@ -91,3 +91,35 @@ def test_open_lines_are_a_warning(clip, model_folder, tmp_path):
     render_clip(tmp_path / "open", clip[1], tmp_path / "out", model_folder, settings=settings, device="cpu",
                 on_warning=warnings.append)  # fmt: skip
     assert len(warnings) == 1 and "enclose nothing" in warnings[0]
+
+    assert len(warnings) == 1 and "sketch 0" in warnings[0]
+
+
+def test_what_is_left_out_is_said_and_names_stay(clip, model_folder, tmp_path):
+    shot = tmp_path / "shot"
+    shot.mkdir()
+    for number, file in enumerate(sorted(clip[0].glob("?.png"))[:3]):
+        (shot / f"A{3 * number + 1:04d}.png").write_bytes(file.read_bytes())
+    (shot / "key.png").write_bytes(clip[1].read_bytes())
+    (shot / "notes.txt").write_text("retake")
+    said = []
+    settings = RenderSettings(steps=1, overlap=1)
+    result = render_clip(shot, clip[1], tmp_path / "out", model_folder, settings=settings, device="cpu",
+                         on_warning=said.append)  # fmt: skip
+    assert result.frames == 3 and len(said) == 2 and all(note.isprintable() for note in said)
+    assert "notes.txt" in said[0] and "key.png" in said[1]
+
+
+@pytest.mark.parametrize("fault", ["cut", "empty", "colored", "inside"])
+def test_bad_sketches_leave_nothing_behind(clip, model_folder, tmp_path, fault):
+    shot, out = tmp_path / "shot", tmp_path / "out"
+    shot.mkdir()
+    for file in sorted(clip[0].glob("?.png"))[:3]:
+        (shot / file.name).write_bytes(clip[1].read_bytes() if fault == "colored" else file.read_bytes())
+    data = (shot / "1.png").read_bytes()
+    if fault in ("cut", "empty"):
+        (shot / "1.png").write_bytes(data[: len(data) // 2] + data[-12:] if fault == "cut" else b"")
+    with pytest.raises(InputError, match={"cut": "1.png", "empty": "1.png"}.get(fault, "extract|output")) as caught:
+        render_clip(shot, clip[1], shot if fault == "inside" else out, model_folder, device="cpu", overwrite=True)
+    assert str(caught.value).isprintable()
+    assert not out.exists() and sorted(p.name for p in tmp_path.iterdir()) == ["shot"]

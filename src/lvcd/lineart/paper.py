@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .sketch import Array
+from .sketch import Array, greatest, least
 
 NEAR_LEVELS = 10
 """Of 255: a pixel this close to the tone of even paper is paper."""
@@ -50,6 +50,8 @@ class Paper:
 
     def absorbed(self, picture: Array) -> Array:
         """Return what each pixel of a picture absorbs, (H W 3) in [0, 1], 0 on this paper, grain left out."""
+        if self.is_white:
+            return 1 - picture
         if self.even:
             light = _even_tone(picture, np.asarray(self.tone, np.float32))
         else:
@@ -75,7 +77,7 @@ def estimate_paper(pictures: list[Array]) -> Paper:
 
 def _measure(picture: Array) -> tuple[Array, bool] | None:
     """Return the tone (3) of a picture's paper and whether it is even; None for a picture without paper."""
-    value = picture.max(2)
+    value = greatest(picture)
     smooth = _smooth(value)
     levels = np.rint(value[smooth] * 255).astype(np.intp)
     histogram = np.bincount(levels, minlength=256).astype(float)
@@ -101,15 +103,16 @@ def _smooth(value: Array) -> Array:
 
 def _even_tone(picture: Array, tone: Array) -> Array:
     """Return the tone (3) of this very sheet, near that of its clip: scanners differ by a few levels."""
-    near = (np.abs(picture - tone) <= NEAR_LEVELS / 255).all(2)
+    near = greatest(np.abs(picture - tone)) <= NEAR_LEVELS / 255
     return np.median(picture[near], 0).astype(np.float32) if near.mean() > 0.2 else tone
 
 
 def _grain(picture: Array, paper: Paper) -> float:
     """Return the standard deviation, robustly, of what blank paper absorbs."""
     light = _even_tone(picture, np.asarray(paper.tone, np.float32)) if paper.even else uneven_tone(picture)
-    dark = (1 - picture / np.maximum(light, 1 / 255)).mean(2)
-    blank = dark[_smooth(picture.max(2)) & (np.abs(dark) < 0.15)]
+    dark = 1 - picture / np.maximum(light, 1 / 255)
+    dark = (dark[..., 0] + dark[..., 1] + dark[..., 2]) / 3
+    blank = dark[_smooth(greatest(picture)) & (np.abs(dark) < 0.15)]
     return 1.4826 * float(np.median(np.abs(blank - np.median(blank)))) if len(blank) else 0.0
 
 
@@ -124,9 +127,9 @@ def uneven_tone(picture: Array) -> Array:
     calm = cv2.GaussianBlur(picture, (0, 0), 1.0)
     closed = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
     closed = cv2.GaussianBlur(closed, (0, 0), 1.0)
-    dark = np.asarray((closed < SOLID * smooth_tone).any(2), np.uint8)
-    solid = np.asarray(cv2.dilate(dark, np.ones((5, 5), np.uint8))) > 0
-    blank = (picture > 0.85 * closed).all(2) & ~solid
+    dark = (least(closed - SOLID * smooth_tone) < 0).astype(np.uint8)
+    solid = cv2.dilate(dark, np.ones((5, 5), np.uint8)) > 0
+    blank = (least(picture - 0.85 * closed) > 0) & ~solid
     if blank.any():  # grain makes what is closed too light
         closed = closed * np.median(picture[blank] / np.maximum(closed[blank], 1 / 255), 0).astype(np.float32)
     return np.where(solid[..., None], smooth_tone, closed)

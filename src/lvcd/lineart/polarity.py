@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from .sketch import Array, luminance
+from .sketch import Array, greatest, luminance
 
 WIDTHS = (3, 5, 9, 17)
 """Px, odd: structures thinner than these are compared; up to an eighth of the picture's shorter side."""
@@ -19,6 +19,8 @@ MIN_CONTRAST = 0.1
 """Of the range from black to white, by which a line stands out."""
 SURE = 0.6
 """Fraction of all thin structures above which the polarity is certain."""
+SURE_AGAINST = 0.85
+"""The same, where the ground clearly says the opposite: solid black, or dots so dense that the gaps are thin."""
 SURE_GROUND = 0.75
 """Fraction of the ground, light or dark, above which the polarity is certain where thin structures do not speak."""
 MAX_SIDE = 1024
@@ -47,9 +49,11 @@ def find_polarity(pictures: list[Array]) -> Polarity:
     if not dark + light:
         return Polarity("dark" if ground > 0.5 else "light", True)  # blank, or nothing thin
     fraction = dark / (dark + light)
-    if fraction > SURE or fraction < 1 - SURE:
+    clear_ground = max(ground, 1 - ground) > SURE_GROUND
+    agree = (fraction > 0.5) == (ground > 0.5)
+    if max(fraction, 1 - fraction) > (SURE if agree or not clear_ground else SURE_AGAINST):
         return Polarity("dark" if fraction > 0.5 else "light", True)
-    return Polarity("dark" if ground > 0.5 else "light", max(ground, 1 - ground) > SURE_GROUND)
+    return Polarity("dark" if ground > 0.5 else "light", clear_ground)
 
 
 def _thin(picture: Array) -> tuple[float, float]:
@@ -66,7 +70,7 @@ def _thin(picture: Array) -> tuple[float, float]:
             break
         around = np.ones((width, width), np.uint8)
         for total, operation in enumerate((cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT)):
-            step = cv2.morphologyEx(picture, operation, around).max(2)
+            step = greatest(cv2.morphologyEx(picture, operation, around))
             energy = float(np.square(step[step > MIN_CONTRAST]).sum()) / width
             dark, light = (dark + energy, light) if not total else (dark, light + energy)
     total_ = dark + light

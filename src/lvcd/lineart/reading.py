@@ -24,7 +24,7 @@ from lvcd.spacing import evenly_spaced
 from .colored import COLORED_FRAMES, count_fills
 from .paper import WHITE, Paper, estimate_paper
 from .polarity import find_polarity
-from .sketch import Array, luminance, split_alpha, to_sketch
+from .sketch import Array, greatest, luminance, split_alpha, to_sketch
 from .traces import INK_FRACTION, MIN_ABSORBED, MIN_SATURATION, Hue, find_hues, saturation, separate, without_fills
 from .xdog import xdog
 
@@ -134,7 +134,8 @@ class DrawingReader:
             pixels = torch.from_numpy(np.ascontiguousarray(over_white)).movedim(-1, 0)[None]
             return xdog(pixels * 2 - 1)[0, 0].numpy(), {}
         one_color = self._clear is not None and self._clear.one_color
-        absorbed = None if one_color else self._absorbed(color, alpha)
+        clean = self.paper.is_white and self._clear is None and self._ink_hue is None and _is_colorless(image)
+        absorbed = None if one_color or clean else self._absorbed(color, alpha)
         hues = self._hues_of(absorbed) if absorbed is not None and self.settings.traces else []
         if not hues and self._ink_hue is None and (self.paper.is_white or self._clear):
             ink = alpha if one_color else to_sketch(image, self.lines)[0].numpy()  # type: ignore[arg-type]
@@ -230,10 +231,18 @@ def _crests(ink: Array) -> Array:
     return ink[(ink >= top) & (ink > 0.06)]
 
 
+def _is_colorless(image: Array) -> bool:
+    """Return whether all pixels of a uint8 image are grey."""
+    if image.ndim == 2:
+        return True
+    r, g, b = (image[..., c] for c in range(3))
+    return np.array_equal(r, g) and np.array_equal(g, b)
+
+
 def _is_grey(absorbed: Array) -> Array:
     """Return, bool (H W), which pixels of a drawing (H W 3) are ink without hue."""
     colorless = saturation(cv2.blur(absorbed, (3, 3))) < MIN_SATURATION
-    return colorless & (absorbed.max(2) > 2 * MIN_ABSORBED)
+    return colorless & (greatest(absorbed) > 2 * MIN_ABSORBED)
 
 
 def _merge(hues: Iterable[Hue]) -> list[Hue]:

