@@ -177,7 +177,7 @@ def test_what_was_drawn_anew_is_not_taken_for_finished(colorize, tmp_path):
     assert colorize(*words, "--overwrite")[0] == 0
 
 
-@pytest.mark.parametrize("where", ["color", "load_model"])
+@pytest.mark.parametrize("where", ["color", "load_components"])
 @pytest.mark.parametrize(
     "fault", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
 )
@@ -186,7 +186,7 @@ def test_too_little_memory_is_one_line(colorize, monkeypatch, where, fault):
         raise fault
 
     monkeypatch.setattr(
-        "lvcd.pipeline.render.color" if where == "color" else "lvcd.checkpoints.convert.load_model", fails
+        "lvcd.pipeline.render.color" if where == "color" else "lvcd.pipeline.load.load_components", fails
     )
     code, (line,) = colorize()
     assert code == 2 and "too little memory" in line
@@ -323,7 +323,7 @@ def test_convert_says_what_is_missing(tmp_path, capsys):
     assert main(["convert", "--out", str(tmp_path / "model")]) == 2
     assert "--svd" in capsys.readouterr().err
     assert main(["convert", "--svd", str(tmp_path / "no.safetensors"), "--lvcd", "x.ckpt", "--out", str(tmp_path)]) == 2
-    assert "x.ckpt" in capsys.readouterr().err
+    assert "no.safetensors" in capsys.readouterr().err
 
 
 def test_the_bundled_model_paints_by_default(clip, tmp_path, capfd):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,11 @@ def write_json(content: Config, path: Path) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_model_index(folder: Path, svd: bool = False) -> Config:
+def read_model_index(folder: Path, svd: bool = False, given: Collection[str] = ()) -> Config:
     """Read and check the model_index.json of a model folder: the class of each network, and the pipeline's settings.
 
     svd   also take the folder of Stable Video Diffusion; what it says of other components than ours is not used
+    given components that the caller brings: what the folder says of their classes is not used
     InputError: the folder is no such model, holds code, or names a class or setting that is not ours.
     """
     if not (folder / "model_index.json").is_file():
@@ -67,7 +69,7 @@ def read_model_index(folder: Path, svd: bool = False) -> Config:
         raise InputError(f"{folder} is a {_short(kind)}, not an lvcd model: make one with lvcd convert")
     for name, value in index.items():
         if name in COMPONENT_CLASSES:
-            if value not in COMPONENT_CLASSES[name]:
+            if name not in given and value not in COMPONENT_CLASSES[name]:
                 raise InputError(f"{file}: {name} is {_short(value)}, which lvcd does not load: get the model anew")
         elif name in PIPELINE_SETTINGS:
             if not _is_setting(name, value):

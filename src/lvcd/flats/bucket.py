@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .colors import UNIFORM, color_edges, fill_colors, line_colors, owners, reach_of
-from .fills import PAPER_MAX, Array
+from .fills import PAPER_MAX, Array, line_color
 from .regions import LINE_THRESHOLD, NEIGHBOR_ROUNDS, POSITION_SCALE, SCORE_WEIGHTS, Gap, Regions, match_scores
 
 REFERENCE_WEIGHT = 0.8
@@ -62,7 +62,7 @@ class PaintBucket:
         gap: Gap = "auto",  # see `Regions.from_lines`
         trace: Array | None = None,  # (H W), trace lines of the reference's line art: they part regions
         trace_fill: Trace = "darker",  # which of the fills beside it a trace line's pixels take
-        ink_color: Array | None = None,  # (3) of lines where the reference has no outlines; None = black
+        ink_color: Array | None = None,  # (3) of lines where the reference has no outlines; None = what it shows there
     ):
         self.gap, self.trace_fill, self.reference = gap, trace_fill, reference
         drawn = _union(ink, trace)
@@ -72,7 +72,9 @@ class PaintBucket:
             if (edges := color_edges(reference)) is not None:  # outlines are not there to enclose its fills
                 drawn = edges.astype(np.float32)
                 self.first = self.before = Regions.from_lines(drawn, 0.0)
-            common = np.zeros(3, np.float32) if ink_color is None else np.asarray(ink_color, np.float32)
+            # only the drawing's own color makes lines visible that the reference does not show: a gray drawing must
+            # not tell its colors where methods are judged
+            common = line_color(reference, ink) if ink_color is None else np.asarray(ink_color, np.float32)
             lines = np.tile(common, (len(self.first.area), 1))
         self.line_color = common
         """(3) of lines that belong to no region of the reference."""

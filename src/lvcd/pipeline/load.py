@@ -54,7 +54,7 @@ def load_pipeline(
     """
     silence_libraries()
     folder = find_model(folder)
-    index = read_model_index(folder)
+    index = read_model_index(folder, given=components)
     settings = {name: index[name] for name in PIPELINE_SETTINGS if name in index}
     try:
         SamplingConfig(**{name: settings[name] for name in ("schedule", "solver") if name in settings})

@@ -73,7 +73,7 @@ class FlatFiller:
         drawing: Tensor | Drawing,  # of the reference: a sketch (1 H W) in [0, 1], line = 1, or ink and trace lines
         gap: Gap = "auto",  # px: gaps in lines that fills do not run through; auto = they are found
         trace: str = "darker",  # what trace lines become: the darker or the lighter fill beside them, or keep
-        ink_color: Array | None = None,  # (3) in [0, 1], of lines where the reference has no outlines; None = black
+        ink_color: Array | None = None,  # (3) of lines that the reference does not show; None = what it shows there
     ):
         self.trace = trace
         ink, traces = _lines(drawing)
