@@ -24,6 +24,8 @@ def records(file: Path) -> list:
             at += room
             continue
         _, length, kind = struct.unpack_from("<IHB", data, at)
+        if kind == 0 or at + 7 + length > len(data):  # W&B is still writing this part
+            break
         parts = (b"" if kind in (1, 2) else parts) + data[at + 7 : at + 7 + length]
         if kind in (1, 4):
             found.append(Record.FromString(parts))
