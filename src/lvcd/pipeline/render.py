@@ -272,7 +272,7 @@ class _Painter:
                 self.out.checkpoint(tensors, {"frames": str(self.frames), **counts})
         if self._kept["kept"]:
             kept, regions, frames = self._kept.values()
-            self._warn(f"--flat: {kept} of {regions} regions, in {frames} of {len(clip)} frames, keep what the model "
+            self._warn(f"flat: {kept} of {regions} regions, in {frames} of {len(clip)} frames, keep what the model "
                        "painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
         return self.out.finish()
 
