@@ -47,7 +47,7 @@ Parts = dict[str, tuple[Component, LazyStateDict]]
 
 @dataclass
 class ConversionReport:
-    """What a conversion wrote and ignored."""
+    """A report says what a conversion wrote and ignored."""
 
     tensors: dict[str, int] = field(default_factory=dict)
     """Component, or path of a file -> number of tensors written."""

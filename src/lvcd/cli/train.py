@@ -30,7 +30,7 @@ Train networks, and export them as a model folder for `lvcd colorize --model` an
 
 
 class TrainedModel(NamedTuple):
-    """What a finished training leaves."""
+    """A finished training leaves a model and its best score."""
 
     model: Path
     """Folder of the exported model."""

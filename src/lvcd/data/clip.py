@@ -29,7 +29,7 @@ keyframes           the last key before the window. Keys are the frames 0, k, 2k
 
 @dataclass(frozen=True)
 class WindowSampling:
-    """How windows are cut from a clip, each with a reference. InputError: a setting makes no sense.
+    """The settings say how windows are cut from a clip, each with a reference. InputError: a setting makes no sense.
 
     A window begins anywhere from frame 1, so that a frame comes before it, to where it still fits. In a clip too short
     for that the stride is reduced to the largest that fits. If not even 1 does, the window begins at frame 1 and the

@@ -22,7 +22,7 @@ from lvcd.metrics import Suite
 
 
 class PaintedClip(NamedTuple):
-    """What a method painted of a clip, and its cost."""
+    """A painted clip holds the frames that a method painted, and their cost."""
 
     frames: Tensor
     """(n 3 H W) in [0, 1], rounded to 8 bits: scores are of what a file would hold."""

@@ -24,7 +24,7 @@ MAX_LISTED = 4
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """What a person may set about the files of a clip."""
+    """The selection says which files of a folder are the frames of a clip."""
 
     level: str | None = None
     """Of a folder with several levels (A0001, B0001), the one to take: what stands before and behind the number."""

@@ -29,7 +29,7 @@ MAX_SIDE = 1024
 
 @dataclass(frozen=True)
 class Polarity:
-    """How lines stand out."""
+    """The polarity says how lines stand out from the paper."""
 
     lines: Literal["dark", "light"]
     is_sure: bool

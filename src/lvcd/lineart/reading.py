@@ -49,7 +49,7 @@ class Drawings(Protocol):
 
 @dataclass(frozen=True)
 class DrawingSettings:
-    """What a person may set about the reading of drawings. Raises InputError for unknown values."""
+    """The settings say how drawings are read. Raises InputError for unknown values."""
 
     lines: str = "auto"
     """One of LINES."""

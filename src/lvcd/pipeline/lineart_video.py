@@ -40,7 +40,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 @dataclass
 class LineartVideoOutput(BaseOutput):
-    """What the pipeline returns."""
+    """The pipeline returns the painted clips in this object."""
 
     frames: Any
     """One clip after the other, each N frames: lists of PIL images, (b N H W 3) numpy or (b N 3 H W) tensor in [0, 1],

@@ -34,7 +34,7 @@ TRACE_LINES = ("darker", "lighter", "keep")
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What a rendered clip depends on, beside its files. Raises InputError for a value that cannot be used."""
+    """The settings hold what a rendered clip depends on, beside its files. Raises InputError for a value that cannot be used."""
 
     reference_frame: int | None = None
     """The reference is the colored version of this sketch, counted from 0, and comes out as it went in."""
@@ -86,7 +86,7 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class RenderProgress:
-    """How far a rendering has come."""
+    """The progress says how far a rendering has come."""
 
     frames: int
     """Frames that are finished, in the output's partial folder."""
@@ -100,7 +100,7 @@ class RenderProgress:
 
 @dataclass(frozen=True)
 class RenderResult:
-    """What came of a rendering."""
+    """The result says where the rendered clip is."""
 
     path: Path
     frames: int
@@ -118,7 +118,7 @@ class RenderCancelled(Exception):  # noqa: N818  # it is no error
 
 @dataclass(frozen=True)
 class RenderStart:
-    """What is about to be painted."""
+    """The start of a rendering says what is about to be painted."""
 
     total_frames: int
     size: tuple[int, int]

@@ -39,7 +39,7 @@ _CONTENT = ("scenedetect", "scenedetect-headless")
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """How films become shards. InputError: a number makes no sense."""
+    """The settings say how films become shards. InputError: a number makes no sense."""
 
     rule: ShotRule = field(default_factory=ShotRule)
     short_side: int | None = None

@@ -108,7 +108,7 @@ def _half(values: Tensor) -> Array:
 
 @dataclass
 class EncodeReport:
-    """What a run of `encode` did."""
+    """A report says what a run of `encode` did."""
 
     folder: Path
     clips: int = 0

@@ -35,7 +35,7 @@ PROGRESS_EVERY_SEC = 1.0
 
 @dataclass(frozen=True)
 class SketchSource:
-    """Where the sketches come from. InputError: the settings do not fit together."""
+    """The source says where the sketches come from. InputError: the settings do not fit together."""
 
     extractor: str = "xdog"
     """A name of `lineart.extract.BUILT_IN`, a class of one's own as package.module:Class, or given: the film's own line

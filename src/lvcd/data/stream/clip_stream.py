@@ -33,7 +33,7 @@ StreamStage = Callable[[Iterator[Any]], Iterator[Any]]
 
 @dataclass
 class DecodedSample:
-    """A decoded sample."""
+    """A decoded sample holds the frames and sketches of one window."""
 
     slot: Slot
     key: str = ""

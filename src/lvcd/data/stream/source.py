@@ -20,7 +20,7 @@ from lvcd.shards.format import ENCODED, PIXELS, Manifest
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait for a source, and how often to try again."""
+    """The policy says how long to wait for a source, and how often to try again."""
 
     timeout: float = 60.0
     """Seconds without a byte after which a pipe is given up. A file that blocks (a dead network drive) cannot be."""

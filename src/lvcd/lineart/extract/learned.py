@@ -28,7 +28,7 @@ from .extractor import Array, draw_in_batches
 
 @dataclass(frozen=True)
 class NetworkRecipe:
-    """How a network is built, and what its authors feed it."""
+    """A recipe says how a network is built, and what its authors feed it."""
 
     module: str
     build: Callable[[Any], nn.Module]
