@@ -34,7 +34,7 @@ TRACE_LINES = ("darker", "lighter", "keep")
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """The settings hold what a rendered clip depends on, beside its files. Raises InputError for a value that cannot be used."""
+    """The settings say what a clip depends on, beside its files. Raises InputError for a value that cannot be used."""
 
     reference_frame: int | None = None
     """The reference is the colored version of this sketch, counted from 0, and comes out as it went in."""
