@@ -29,7 +29,7 @@ Detector = Literal["paper", "content"]
 
 @dataclass(frozen=True)
 class ShotRule:
-    """A rule says how films are cut. The defaults of `cut`, `shortest` and `longest` are the paper's (LVCD, section 6)."""
+    """A rule says how films are cut. The defaults of `cut`, `shortest`, `longest` are the paper's (section 6)."""
 
     detector: Detector = "paper"
     """How a cut is found: the paper's histogram difference over `cut`, or the mean difference of hue, saturation and

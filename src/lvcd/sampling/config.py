@@ -38,7 +38,7 @@ SHOWN = ("steps", "solver", "schedule", "sigma_min", "sigma_max", "overlap", "bl
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """It says how a clip is sampled: everything that is not in a model's weights. The defaults are the paper's (section 5).
+    """It says how a clip is sampled: all that is not in a model's weights. The defaults are the paper's (section 5).
 
     None in a field that `PAPER_MODEL` names stands for the model's own value; `complete` fills it in.
     Raises InputError for a value without a meaning.
