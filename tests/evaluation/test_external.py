@@ -39,7 +39,10 @@ def frames(tmp_path):
 
 def add(folder, tmp_path, *words) -> int:
     command = ["leaderboard", "add", "--name", "theirs", "--protocol", "smoke", "--frames", folder, "--file"]
-    return main([str(word) for word in (*command, tmp_path / "board" / "b.jsonl", *WORDS, *words)])
+    try:
+        return main([str(word) for word in (*command, tmp_path / "board" / "b.jsonl", *WORDS, *words)])
+    except SystemExit as stop:
+        return stop.code
 
 
 def test_frames_are_scored_as_a_method_is(frames, tmp_path):
@@ -54,6 +57,15 @@ def test_frames_are_scored_as_a_method_is(frames, tmp_path):
         assert told["scores"]["PSNR"] == method["scores"]["PSNR"]
         assert (tmp_path / "board" / told["media"]).is_file()
     assert row.clips[3]["scores"]["PSNR"] == pytest.approx(copied.clips[3]["scores"]["PSNR"], abs=1)  # H.264
+
+
+def test_a_fault_is_one_line_in_a_process_that_composed_a_run_before(frames, tmp_path, capsys):
+    """Hydra keeps the last configuration that it showed, one without an output folder."""
+    assert main(["eval", "--cfg", "hydra", "model=mini"]) == 0
+    capsys.readouterr()
+    assert add(tmp_path / "nowhere", tmp_path) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "is no folder" in line
 
 
 def test_the_board_goes_to_wandb_where_that_is_asked_for(frames, tmp_path, keyless):
@@ -96,10 +108,7 @@ def test_what_cannot_be_scored_is_one_line(wrong, frames, tmp_path, capsys):
         words, told = ["smoke"], "smoke"
     else:
         words, told = ["protocol.clip=3"], "did you mean protocol.clips"
-    try:
-        code = add(frames, tmp_path, *words)
-    except SystemExit as stop:
-        code = stop.code
+    code = add(frames, tmp_path, *words)
     lines = capsys.readouterr().err.strip().splitlines()
     assert code == 2 and len(lines) == 1 and told in lines[0]
     assert not (tmp_path / "board" / "b.jsonl").exists()

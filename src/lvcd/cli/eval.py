@@ -70,10 +70,10 @@ def run_evaluation(config: DictConfig) -> Row:
 
 def job(config: DictConfig) -> None:
     """Evaluate one run of Hydra's."""
-    from .hydra_entry import one_line, prepare_job
+    from .hydra_entry import job_folder, one_line, prepare_job
 
     program, _ = prepare_job("eval")
-    with one_line(program.name):
+    with one_line(program.name, job_folder()):
         try:
             run_evaluation(config)
         except KeyboardInterrupt:

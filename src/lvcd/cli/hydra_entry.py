@@ -393,12 +393,17 @@ def _check_folder(folder: str) -> None:
 # --- errors of a job --------------------------------------------------------------------------------------------------
 
 
+def job_folder() -> Path:
+    """Return the output folder of the Hydra job that runs."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
 @contextmanager
-def one_line(name: str) -> Iterator[None]:
+def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
     """InputError, and what Hydra makes of one => one line, exit code 2; anything else is a bug and passes.
 
-    The run's folder goes if nothing but Hydra's notes is in it.
-    name   of the program, which the line begins with
+    name     of the program, which the line begins with
+    folder   of Hydra's job: it is removed if nothing but Hydra's notes is in it
     """
     try:
         yield
@@ -406,7 +411,6 @@ def one_line(name: str) -> Iterator[None]:
         if (message := user_message(error)) is None:
             raise
         print(f"{name}: {message}", file=sys.stderr)
-        folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
         if folder and folder.is_dir() and all(p.name == ".hydra" or p.suffix == ".log" for p in folder.iterdir()):
             shutil.rmtree(folder)
         sys.exit(2)

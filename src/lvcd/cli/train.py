@@ -96,11 +96,11 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
 
 def job(config: DictConfig) -> float | None:
     """Train one run of Hydra's; => its score, which a search (sweep=optuna) minimizes."""
-    from .hydra_entry import one_line, prepare_job
+    from .hydra_entry import job_folder, one_line, prepare_job
     from .sweep import in_sweep, restartable
 
     program, words = prepare_job("train")
-    with one_line(program.name), restartable(config, program.argv([]), words):
+    with one_line(program.name, job_folder()), restartable(config, program.argv([]), words):
         from lvcd.training.callbacks import NanLossError
 
         again = sys.argv[1 + len(program.argv([])) :] if words is None else words
