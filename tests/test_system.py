@@ -25,6 +25,7 @@ def count(how: str) -> int:
     return int(subprocess.run([sys.executable, "-c", COUNT, how], capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_large_tensors_take_the_place_of_those_before():
     assert count("kept") < count("fetched") / 10

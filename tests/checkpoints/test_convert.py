@@ -343,6 +343,7 @@ def test_the_output_must_be_free_and_writable(files, converted, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "svd.safetensors"]
 
 
+@pytest.mark.slow
 def test_what_was_begun_is_removed(files, converted, tmp_path, monkeypatch):
     write, error = convert.write_safetensors, OSError(28, "No space left on device")
 
@@ -363,6 +364,7 @@ def test_what_was_begun_is_removed(files, converted, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_shards(files, converted, svd, lvcd, tmp_path):
     out = tmp_path / "model"
     convert_quietly(*files, out, max_shard_bytes=400_000)
@@ -431,6 +433,7 @@ def test_types_are_kept_or_made(files, tmp_path):
     assert clip.dtype == torch.bfloat16  # transformers takes the type from config.json
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "shard"), [(None, "10GB"), ("fp16", "2MB")])
 def test_svd_as_a_folder(files, converted, lvcd, tmp_path, variant, shard):
     """As diffusers saves it: its U-Net class, a VAE with a true quant_conv, no encoder of the condition's own."""

@@ -33,6 +33,7 @@ def exported(tmp_path):
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_one_bit_of_a_model(exported, monkeypatch):
     subprocess.run(["sha256sum", "--check", "--quiet", DIGEST_FILE], cwd=exported, check=True)
     draw = random.Random(0)

@@ -128,6 +128,7 @@ JUNK = st.one_of(
 FILES = ("model_index.json", *(f"{name}/config.json" for name in ("unet", "controlnet", "vae", "image_encoder")))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=20_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(file=st.sampled_from(FILES), which=st.integers(0, 1000), value=JUNK, remove=st.booleans())
 def test_wrong_values_are_one_line(folder, file, which, value, remove):

@@ -89,6 +89,7 @@ def test_svd_alone_does_not_color(tmp_path, capsys):
     assert len(lines) == 2 and all(line.startswith("lvcd convert: ") for line in lines)
 
 
+@pytest.mark.slow
 def test_networks_are_those_that_diffusers_loads(model_folder):
     """Weights, buffers, the implementation of attention and the type: our loading is from_pretrained's."""
     mine = networks_from_folder(model_folder)

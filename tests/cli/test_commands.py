@@ -105,6 +105,7 @@ def test_movies(colorize, clip, tmp_path, suffix):
         assert len(reader) == 9 and reader.size == (HEIGHT, WIDTH) and reader.fps == pytest.approx(10, rel=0.02)
 
 
+@pytest.mark.slow
 def test_seed_and_size(colorize, tmp_path):
     for name, options in {"a": [], "b": [], "c": ["--seed", 1], "d": ["--size", "96x64"]}.items():
         assert colorize("--output", tmp_path / name, *options)[0] == 0
@@ -139,6 +140,7 @@ def test_flat_says_once_that_lines_are_open(model_folder, tmp_path, capsys):
     assert capsys.readouterr().err.count("enclose nothing") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flat", [[], ["--flat"], ["--flat", "--gap", 3]], ids=["painted", "flat", "gap"])
 def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path, flat):
     """Ctrl-C in another process; the same command with --resume ends with the same bytes."""

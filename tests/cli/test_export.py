@@ -69,6 +69,7 @@ class OwnModule(FineTuneModule):
     """A module of one's own."""
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_usable_folder_or_none(run, tmp_path, monkeypatch):
     out = tmp_path / "out"
     words = ["export", str(run), "--out", str(out)]

@@ -101,6 +101,7 @@ def test_hydra_finds_it_too(start, config_dir):
     assert done.returncode == 0 and "max_steps: 7" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_plan_of_ones_own_experiment(config_dir, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     small = ["data.height=32", "data.width=48"]

@@ -54,6 +54,7 @@ def test_the_autoencoder_is_scaled_to_unit_variance(vae):
     assert 0.9 < z.std() < 1.1
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_evaluated(model, tmp_path):
     small = ["protocol.clips=1", "protocol.frames=2", "protocol.height=32", "protocol.width=48"]
     row = run_evaluation(composed("eval", f"model={model}", f"out={tmp_path}", *small))
@@ -75,6 +76,7 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
     assert names["--svd"].exists() and names["--lvcd"].exists()
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_for_a_while(model, tmp_path, monkeypatch, capsys):
     """As `make demo` does with the bundled one: it begins with its weights, and time may end it before its steps."""
     monkeypatch.setattr("lvcd.training.callbacks.progress.LINE_EVERY_SEC", 0.0)
@@ -92,6 +94,7 @@ def test_a_model_is_trained_on_for_a_while(model, tmp_path, monkeypatch, capsys)
     assert left and set(left) <= {"0:00", "0:01"}
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_bundled_model_goes_on_and_is_exported(vae, tmp_path):
     """On clips drawn meanwhile, whose settings its checkpoints hold; here on a CPU."""
     small = ["trainer=cpu", "data.window=2", "data.batch_size=1", "data.val_clips=1", "trainer.log_every_n_steps=1"]
@@ -119,6 +122,7 @@ def test_progress_is_shown(vae, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(vae):
     """The same few clips over and over: whatever the noise, the loss must fall."""
     from hydra.utils import instantiate

@@ -30,6 +30,7 @@ builtins.__import__ = blocked
 """Of our own modules only: on this system the libraries below import both, where they know that they are there."""
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_where_fcntl_and_resource_are_not(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED + IMPORT_ALL], cwd=tmp_path, capture_output=True, text=True, timeout=600

@@ -76,6 +76,7 @@ def test_every_epoch_shows_every_clip(shards, tmp_path):
     assert len({str(batches) for batches in epochs}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     "fit",
@@ -193,6 +194,7 @@ def test_validation_and_test_show_every_clip_once(shards, tmp_path):
         assert sorted(key for batch in module.checked for key in batch) == sorted(ALL)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_clips(shards, tmp_path):
     command = [sys.executable, "-m", "tests.helpers.recording", str(tmp_path), str(shards)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=CEILING, capture_output=True)
@@ -328,6 +330,7 @@ def test_readers_do_not_answer_slurm(number, shards, tmp_path):
         signal.signal(number, before)
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_the_readers_of_a_loader_that_was_left(shards):
     """Python ends and waits for its processes, and these ignore the signal that it sends them."""
     code = (

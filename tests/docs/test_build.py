@@ -58,6 +58,7 @@ def test_every_room_says_what_it_is(site):
     assert len(found) > 20 and [room for room, text in found if len(text) < 15] == []
 
 
+@pytest.mark.slow
 @needs_browser
 def test_pages_load_nothing_from_the_network_and_complain_of_nothing(site, tmp_path):
     pages = [page for page in sorted(site.rglob("*.html")) if page.stem != "404"]  # which only a server shows

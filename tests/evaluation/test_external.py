@@ -45,6 +45,7 @@ def add(folder, tmp_path, *words) -> int:
         return stop.code
 
 
+@pytest.mark.slow
 def test_frames_are_scored_as_a_method_is(frames, tmp_path):
     assert add(frames, tmp_path) == 0
     (row,) = read(tmp_path / "board" / "b.jsonl")
@@ -68,6 +69,7 @@ def test_a_fault_is_one_line_in_a_process_that_composed_a_run_before(frames, tmp
     assert "is no folder" in line
 
 
+@pytest.mark.slow
 def test_the_board_goes_to_wandb_where_that_is_asked_for(frames, tmp_path, keyless):
     assert add(frames, tmp_path, "protocol.clips=1", "wandb=true") == 0
     (row,) = read(tmp_path / "board" / "b.jsonl")

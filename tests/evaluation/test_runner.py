@@ -53,6 +53,7 @@ def test_a_row_has_what_a_page_shows(tmp_path):
     assert row.cost["seconds_per_frame"] > 0 and row.cost["memory_GiB"] > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a peak")
 def test_memory_is_not_what_another_evaluation_took():
     reset_peak_memory("cpu")  # of the tests before

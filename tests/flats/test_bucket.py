@@ -43,6 +43,7 @@ def test_a_model_that_says_nothing_leaves_it_to_the_shapes():
         np.testing.assert_allclose(PaintBucket(frame, lines)(later, painted), moved, atol=1e-6)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_only_colors_of_the_reference_come_out(seed):

@@ -394,6 +394,7 @@ def killed_at(step, function):
     return code != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out", "m.gif"])
 @pytest.mark.parametrize("old", [False, True])
 def test_killed_before_any_step_at_all(tmp_path, expected, name, old):

@@ -53,6 +53,7 @@ def test_show_takes_seconds(board):
     assert seconds < 10 and megabytes < 300
 
 
+@pytest.mark.slow
 def test_a_page_has_the_best_rows_and_the_next_page_the_next(board, tmp_path, capsys):
     seconds, megabytes, _ = measured("leaderboard", "html", "--file", board, "--out", tmp_path / "1.html")
     assert seconds < 10 and megabytes < 300

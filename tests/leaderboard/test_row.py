@@ -93,6 +93,7 @@ def _append_until_killed(file, said):
         said.send(each.name)
 
 
+@pytest.mark.slow
 def test_killed_while_appending(file):
     """Each writer goes on where the last one was killed. Every row that was said to be written is there, once."""
     rng, names = random.Random(0), set()

@@ -29,6 +29,7 @@ def inception(tmp_path_factory):
     return path, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_value_is_torchmetrics_own(inception, monkeypatch):
     path, sha256 = inception
     monkeypatch.setattr(fid, "INCEPTION_SHA256", sha256)
@@ -96,6 +97,7 @@ def greyed(x, amount):
     return x.lerp(x.mean(2, keepdim=True), amount)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [noisy, blurred, tinted, greyed])
 def test_the_offline_distance_grows_with_the_damage(pooled, damage):
     """Against the same frames undamaged: between other frames, so few, their own difference hides slight noise."""

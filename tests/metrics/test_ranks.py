@@ -75,6 +75,7 @@ def lonely(rank: int, world: int, split: list[list[int]]) -> tuple:
     return suite.reports(), any(metric._is_synced for metric in suite.metrics.values())
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(tmp_path):
     one, _, ((want_of_two, _), _) = reports_on(0, 1)
     assert one[0][0]["n"] == 27 and one[1][0]["n"] == 9

@@ -51,6 +51,7 @@ def usual() -> Suite:
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 def test_each_gives_what_it_gives_alone(usual):
     preds, target, sketches = clips(2)
     for own in (torch.tensor([0]), torch.tensor([1])):
@@ -85,6 +86,7 @@ def test_each_gives_what_it_gives_alone(usual):
     assert each["EDMD"] == pytest.approx(alone["EDMD"].per_clip().tolist(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 def test_what_two_metrics_need_is_computed_once(usual, reverse, monkeypatch):
     """Generated and original frames go through AlexNet once each, in whichever order the metrics are."""

@@ -47,6 +47,7 @@ def test_progress_is_reported_to_the_end(clip, model_folder, tmp_path):
         assert (before.frames, before.steps) <= (after.frames, after.steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flat", [False, True])
 def test_cancelled_and_resumed_is_never_cancelled(clip, model_folder, tmp_path, flat):
     settings = RenderSettings(steps=2, overlap=2, flat=flat)

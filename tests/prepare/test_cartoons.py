@@ -107,6 +107,7 @@ def test_a_clip_says_how_to_redraw_it(small):
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes_as_one(small, tmp_path):
     draw_corpus(SMALL, tmp_path, workers=2)
     assert files(tmp_path) == files(small[0])
@@ -146,6 +147,7 @@ def test_a_failure_midway_leaves_whole_shards_and_the_next_run_goes_on(tmp_path,
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_says_so_and_goes_on(tmp_path):
     command = [sys.executable, "-m", "lvcd.cli", "prepare", "cartoons", "--clips", "400", "--styles", "shapes",
                "--size", "48x32", "--frames", "8", "--shard-mb", "0.02", "--workers", "2", "--val-clips", "0",

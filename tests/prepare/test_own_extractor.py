@@ -87,6 +87,7 @@ def refused(capsys, *words):
     return line
 
 
+@pytest.mark.slow
 def test_it_draws_in_workers_and_is_part_of_the_job(films, tmp_path, capsys):
     assert len(OWN.splitlines()) < 30
     done = prepare(films, "--out", tmp_path / "out", "--extractor", "own_lines:CannyLines", "--workers", 2)
@@ -107,6 +108,7 @@ def test_it_draws_in_workers_and_is_part_of_the_job(films, tmp_path, capsys):
     assert other.returncode == 2 and "other extractor" in other.stderr
 
 
+@pytest.mark.slow
 def test_it_draws_on_ray(films, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -149,6 +149,7 @@ def test_stopped_at_every_step_it_ends_with_the_same_bytes(films, made, tmp_path
     assert files(tmp_path / "stopped") == files(made)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(tmp_path):
     write_movie(tmp_path / "long.mp4", frames(*[16] * 10), 24)
     words = ["prepare", str(tmp_path / "long.mp4"), *map(str, SMALL), "--out"]

@@ -111,6 +111,7 @@ def test_frozen_weights_in_half_can_be_heard():
     )
 
 
+@pytest.mark.slow
 def test_a_taught_network_looks_better():
     torch.manual_seed(0)
     module, batch = (

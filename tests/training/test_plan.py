@@ -241,6 +241,7 @@ def test_norms_stay_in_float_as_on_a_gpu():
 # ------------------------------------------------------------------------------------------------------------- settings
 
 
+@pytest.mark.slow
 def test_mixed_precision_halves_the_frozen_and_shrinks_activations(config, toy, request):
     gpu = {"accelerator": "gpu", "precision": "16-mixed"}
     half = plan_training(changed(config, trainer=gpu, module={**config["module"], "frozen_half": True}))
@@ -396,6 +397,7 @@ def test_what_to_lower_is_what_the_plan_has_not_done(config, toy, same_step):
 # ---------------------------------------------------------------------------------------------------- as a person types
 
 
+@pytest.mark.slow
 def test_the_mini_experiment(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert main(["plan", "experiment=mini_cpu", "data.batch_size=1"]) == 0

@@ -110,6 +110,7 @@ def test_a_run_that_is_told_to_stop_does_not_validate_first(tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False])
 def test_interrupted_is_uninterrupted_wherever_the_callback_is(first, tmp_path):
     """What is saved has seen the step as a whole: the average of weights too, which another callback updates."""
@@ -154,6 +155,7 @@ def test_slurm_is_asked_to_start_the_job_again_and_it_goes_on(tmp_path, monkeypa
     assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["global_step"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_path, monkeypatch):
     """Lightning answers the first, submitit the second, and leaves; who goes on has the weights of one unstopped."""

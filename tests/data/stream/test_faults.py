@@ -251,6 +251,7 @@ def test_what_fails_once_is_read_again_from_there(shards, tmp_path):
     assert lines_with(lost, "shard-00002.tar", "2 of 4", "status 3") == len(lost) == 2
 
 
+@pytest.mark.slow
 def test_a_pipe_that_gives_nothing_is_given_up(shards):
     """And so is all that its shell has started."""
     retry = RetryPolicy(timeout=3, retries=1, pause=0)

@@ -42,6 +42,7 @@ def test_it_is_the_pipeline(model_folder, given):
     assert not same(ours.paint(*given, 6), direct)
 
 
+@pytest.mark.slow
 def test_every_ablation_paints_something_else(model_folder, given):
     ways = {
         "full": {},
