@@ -19,7 +19,7 @@ import torch
 
 from lvcd.errors import InputError
 from lvcd.io.images import read_image, write_png
-from lvcd.io.output import LITTER, ResumableOutput
+from lvcd.io.output import BESIDE, LITTER, ResumableOutput
 from lvcd.io.reader import open_frames
 from tests.helpers.processes import CEILING, wait_until
 
@@ -602,3 +602,16 @@ def test_a_disk_that_is_really_full(tmp_path):
     if code == 77:
         pytest.skip("not allowed to mount here")
     assert code == 0
+
+
+def test_what_goes_with_the_frames_lies_beside_them(tmp_path):
+    for seed in range(2):  # the second replaces the first
+        with output(tmp_path / "out", 2, overwrite=seed > 0) as out:
+            for index in range(2):
+                out.write(index, picture(index, seed))
+                out.write_beside(f"index/{out.name(index)}.json", bytes([seed]))
+            out.finish()
+        found = {file.name: file.read_bytes() for file in (tmp_path / "out" / BESIDE / "index").iterdir()}
+        assert found == {"00000.json": bytes([seed]), "00001.json": bytes([seed])}
+    with output(tmp_path / "out", 2, resume=True) as out:
+        assert out.done

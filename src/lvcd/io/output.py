@@ -31,7 +31,8 @@ _JOB, _STATE = "job.json", "state.safetensors"
 _FORMAT = "lvcd output 1"
 _NUM_FRAMES = "lvcd.frames"  # in the metadata of the state: how many leading frames were there when it was saved
 _ADVICE = "run again with --resume"
-"""Files that file managers leave in folders; they do not count as content."""
+BESIDE = "flats"
+"""Folder in a folder of frames for what is made with them and is no frame: index maps, the palette, regions."""
 
 
 class ResumableOutput:
@@ -105,6 +106,17 @@ class ResumableOutput:
             raise ValueError(f"want (H W 3) of one size, got {frame.shape} after {self._size}")
         self._size = frame.shape
         write_png(self._frame(index), frame, _ADVICE)
+
+    def write_beside(self, name: str, data: bytes) -> None:
+        """Write a file that goes with the frames, into `BESIDE`; a movie keeps none. InputError: the disk."""
+        assert self._lock is not None, "nothing is left to write"
+        with writing(self.partial / BESIDE / name, _ADVICE):
+            (self.partial / BESIDE / name).parent.mkdir(parents=True, exist_ok=True)
+        self._write_bytes(f"{BESIDE}/{name}", data)
+
+    def name(self, index: int) -> str:
+        """Return what the file of a frame is called, without its ending."""
+        return self._frame(index).stem
 
     def checkpoint(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         """Save the state that `restore` returns after a stop, in place of the last one. InputError: the disk."""
@@ -183,7 +195,7 @@ class ResumableOutput:
         if taken:
             self._check_replaceable()
         self.partial.mkdir(exist_ok=True)
-        for leftover in self.partial.glob(".*.tmp"):  # of a write that was killed
+        for leftover in self.partial.rglob(".*.tmp"):  # of a write that was killed
             leftover.unlink()
         if record is None or (taken and not record["replaces"]):
             new = {"format": _FORMAT, "replaces": taken, "job": self._job}
@@ -212,7 +224,8 @@ class ResumableOutput:
     def _is_complete(self) -> bool:
         """Whether `path` is a whole result with as many frames as this job has."""
         if self.path.is_dir():
-            return _content(self.path) == [self._frame(index).name for index in range(self.total)]
+            frames = [name for name in _content(self.path) if name != BESIDE]
+            return frames == [self._frame(index).name for index in range(self.total)]
         try:
             with open_frames(self.path) as frames:
                 return len(frames) == self.total
@@ -222,7 +235,7 @@ class ResumableOutput:
     def _check_replaceable(self) -> None:
         """InputError: the folder to overwrite holds more than frames, so it may not be a result at all."""
         if self.path.is_dir():
-            foreign = [name for name in _content(self.path) if not re.fullmatch(r"\d{5,}\.png", name)]
+            foreign = [n for n in _content(self.path) if n != BESIDE and not re.fullmatch(r"\d{5,}\.png", n)]
             if foreign:
                 raise InputError(
                     f"{printable(self.path)} is not overwritten, it holds more than frames "
