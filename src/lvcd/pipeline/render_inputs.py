@@ -1,0 +1,105 @@
+"""The files of a rendering: read, checked against each other, and recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lvcd.errors import InputError
+from lvcd.io.frame_folder import frame_files
+from lvcd.io.images import read_image
+from lvcd.io.reader import FrameReader, digest
+from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
+
+from .inputs import array, color, drawing_reader, resize, same_shape, size_of
+from .render_settings import RenderSettings
+
+
+@dataclass(frozen=True)
+class RenderInputs:
+    """The files of a rendering, read and checked."""
+
+    size: tuple[int, int]
+    reader: DrawingReader
+    """Reads the sketches."""
+    picture: Any
+    """The reference, uint8 (H W 3) or (H W 4)."""
+    reference_name: str
+    reference: Tensor
+    """(3 H W) in [-1, 1], at `size`"""
+    drawing: Any
+    """The reference's own line art, an image, or None."""
+
+    @classmethod
+    def read(
+        cls, clip: FrameReader, sketches: Path, reference: Path, reference_sketch: Path | None, settings: RenderSettings
+    ) -> RenderInputs:
+        size = settings.size or clip.size
+        if not same_shape(size, clip.size):
+            (height, width), (h, w) = clip.size, size
+            raise InputError(f"size {w}x{h} has another aspect ratio than the sketches, which are {width}x{height}: "
+                             f"give one like {w}x{max(16, round(w * height / width))}")  # fmt: skip
+        picture = read_image(reference)
+        colors = color(picture, size, str(reference))
+        reader = drawing_reader(clip, settings.drawing)
+        assert reader is not None
+        drawing = read_image(reference_sketch) if reference_sketch else None
+        if drawing is not None and not same_shape(size_of(drawing), size_of(picture)):
+            raise InputError(f"{reference_sketch} has another aspect ratio than {reference}: give the lines of that "
+                             "very frame")  # fmt: skip
+        frame = settings.reference_frame
+        if frame is not None and not 0 <= frame < len(clip):
+            raise InputError(f"reference frame {frame}: {sketches} has sketches 0 to {len(clip) - 1}")
+        return cls(size, reader, picture, str(reference), colors, drawing)
+
+    def reference_lines(self, size: tuple[int, int], settings: DrawingSettings) -> Tensor | None:
+        """Return the reference's own line art (1 H W) at a size; None if it was not given."""
+        return None if self.drawing is None else resize(read_drawing(array(self.drawing), settings).sketch, size)
+
+
+def nearest(picture: Any, size: tuple[int, int]) -> Any:
+    """Resize an image to uint8 (H W c) that has only colors of the image."""
+    pixels = array(picture)
+    (h, w), (height, width) = pixels.shape[:2], size
+    rows, columns = ((np.arange(n) + 0.5) * old / n for n, old in ((height, h), (width, w)))
+    return pixels[rows.astype(int)][:, columns.astype(int)]
+
+
+def find_ink_color(picture: Any, ink: Any) -> Any:
+    """Return the color (3) in [0, 1] of the ink of a drawing, an image; None without ink."""
+    strong = array(picture)[..., :3][ink > 0.9]
+    return np.median(strong, 0).astype(np.float32) / np.float32(255) if len(strong) else None
+
+
+def check_places(output: Path, *inputs: Path | None) -> None:
+    """Check that the output replaces none of its inputs. InputError: it would."""
+    for path in inputs:
+        if path is not None and path.resolve().is_relative_to(output.resolve()):
+            raise InputError(f"{output} is the output, and {path} is to be read from it: choose another output")
+
+
+def changed_at(path: Path) -> float:
+    """Return the time of the last change of a file, or of the newest image of a folder."""
+    return max(file.stat().st_mtime for file in (frame_files(path) if path.is_dir() else [path]))
+
+
+def job_record(
+    sketches: Path, reference: Path, reference_sketch: Path | None, model: Path, lines: str, settings: RenderSettings
+) -> dict[str, Any]:
+    """Return all that the frames depend on: a rendering is only resumed as the same job."""
+    weights = sorted(f for f in model.rglob("*") if f.is_file()) if model.is_dir() else []
+    stamps = [(str(f.relative_to(model)), f.stat().st_size, f.stat().st_mtime_ns) for f in weights]
+    return {
+        "sketches": digest(sketches),
+        "reference": digest(reference),
+        "reference_sketch": digest(reference_sketch) if reference_sketch else None,
+        "model": hashlib.sha256(json.dumps(stamps).encode()).hexdigest(),
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
+        "lines": lines,
+    }
