@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from lvcd.errors import InputError
 
 BASE_KEY = "base"
 """Key of a checkpoint under which the fingerprints of the starting model are."""
+TAKEN_KEY = "taken"
+"""Key of a checkpoint under which the names of weights are that are not trained, but differ from the starting model's:
+they were taken from another run (init_from)."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,35 +38,85 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         part.replace(path)
 
 
-def keep_trained_weights(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:
-    """Drop the weights that are not trained from a Lightning checkpoint, and add the fingerprints of the base."""
-    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+def keep_trained_weights(
+    module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str], taken: Collection[str] = ()
+) -> None:
+    """Drop the weights that are not trained from a Lightning checkpoint, and add the fingerprints of the base.
+
+    taken: names of weights that are kept although they are not trained, see TAKEN_KEY.
+    """
+    kept = {name for name, p in module.named_parameters() if p.requires_grad} | set(taken)
     state = checkpoint["state_dict"]
-    checkpoint["state_dict"] = {name: state[name] for name in state if name in trained}
+    checkpoint["state_dict"] = {name: state[name] for name in state if name in kept}
     checkpoint[BASE_KEY] = dict(base)
+    if taken:
+        checkpoint[TAKEN_KEY] = sorted(taken)
 
 
-def check_trained_weights(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> None:
-    """InputError: a checkpoint's weights are not those that the module trains, or were trained from another base."""
-    trained = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad}
+def check_trained_weights(module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str]) -> list[str]:
+    """Return the names of the weights that a checkpoint holds besides the trained ones, see TAKEN_KEY.
+
+    InputError: a checkpoint's weights are not those that the module trains, or were trained from another base.
+    """
+    taken = _taken(checkpoint)
+    kept = {name: tuple(p.shape) for name, p in module.named_parameters() if p.requires_grad or name in taken}
     # a strategy with shards has put the weights in place, and taken them out of the checkpoint, before this is called
     found = (
-        {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
-        if "state_dict" in checkpoint
-        else trained
+        {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()} if "state_dict" in checkpoint else kept
     )
-    if different := sorted(set(trained) ^ set(found)):
+    if different := sorted(set(kept) ^ set(found)):
         raise InputError(
-            f"the checkpoint has {len(found)} trained tensors, this module {len(trained)} (one that differs: "
-            f"{different[0]}): use the module= and module.unet= it was trained with"
+            f"the checkpoint has {len(found)} trained tensors, this module {len(kept)} (one that differs: "
+            f"{different[0]}): use the module= and module.unet= it was trained with, or begin from it by init_from="
         )
-    if reshaped := [name for name in trained if trained[name] != found[name]]:
+    _check_shapes(kept, found)
+    _check_base(set(base) | set(checkpoint.get(BASE_KEY, {})), checkpoint, base)
+    return taken
+
+
+def check_taken_weights(
+    module: nn.Module, checkpoint: dict[str, Any], base: dict[str, str], effective: Collection[str]
+) -> list[str]:
+    """Return the names of the weights that the module takes from a checkpoint of another run and does not train.
+
+    base       fingerprints of the starting model: `vae`, `image_encoder`, and `unet` and `controlnet`, or `recipe`
+    effective  names of all weights that change what the networks compute. Where the checkpoint has all of a network,
+               it does not matter which base that was trained from
+    InputError: the run had other networks or encoders, or lacks weights and was trained from another base.
+    """
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    found = {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
+    if unknown := sorted(set(found) - set(shapes)):
+        raise InputError(f"the checkpoint has {unknown[0]}, which these networks have not: use those it was trained with")
+    _check_shapes(found, shapes)
+    missing = {name.partition(".")[0] for name in effective if name not in found}
+    _check_base({"vae", "image_encoder", *missing, *(["recipe"] if missing else [])}, checkpoint, base)
+    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+    return sorted(set(found) - trained)
+
+
+def saved_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's weights by name; where it has a moving average (Ema), that is in place of what it averages."""
+    states = checkpoint.get("callbacks", {}).values()
+    averages = [state["average"] for state in states if isinstance(state, dict) and "average" in state]
+    return {**checkpoint["state_dict"], **(averages[0] if averages else {})}
+
+
+def _taken(checkpoint: dict[str, Any]) -> list[str]:
+    return [str(name) for name in checkpoint.get(TAKEN_KEY, ())]
+
+
+def _check_shapes(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+    if reshaped := [name for name in wanted if wanted[name] != found[name]]:
         name = reshaped[0]
         raise InputError(
-            f"{name} is {found[name]} in the checkpoint and {trained[name]} here: it belongs to another architecture"
+            f"{name} is {found[name]} in the checkpoint and {wanted[name]} here: it belongs to another architecture"
         )
+
+
+def _check_base(parts: set[str], checkpoint: dict[str, Any], base: dict[str, str]) -> None:
     saved = checkpoint.get(BASE_KEY, {})
-    if changed := sorted(part for part in set(saved) | set(base) if saved.get(part) != base.get(part)):
+    if changed := sorted(part for part in parts if saved.get(part) != base.get(part)):
         raise InputError(
             f"the checkpoint was trained from another {' and '.join(changed)}: start from the same model folder"
         )

@@ -25,12 +25,12 @@ from lvcd.frames import FrameLayout
 from lvcd.nn.condition import Condition, added_time_ids, clip_token, encode_mode
 from lvcd.nn.network import conditioned_network
 
-from .checkpoint import check_trained_weights, keep_trained_weights
+from .checkpoint import check_taken_weights, check_trained_weights, keep_trained_weights, saved_weights
 from .correspondence import correspondence_loss, record_attention_inputs
 from .fsdp import shard_network
 from .networks import Networks
 from .optimizer import Optimization
-from .trainable import TrainableUNet, select_trainable
+from .trainable import TrainableUNet, effective_weights, select_trainable
 
 HALF_DTYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 """Lightning's names of mixed precision -> the half type that autocast computes in."""
@@ -82,6 +82,8 @@ class FineTuneModule(lightning.LightningModule):
         self.unet, self.controlnet = networks.unet, networks.controlnet
         self._networks = [networks]  # in a list: encoders are no part of the module, its checkpoints or DDP's buckets
         self.trainable = select_trainable(self.unet, self.controlnet, unet)
+        self.taken: list[str] = []
+        """Names of weights of another run (init_from) that are not trained here: checkpoints hold them, too."""
         self.optimization = optimization or Optimization()
         self.sigma_mean, self.sigma_std = sigma_mean, sigma_std
         self.condition_dropout, self.reference_only_prob = condition_dropout, reference_only_prob
@@ -235,12 +237,31 @@ class FineTuneModule(lightning.LightningModule):
             encoder.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep only trained weights in the checkpoint."""
-        keep_trained_weights(self, checkpoint, self.networks.fingerprints)
+        """Keep in the checkpoint only what the starting model does not have."""
+        keep_trained_weights(self, checkpoint, self.networks.fingerprints, self.taken)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """InputError: the checkpoint holds other weights than this module trains."""
-        check_trained_weights(self, checkpoint, self.networks.fingerprints)
+        self.taken = check_trained_weights(self, checkpoint, self.networks.fingerprints)
+
+    def take_weights(self, checkpoint: dict[str, Any]) -> str:
+        """Begin with what a checkpoint of another run has trained, and return what was taken, for people to read.
+
+        That run may have trained other parts of the same networks. What it did not train keeps the weights of the
+        starting model. InputError: it had other networks or encoders, or lacks weights and had another starting model.
+        """
+        effective = effective_weights(self.unet, self.controlnet)
+        base = self.networks.fingerprints  # of the starting model, so before any weight is changed
+        self.taken = [n for n in check_taken_weights(self, checkpoint, base, effective) if n in effective]
+        weights = {name: x for name, x in saved_weights(checkpoint).items() if name in effective}
+        self.load_state_dict(weights, strict=False)
+        counts = []
+        for group in self.trainable:
+            all_names = [name for name in effective if name.startswith(f"{group}.")]
+            counts.append(f"{group} {sum(name in weights for name in all_names)} of {len(all_names)} tensors")
+        rest = "; the rest is the starting model's" if len(weights) < len(effective) else ""
+        frozen = f"; {len(self.taken)} of the tensors taken are not trained here" if self.taken else ""
+        return f"{', '.join(counts)}{rest}{frozen}"
 
     def export(self, folder: Path) -> None:
         """Write the model folder that `lvcd colorize --model` takes, in half precision; it appears whole or not at all.

@@ -12,6 +12,8 @@ import torch
 from lvcd.checkpoints.digest import SKIP_DIGEST, is_skipped
 from lvcd.errors import InputError
 
+from .checkpoint import saved_weights
+
 CHECKPOINT_FOLDER, MODEL_FOLDER = "checkpoints", "model"
 """Folders within a run's folder; the model is exported after the last step."""
 
@@ -117,23 +119,31 @@ def check_crc(file: Path) -> None:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def initialize_from(module: Any, start: Path) -> Path:
-    """Load weights for a new training, of a checkpoint or of a run's best one, and return that checkpoint.
+def initialize_from(module: Any, start: Path) -> str:
+    """Load weights for a new training, of a checkpoint or of a run's best one, and return which, for people to read.
 
-    InputError: no such run or checkpoint, or it is damaged, or of another module or starting model.
+    InputError: no such run or checkpoint, or it is damaged, or of other networks or another starting model.
     """
     if not start.exists():
         raise InputError(f"init_from={start} is not there: give the folder of a run, or one of its checkpoints")
     checkpoint = best_checkpoint(start) if start.is_dir() else start
-    load_trained_weights(module, checkpoint)
-    return checkpoint
+    if not hasattr(module, "take_weights"):
+        load_trained_weights(module, checkpoint)
+        return str(checkpoint)
+    return f"{checkpoint}: {module.take_weights(_read_checkpoint(checkpoint))}"
 
 
 def load_trained_weights(module: Any, checkpoint: Path) -> None:
-    """Load a checkpoint's trained weights into a module, or their moving average if the checkpoint has one.
+    """Load a checkpoint's weights into the module that it was trained with, or their moving average if it has one.
 
     InputError: the checkpoint is damaged, or of another module or starting model.
     """
+    saved = _read_checkpoint(checkpoint)
+    module.on_load_checkpoint(saved)
+    module.load_state_dict(saved_weights(saved), strict=False)
+
+
+def _read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -141,6 +151,6 @@ def load_trained_weights(module: Any, checkpoint: Path) -> None:
         give = "give one of lvcd train, like RUN/checkpoints/best.ckpt"
         raise InputError(f"cannot read {checkpoint} ({why}): {give}") from error
     check_crc(checkpoint)
-    module.on_load_checkpoint(saved)
-    averages = [s["average"] for s in saved.get("callbacks", {}).values() if isinstance(s, dict) and "average" in s]
-    module.load_state_dict(averages[0] if averages else saved["state_dict"], strict=False)
+    if not isinstance(saved, dict) or "state_dict" not in saved:
+        raise InputError(f"{checkpoint} is not a checkpoint of lvcd train: give one like RUN/checkpoints/best.ckpt")
+    return saved

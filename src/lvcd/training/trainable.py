@@ -17,9 +17,7 @@ TrainableUNet = Literal["none", "self_attention", "all"]
 def select_trainable(unet: nn.Module, controlnet: SketchControlNet, which: TrainableUNet) -> dict[str, list[str]]:
     """Set requires_grad of both networks and return the names of the trained weights, by "controlnet" and "unet".
 
-    Cross-attention to a single token has a softmax over one key. So its queries, its keys and the norm before it do not
-    change the output and get no gradient: they are never trained, in either network. (The original trains them with
-    gradients of zero, which is the same.) Neither are the temporal layers of a ControlNet with temporal=False.
+    Weights that change nothing are never trained, see `effective_weights`.
 
     InputError: `which` is not one of TrainableUNet.
     """
@@ -30,11 +28,34 @@ def select_trainable(unet: nn.Module, controlnet: SketchControlNet, which: Train
     for block in transformer_blocks(unet):
         if which == "self_attention":
             block.attn1.requires_grad_(True)
-    for block in (*transformer_blocks(unet), *transformer_blocks(controlnet)):
-        for part in (block.norm2, block.attn2.to_q, block.attn2.to_k):
-            part.requires_grad_(False)
-    if not controlnet.config.temporal:
-        for layer in temporal_layers(controlnet):
-            layer.requires_grad_(False)
-    networks: dict[str, nn.Module] = {"controlnet": controlnet, "unet": unet}
-    return {g: [f"{g}.{name}" for name, p in net.named_parameters() if p.requires_grad] for g, net in networks.items()}
+    effective = effective_weights(unet, controlnet)
+    trained: dict[str, list[str]] = {}
+    for group, network in (("controlnet", controlnet), ("unet", unet)):
+        trained[group] = []
+        for name, p in network.named_parameters():
+            p.requires_grad_(p.requires_grad and f"{group}.{name}" in effective)
+            if p.requires_grad:
+                trained[group].append(f"{group}.{name}")
+    return trained
+
+
+def effective_weights(unet: nn.Module, controlnet: SketchControlNet) -> set[str]:
+    """Return the names of the weights that change what the networks compute, after "unet." or "controlnet.".
+
+    Cross-attention to a single token has a softmax over one key. So its queries, its keys and the norm before it do not
+    change the output and get no gradient. (The original trains them with gradients of zero, which is the same.) Neither
+    do the temporal layers of a ControlNet with temporal=False.
+    """
+    idle = [
+        part
+        for block in (*transformer_blocks(unet), *transformer_blocks(controlnet))
+        for part in (block.norm2, block.attn2.to_q, block.attn2.to_k)
+    ]
+    idle += [] if controlnet.config.temporal else temporal_layers(controlnet)
+    idle_weights = {id(p) for part in idle for p in part.parameters()}
+    return {
+        f"{group}.{name}"
+        for group, network in (("controlnet", controlnet), ("unet", unet))
+        for name, p in network.named_parameters()
+        if id(p) not in idle_weights
+    }
