@@ -22,7 +22,7 @@ from PIL import Image
 from lvcd.errors import InputError
 
 WANDB_ID_FILE = "wandb_id.txt"
-"""File in a run's folder with the id of its W&B run."""
+"""File in a run's folder with the id of its W&B run, and W&B's number of the entry that is logged next."""
 
 
 class Wandb(WandbLogger):
@@ -30,6 +30,10 @@ class Wandb(WandbLogger):
 
     Without a key, or with WANDB_MODE=offline, nothing leaves the machine, and `wandb sync` can send it later. W&B gets
     the configuration and what is logged, but not the command line, nor the host's files, packages or environment.
+
+    A run that is stopped and goes on has a folder for each time in `run_dir`/wandb. Offline, W&B would number the
+    entries of each from 0, and what is sent later would hide what was sent first. So the number goes on from one folder
+    to the next, and together they are one curve.
 
     InputError: W&B refuses or cannot be reached.
     """
@@ -42,7 +46,7 @@ class Wandb(WandbLogger):
         self.folder = Path(run_dir)
         self.mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
         file = self.folder / WANDB_ID_FILE
-        known = file.read_text().strip() if resume and file.is_file() else ""
+        known, self._next_entry = _known_run(file) if resume and file.is_file() else ("", 0)
         self._is_new, self._has_begun, self._has_logged = not known, False, False
         # artifacts refer to checkpoints; without "immutable" a copy of each would go to the home folder
         super().__init__(
@@ -72,7 +76,7 @@ class Wandb(WandbLogger):
         except (wandb.Error, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"W&B does not start ({reason}): set WANDB_MODE=offline, or use logger=csv") from error
-        (self.folder / WANDB_ID_FILE).write_text(f"{self.version}\n")
+        self._note()
         where = run.url if self.mode == "online" else f"offline in {self.folder / 'wandb'}"
         why = "" if self.mode == "online" or os.environ.get("WANDB_MODE") else ": no key was found; wandb sync sends it"
         print(f"W&B: {'new' if self._is_new else 'resumed'} run {self.version}, {where}{why}", flush=True)
@@ -80,7 +84,18 @@ class Wandb(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         self._has_logged = True
-        super().log_metrics(metrics, step)
+        if self.mode not in ("offline", "dryrun"):  # the server knows where the run was stopped
+            return super().log_metrics(metrics, step)
+        entry = metrics if step is None else {**metrics, "trainer/global_step": step}
+        self.experiment.log(dict(entry), step=self._next_entry, commit=True)
+        self._next_entry += 1
+        self._note()
+
+    def _note(self) -> None:
+        """Write the run's id and the next number beside their place and rename the file: a kill leaves it whole."""
+        part = self.folder / f".{WANDB_ID_FILE}.part"
+        part.write_text(f"{self.version} {self._next_entry}\n")
+        part.replace(self.folder / WANDB_ID_FILE)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -99,6 +114,13 @@ class Wandb(WandbLogger):
                     link.unlink()
                 folder.parent.rmdir()
                 (self.folder / WANDB_ID_FILE).unlink()  # there is no folder of another run
+
+
+def _known_run(file: Path) -> tuple[str, int]:
+    """Return the id of a run and the number of its next entry; earlier versions did not write that, it is 0 then."""
+    words = file.read_text(errors="replace").split()
+    number = words[1] if len(words) > 1 and words[1].isdecimal() else "0"
+    return (words[0] if words else ""), int(number)
 
 
 class Csv(CSVLogger):

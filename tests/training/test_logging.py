@@ -91,7 +91,7 @@ class LoggedRun(NamedTuple):
 
 @pytest.fixture(scope="module")
 def logged_run(tmp_path_factory) -> LoggedRun:
-    """A run of two steps, which then goes on for two more."""
+    """A run of two steps, which then goes on for two more, and again for two more."""
     run, norms = tmp_path_factory.mktemp("logged_run") / "run", Norms()
     printed = (run.parent / "printed").open("w+")
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
@@ -100,7 +100,8 @@ def logged_run(tmp_path_factory) -> LoggedRun:
         patch.setenv("NETRC", str(run / "none"))
         last = run / "checkpoints" / "last.ckpt"
         fit(run, 2, [Csv(str(run), 1), Wandb(str(run))], everything(run, norms))
-        fit(run, 4, [Csv(str(run), 1), Wandb(str(run), resume=True)], everything(run, norms), last)
+        for steps in (4, 6):
+            fit(run, steps, [Csv(str(run), 1), Wandb(str(run), resume=True)], everything(run, norms), last)
     printed.seek(0)
     files = sorted(run.glob("wandb/offline-run-*/*.wandb"), key=lambda f: f.stat().st_ctime_ns)
     return LoggedRun(run, files, [finished_records(f) for f in files], printed.read(), norms.seen)
@@ -129,14 +130,24 @@ def test_wandb_has_what_the_csv_has(logged_run):
         assert {"val/loss", "lr-AdamW/controlnet", "samples/psnr"} <= names
         assert any(name.startswith("sigma/") for name in names)
     steps = [row["trainer/global_step"] for seen in runs for row in history(seen) if "train/loss" in row]
-    assert steps == [0, 1, 2, 3]
+    assert steps == [0, 1, 2, 3, 4, 5]
 
 
 def test_a_run_that_goes_on_is_the_same_run(logged_run):
     run, files, runs, printed, _ = logged_run
-    identity = (run / "wandb_id.txt").read_text().strip()
+    identity = (run / "wandb_id.txt").read_text().split()[0]
     assert {r.run.run_id for seen in runs for r in seen if r.WhichOneof("record_type") == "run"} == {identity}
-    assert len(files) == 2 and identity in printed
+    assert len(files) == 3 and identity in printed
+
+
+def test_entries_of_a_run_that_was_stopped_twice_are_one_curve(logged_run):
+    """W&B's own numbers go on: a folder that is sent after another neither hides nor repeats its entries."""
+    numbers = [[row["_step"] for row in history(seen)] for seen in logged_run.records]
+    assert len(numbers) == 3 and all(numbers)
+    joined = sum(numbers, [])
+    assert joined == list(range(len(joined)))
+    (_, noted) = (logged_run.run / "wandb_id.txt").read_text().split()
+    assert int(noted) == len(joined)
 
 
 def test_the_configuration_is_there_and_no_secret(logged_run):
@@ -165,7 +176,7 @@ def test_media_and_checkpoints_are_there(logged_run):
 def test_it_is_quiet_and_says_where(logged_run):
     run, printed = logged_run.run, logged_run.printed
     lines = printed.splitlines()
-    assert sum("W&B" in line or "wandb" in line for line in lines) == 2, printed
+    assert sum("W&B" in line or "wandb" in line for line in lines) == 3, printed
     assert f"{run / 'wandb'}" in printed and "no key" in printed
     assert any("FineTuneModule: steps 0 to 2 of 1 clip, 4 frames of 48x32 px as pixels, on 1 x cpu" in s for s in lines)
     assert f"writes to {run}" in printed and "clips/s" in printed
@@ -178,7 +189,7 @@ def test_it_is_quiet_and_says_where(logged_run):
 def test_sheets_and_movies_are_for_everybody(logged_run):
     run = logged_run.run
     names = sorted(p.name for p in (run / "samples").iterdir())
-    assert names == sorted(f"step-{step:08d}-{i}.{end}" for step in (2, 4) for i in (0, 1) for end in ("png", "mp4"))
+    assert names == sorted(f"step-{step:08d}-{i}.{end}" for step in (2, 4, 6) for i in (0, 1) for end in ("png", "mp4"))
     sheet = np.asarray(Image.open(run / "samples" / "step-00000002-0.png"))
     reference = ((clips(1).frames[0, 0] / 2 + 0.5) * 255).round().byte().permute(1, 2, 0).numpy()
     large = reference.repeat(5, 0).repeat(5, 1)
@@ -250,9 +261,9 @@ def test_samples_under_mixed_precision_with_frozen_halves():
 
 def test_the_gradient_norm_is_that_of_all_gradients(logged_run):
     logged = [
-        row["gradient/norm"] for version in (0, 1) for row in rows(logged_run.run, version) if "gradient/norm" in row
+        row["gradient/norm"] for version in (0, 1, 2) for row in rows(logged_run.run, version) if "gradient/norm" in row
     ]
-    assert logged == pytest.approx(logged_run.norms, rel=1e-5) and len(logged) == 4
+    assert logged == pytest.approx(logged_run.norms, rel=1e-5) and len(logged) == 6
 
 
 def test_groups_have_norms_of_their_own():

@@ -87,7 +87,7 @@ def check_taken_weights(
     shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
     found = {name: tuple(x.shape) for name, x in checkpoint["state_dict"].items()}
     if unknown := sorted(set(found) - set(shapes)):
-        raise InputError(f"the checkpoint has {unknown[0]}, which these networks have not: use those it was trained with")
+        raise InputError(f"the checkpoint has {unknown[0]}, and these networks do not: use those it was trained with")
     _check_shapes(found, shapes)
     missing = {name.partition(".")[0] for name in effective if name not in found}
     _check_base({"vae", "image_encoder", *missing, *(["recipe"] if missing else [])}, checkpoint, base)
@@ -96,7 +96,7 @@ def check_taken_weights(
 
 
 def saved_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return a checkpoint's weights by name; where it has a moving average (Ema), that is in place of what it averages."""
+    """Return a checkpoint's weights by name: of those that have a moving average (Ema), the average."""
     states = checkpoint.get("callbacks", {}).values()
     averages = [state["average"] for state in states if isinstance(state, dict) and "average" in state]
     return {**checkpoint["state_dict"], **(averages[0] if averages else {})}
