@@ -56,11 +56,12 @@ def run(path, seed=0, stop=None, total=TOTAL, **options):
 
 def content(path):
     """The bytes of a result, by file."""
-    return {file.name: file.read_bytes() for file in path.iterdir()} if path.is_dir() else path.read_bytes()
+    return {name: (path / name).read_bytes() for name in left(path)} if path.is_dir() else path.read_bytes()
 
 
 def left(folder):
-    return sorted(os.listdir(folder))
+    """What is in a folder, but for the record of what made it."""
+    return sorted(name for name in os.listdir(folder) if name != ".lvcd.json")
 
 
 def refusal(call, *names):
