@@ -357,7 +357,10 @@ class ResumableOutput:
                 raise InputError(f"{where} is a movie, which has no layers: give a folder")
             self.kind = "png"
         elif is_image(self.path):
-            self.kind = FORMAT_OF[self.path.suffix.lower()]
+            of_name = FORMAT_OF[self.path.suffix.lower()]
+            if self.kind not in ("png", of_name):
+                raise InputError(f"{where} is no {self.kind}: give a name that ends in {FRAME_FORMATS[self.kind]}")
+            self.kind = of_name
             if self.total != 1:
                 raise InputError(f"{where} is one image, and there are {self.total} frames: give a folder or a movie")
             if self.layered and len(frame_paths("", self.kind, True)) > 1:
