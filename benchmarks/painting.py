@@ -141,7 +141,7 @@ def report() -> None:
 
 def others() -> None:
     """The benchmarks of data, metrics and training, each a program of its own."""
-    for name in ("prepare", "stream", "metrics", "training"):
+    for name in ("prepare", "stream", "metrics", "training", "flats"):
         print(flush=True)
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True, cwd=ROOT)
 

@@ -14,7 +14,7 @@ LVCD = ROOT / "src" / "lvcd"
 FLOORS = (
     ("errors", "frames", "pixel_values", "spacing", "weights"),
     ("diffusion", "flats", "io", "lineart", "loggers", "nn", "report", "system"),
-    ("checkpoints", "metrics", "sampling", "shards"),
+    ("checkpoints", "metrics", "palettes", "sampling", "shards"),
     ("data", "inspection", "leaderboard", "pipeline"),
     ("prepare", "training"),
     ("evaluation",),

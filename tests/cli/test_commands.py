@@ -127,7 +127,7 @@ def test_flat_is_the_paint_bucket_on_what_is_painted(colorize, clip, tmp_path):
 def test_flat_fills_at_the_sketches_size(colorize, clip, tmp_path):
     assert colorize("--flat", "--size", "24x16", "--reference-frame", 0)[0] == 0
     assert all(image.shape == (HEIGHT, WIDTH, 3) for image in frames(tmp_path / "out"))
-    assert np.array_equal(read_image(tmp_path / "out" / "0.png"), read_image(clip / "reference.png"))
+    assert np.array_equal(read_image(tmp_path / "out" / "00000.png"), read_image(clip / "reference.png"))
 
 
 def test_flat_says_once_that_lines_are_open(model_folder, tmp_path, capsys):
@@ -152,7 +152,7 @@ def test_interrupted_is_uninterrupted(colorize, model_folder, tmp_path, flat):
     command = [sys.executable, "-m", "lvcd.cli", "colorize", *files, "--output", tmp_path / "out", "--device", "cpu"]
     process = subprocess.Popen([str(w) for w in [*command, *options]], stderr=subprocess.PIPE)
     partial = tmp_path / "out.partial"
-    while process.poll() is None and not list(partial.glob("9.png")):
+    while process.poll() is None and not list(partial.glob("00009.png")):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     stderr = process.communicate()[1].decode()

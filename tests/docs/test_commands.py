@@ -143,6 +143,10 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --sketches shot/ --reference key.png --output cels_fast/ --flat --size 256x144": Run(
         {"--size": "32x24"}, PAINT
     ),
+    "lvcd palette key.png --out day.gpl": Run(),
+    "lvcd colorize --sketches shot/ --reference key.png --output cels_day/ --flat --palette day.gpl": Run(add=PAINT),
+    "lvcd palette day.gpl --out day.aco": Run(),
+    "lvcd recolor cels_day/ --palette night.gpl": Run(before=lambda: shutil.copy("day.gpl", "night.gpl")),
     "lvcd colorize --sketches shot/ --reference key.png --output painted/ --resume": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output painted/ --overwrite --seed 1": Run(add=PAINT),
     "lvcd convert --svd svd.safetensors --lvcd lvcd.ckpt --out models/lvcd": Run(
@@ -291,7 +295,20 @@ def test_files_that_are_named_exist(document):
     """`nn/unet.py` is src/lvcd/nn/unet.py; links to files of the checkout lead somewhere."""
     text = (ROOT / document).read_text()
     for name in re.findall(r"`((?:[\w-]+/)*[\w-]+(?:\.py|/))`", text):
-        if name.startswith(("outputs/", "checkpoints/", "model/", "samples/", "csv/", "wandb/", "tensorboard/")):
+        if name.startswith(
+            (
+                "index/",
+                "line/",
+                "coverage/",
+                "outputs/",
+                "checkpoints/",
+                "model/",
+                "samples/",
+                "csv/",
+                "wandb/",
+                "tensorboard/",
+            )
+        ):
             continue  # of a run
         places = (ROOT, ROOT / "src" / "lvcd", ROOT / "data", ROOT / document / "..")
         assert any((place / name).exists() for place in places) or name in INPUTS, name

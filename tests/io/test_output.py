@@ -18,8 +18,9 @@ import pytest
 import torch
 
 from lvcd.errors import InputError
+from lvcd.io.frame_folder import BESIDE
 from lvcd.io.images import read_image, write_png
-from lvcd.io.output import BESIDE, LITTER, ResumableOutput
+from lvcd.io.output import LITTER, ResumableOutput
 from lvcd.io.reader import open_frames
 from tests.helpers.processes import CEILING, wait_until
 
@@ -56,12 +57,11 @@ def run(path, seed=0, stop=None, total=TOTAL, **options):
 
 def content(path):
     """The bytes of a result, by file."""
-    return {name: (path / name).read_bytes() for name in left(path)} if path.is_dir() else path.read_bytes()
+    return {file.name: file.read_bytes() for file in path.iterdir()} if path.is_dir() else path.read_bytes()
 
 
 def left(folder):
-    """What is in a folder, but for the record of what made it."""
-    return sorted(name for name in os.listdir(folder) if name != ".lvcd.json")
+    return sorted(os.listdir(folder))
 
 
 def refusal(call, *names):

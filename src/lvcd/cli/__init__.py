@@ -18,7 +18,22 @@ from typing import Any, NoReturn
 from lvcd.errors import InputError
 from lvcd.system import keep_freed_memory
 
-from . import cartoons, colorize, compare, convert, encode, eval, export, inspect, leaderboard, plan, prepare, train
+from . import (
+    cartoons,
+    colorize,
+    compare,
+    convert,
+    encode,
+    eval,
+    export,
+    inspect,
+    leaderboard,
+    palette,
+    plan,
+    prepare,
+    recolor,
+    train,
+)
 
 # torch, diffusers and transformers take seconds to import: commands import them when they run.
 COMMANDS: dict[str, ModuleType] = {
@@ -30,9 +45,11 @@ COMMANDS: dict[str, ModuleType] = {
     "export": export,
     "inspect": inspect,
     "leaderboard": leaderboard,
+    "palette": palette,
     "plan": plan,
     "prepare": prepare,
     "prepare-cartoons": cartoons,
+    "recolor": recolor,
     "train": train,
 }
 OF_HYDRA: dict[str, ModuleType] = {"eval": eval, "train": train}

@@ -23,9 +23,7 @@ BUNDLED = (
 def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--sketches", required=True, type=Path, help="folder of images, or a movie, with the line art")
     c.add_argument("--reference", required=True, type=Path, help="the colored frame")
-    c.add_argument(
-        "--output", required=True, type=Path, help="folder for frames, or a movie, or for one sketch an image"
-    )
+    c.add_argument("--output", required=True, type=Path, help="folder for PNG frames, or a .mp4, .webm or .gif")
     c.add_argument("--model", type=model_folder, default=MINI,
                    help="folder of lvcd convert, train or export (default: mini, the bundled model)")  # fmt: skip
     own = c.add_mutually_exclusive_group()
@@ -50,8 +48,9 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--trace", choices=("darker", "lighter", "keep"), default="darker",
                    help="with --flat: colored trace lines become the darker or the lighter of the fills beside them, "
                         "or are kept (default: darker)")  # fmt: skip
-    c.add_argument("--format", choices=("png", "tga", "tiff", "psd"),
-                   help="of the frames in a folder, which keep the names of the sketches (default: png)")  # fmt: skip
+    c.add_argument("--palette", type=Path, metavar="FILE",
+                   help="with --flat: only the colors of this palette come out (.gpl, .aco, .ase, .act or .json), and "
+                        "index maps for lvcd recolor lie beside the frames")  # fmt: skip
     c.add_argument("--steps", type=int, help="denoising steps of each segment (default: the model's own)")
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
     c.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
@@ -97,7 +96,6 @@ def run(a: argparse.Namespace) -> None:
         flat=a.flat,
         gap=a.gap,
         trace=a.trace,
-        format=a.format,
         steps=a.steps,
         overlap=a.overlap,
         seed=a.seed,
@@ -119,6 +117,7 @@ def run(a: argparse.Namespace) -> None:
             on_start=terminal.start,
             on_progress=terminal.progress,
             on_warning=terminal.warn,
+            palette=a.palette,
         )
     except KeyboardInterrupt:
         terminal.interrupted()

@@ -3,11 +3,13 @@
 from .bucket import PaintBucket, Trace
 from .fills import PAPER_MAX, as_array, draw_lines_over, fill_lines, line_color
 from .gaps import close_gaps
+from .indexed import IndexedFrame, nearest_entries
 from .regions import Gap, between_lines
 
 __all__ = [
     "PAPER_MAX",
     "Gap",
+    "IndexedFrame",
     "PaintBucket",
     "Trace",
     "as_array",
@@ -16,4 +18,5 @@ __all__ = [
     "draw_lines_over",
     "fill_lines",
     "line_color",
+    "nearest_entries",
 ]

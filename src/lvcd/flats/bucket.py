@@ -12,6 +12,7 @@ import numpy as np
 
 from .colors import UNIFORM, color_edges, fill_colors, line_colors, owners, reach_of
 from .fills import PAPER_MAX, Array, line_color
+from .indexed import IndexedFrame, nearest_entries
 from .regions import LINE_THRESHOLD, NEIGHBOR_ROUNDS, POSITION_SCALE, SCORE_WEIGHTS, Gap, Regions, match_scores
 
 REFERENCE_WEIGHT = 0.8
@@ -63,8 +64,9 @@ class PaintBucket:
         trace: Array | None = None,  # (H W), trace lines of the reference's line art: they part regions
         trace_fill: Trace = "darker",  # which of the fills beside it a trace line's pixels take
         ink_color: Array | None = None,  # (3) of lines where the reference has no outlines; None = what it shows there
+        palette: Array | None = None,  # uint8 (n 3): only these come out, for each color of the reference the nearest
     ):
-        self.gap, self.trace_fill, self.reference = gap, trace_fill, reference
+        self.gap, self.trace_fill, self.reference, self.palette = gap, trace_fill, reference, palette
         drawn = _union(ink, trace)
         self.first = self.before = Regions.from_lines(drawn, gap, reference)
         common, lines = line_colors(reference, ink, self.first.map, self.first.area)
@@ -83,6 +85,11 @@ class PaintBucket:
         """(r 7): of each region of the reference, and of the drawing filled last, fill, color of lines and purity."""
         self.kept = np.zeros(len(fills), bool)
         """(r): which regions of the drawing filled last kept what the model painted."""
+        self.doubt = np.zeros(len(fills), np.float32)
+        """(r): of each region of the drawing filled last, the score of the best match that has another color than the
+        chosen one, as a fraction of the chosen one's, in [0, 1]."""
+        self.indexed: IndexedFrame | None = None
+        """With a palette, the drawing filled last in its numbers."""
 
     @property
     def colors(self) -> Array:
@@ -105,11 +112,16 @@ class PaintBucket:
             distance = np.square(found[:, None] - matches[:, :3]).sum(-1)
             weight = PAINTED_WEIGHT * regions.area / (regions.area + SMALL_REGION * ink.size)
             scores = scores + weight[:, None] * np.exp(-distance / (2 * COLOR_SCALE**2))
-        self.before, self.matched = regions, matches[scores.argmax(1)]
+        chosen = scores.argmax(1)
+        self.doubt = _doubt(scores, chosen, matches[:, :3])
+        self.before, self.matched = regions, matches[chosen]
         fill = self.colors[regions.map]
         self.kept = self._doubtful(regions, fill, painted, drawn)
+        instead = self.reference if painted is None else painted
+        if self.palette is not None:
+            self.indexed = self._in_palette(self.palette, instead, ink, trace)
+            return self.indexed.colored(self.palette).astype(np.float32) / 255
         if self.kept.any():
-            instead = self.reference if painted is None else painted
             keeps = self.kept[regions.map]
             fill[keeps] = instead[keeps]
         return self._with_lines(fill, ink, trace)
@@ -139,23 +151,63 @@ class PaintBucket:
 
     def _with_lines(self, fill: Array, ink: Array, trace: Array | None) -> Array:
         """Draw lines (H W) over a fill (H W 3), and paint trace lines over => (H W 3)."""
-        regions, area = self.before.map, self.before.area
-        drawn = _union(ink, trace)
-        if trace is not None and (on_trace := (trace > PAPER_MAX) & (trace >= ink)).any():
-            light = self.colors @ np.array([0.299, 0.587, 0.114], np.float32)
-            order = light if self.trace_fill == "darker" else -light
-            off = drawn > PAPER_MAX
-            chosen = owners(regions, off, order, reach_of(on_trace), on_trace)
-            flat = on_trace & (trace > LINE_THRESHOLD)
-            fill[flat] = np.where(self.kept[chosen[flat]][:, None], fill[flat], self.colors[chosen[flat]])
-        ink = np.where(ink > PAPER_MAX, np.where(ink < 1 - PAPER_MAX, ink, 1), 0)
+        flat, chosen = self._under_trace(ink, trace, self.colors)
+        fill[flat] = np.where(self.kept[chosen][:, None], fill[flat], self.colors[chosen])
+        ink = _full_ink(ink)
         lines = self.matched[:, 3:6]
         if (lines == self.line_color).all():
             color: Array = self.line_color
         else:
-            inked = ink > 0
-            color = lines[owners(regions, inked, area, reach_of(inked))]
+            color = lines[self._line_owners(ink > 0)]
         return fill + ink[..., None] * (color - fill)  # type: ignore[no-any-return]
+
+    def _in_palette(self, palette: Array, instead: Array, ink: Array, trace: Array | None) -> IndexedFrame:
+        """Return the drawing filled last in numbers of a palette.
+
+        instead: (H W 3), what regions show that keep it, in the nearest colors.
+        """
+        entries, lines = (nearest_entries(self.matched[:, part], palette) for part in (slice(3), slice(3, 6)))
+        fill = entries[self.before.map]
+        keeps = self.kept[self.before.map]
+        if keeps.any():
+            fill[keeps] = nearest_entries(instead[keeps], palette)
+        flat, chosen = self._under_trace(ink, trace, palette[entries])
+        fill[flat] = np.where(self.kept[chosen], fill[flat], entries[chosen])
+        ink = _full_ink(ink)
+        same = (lines == lines[0]).all()
+        line = np.full(ink.shape, lines[0]) if same else np.where(ink > 0, lines[self._line_owners(ink > 0)], lines[0])
+        return IndexedFrame(fill, line, np.rint(ink * 255).astype(np.uint8))
+
+    def _under_trace(self, ink: Array, trace: Array | None, colors: Array) -> tuple[Array, Array]:
+        """Return which pixels (H W) bool of trace lines are painted over, and the number (n) of the region that each
+        takes its fill from; colors (r 3) tell the darker one."""
+        if trace is None or not (on_trace := (trace > PAPER_MAX) & (trace >= ink)).any():
+            return np.zeros(ink.shape, bool), np.zeros(0, int)
+        light = colors @ np.array([0.299, 0.587, 0.114], np.float32)
+        order = light if self.trace_fill == "darker" else -light
+        off = _union(ink, trace) > PAPER_MAX
+        flat = on_trace & (trace > LINE_THRESHOLD)  # type: ignore[operator]
+        return flat, owners(self.before.map, off, order, reach_of(on_trace), on_trace)[flat]
+
+    def _line_owners(self, inked: Array) -> Array:
+        """Return the number of the region (H W) that each pixel of a line belongs to."""
+        return owners(self.before.map, inked, self.before.area, reach_of(inked))
+
+
+def _full_ink(ink: Array) -> Array:
+    """Return coverage by ink (H W) without traces of it on paper, and without holes in lines."""
+    return np.where(ink > PAPER_MAX, np.where(ink < 1 - PAPER_MAX, ink, 1), 0)
+
+
+def _doubt(scores: Array, chosen: Array, colors: Array) -> Array:
+    """Return the score of the best match of another color, as a fraction of the chosen one's => (r) in [0, 1].
+
+    scores (r m), chosen (r) the best of them, colors (m 3).
+    """
+    code = np.rint(colors * 255).astype(np.int64) @ np.array([65536, 256, 1])
+    second = np.where(code == code[chosen][:, None], 0, scores).max(1)
+    best = scores[np.arange(len(chosen)), chosen]
+    return np.clip(second / np.maximum(best, 1e-9), 0, 1).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _union(ink: Array, trace: Array | None) -> Array:

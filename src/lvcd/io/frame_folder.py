@@ -18,6 +18,8 @@ from .images import IMAGE_SUFFIXES
 
 FRAME_SUFFIXES = (*IMAGE_SUFFIXES, ".gif")
 """Endings of files in a folder that are frames; a GIF given alone is a movie."""
+BESIDE = "flats"
+"""Folder in a folder of frames for what is made with them and is no frame: index maps, the palette, regions."""
 MAX_LISTED = 4
 """Names that one line lists."""
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lvcd.flats import PAPER_MAX, Gap, PaintBucket, Trace, draw_lines_over
+from lvcd.flats import PAPER_MAX, Gap, IndexedFrame, PaintBucket, Trace, draw_lines_over, nearest_entries
 from lvcd.lineart.reading import Drawing
 from lvcd.lineart.sketch import Array
 from lvcd.sampling.config import SamplingConfig
@@ -74,12 +74,13 @@ class FlatFiller:
         gap: Gap = "auto",  # px: gaps in lines that fills do not run through; auto = they are found
         trace: str = "darker",  # what trace lines become: the darker or the lighter fill beside them, or keep
         ink_color: Array | None = None,  # (3) of lines that the reference does not show; None = what it shows there
+        palette: Array | None = None,  # uint8 (n 3): only these come out
     ):
         self.trace = trace
         ink, traces = _lines(drawing)
         picture = reference.movedim(0, -1).float().numpy()
         fill: Trace = "lighter" if trace == "lighter" else "darker"
-        self.bucket = PaintBucket(picture, ink, gap, traces, fill, ink_color)
+        self.bucket = PaintBucket(picture, ink, gap, traces, fill, ink_color, palette)
 
     def __call__(self, drawing: Tensor | Drawing, painted: Tensor, picture: Array | None = None) -> Tensor:
         """Fill a drawing by what the model painted of it (3 h w) in [0, 1] => (3 H W) in [0, 1].
@@ -95,8 +96,23 @@ class FlatFiller:
             for cover in drawing.traces.values():
                 if (strong := cover >= 0.8 * cover.max()).any() and cover.max() > 0:
                     color = np.median(picture[strong][:, :3], 0) / np.float32(255)
-                    filled = draw_lines_over(filled, np.where(cover > PAPER_MAX, cover, 0), color)
+                    filled = self._keep_trace(filled, np.where(cover > PAPER_MAX, cover, 0), color)
         return torch.from_numpy(filled).float().movedim(-1, 0)
+
+    def _keep_trace(self, filled: Array, cover: Array, color: Array) -> Array:
+        """Draw a trace line (H W) of a color (3) over a frame (H W 3); with a palette, in its nearest color."""
+        frame, palette = self.bucket.indexed, self.bucket.palette
+        if frame is None or palette is None:
+            return draw_lines_over(filled, cover, color)
+        covered = np.rint(cover * 255).astype(np.uint8)
+        over = covered > frame.coverage
+        frame.line[over], frame.coverage[over] = nearest_entries(color, palette), covered[over]
+        return frame.colored(palette).astype(np.float32) / 255
+
+    @property
+    def indexed(self) -> IndexedFrame | None:
+        """The last frame in numbers of the palette; None without one."""
+        return self.bucket.indexed
 
     @property
     def regions(self) -> int:

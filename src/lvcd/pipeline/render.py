@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,15 @@ from lvcd.checkpoints.config_files import read_model_index
 from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
-from lvcd.io.output import ResumableOutput, is_movie, output_path
-from lvcd.io.reader import FrameReader, open_frames
+from lvcd.io.output import ResumableOutput
+from lvcd.io.reader import FrameReader, digest, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog
+from lvcd.palettes.palette_files import Palette, encode_json
 from lvcd.weights import MINI
 
-from .exposures import Exposures
 from .inputs import array, color, resize
-from .render_inputs import RenderInputs, changed_at, check_places, find_ink_color, job_record, nearest
+from .render_inputs import RenderInputs, changed_at, check_places, find_ink_color, flat_palette, job_record, nearest
 from .render_settings import RenderSettings
 
 NO_MEMORY = "there is too little memory for frames of this size: give a smaller size, or dtype float16, or device cpu"
@@ -87,8 +87,9 @@ def render_clip(
     on_progress: Callable[[RenderProgress], object] | None = None,  # after every denoising step and finished frame
     on_warning: Callable[[str], object] | None = None,
     is_cancelled: Callable[[], bool] = lambda: False,  # asked after every denoising step
+    palette: Path | None = None,  # with flat: only its colors come out, and index maps lie beside the frames
 ) -> RenderResult:
-    """Paint a clip of line art from one reference; every sketch gets exactly one frame, equal sketches the same one.
+    """Paint a clip of line art from one reference; every sketch gets exactly one frame.
 
     Finished frames are in a folder beside the output until all are there, so that a rendering that was cancelled,
     interrupted or killed goes on with `resume=True` and ends with the same bytes. Memory does not grow with the clip.
@@ -99,36 +100,23 @@ def render_clip(
     settings, model = settings or RenderSettings(), find_model(model)
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
-    check_places(output, sketches, reference, reference_sketch)
+    check_places(output, sketches, reference, reference_sketch, palette)
+    colors = None if palette is None else flat_palette(palette, settings)
     selection = FrameSelection(settings.level, settings.psd_layer, leave_out=(reference,))
     with on_out_of_memory(NO_MEMORY), open_frames(sketches, selection) as clip:
-        contents = clip.contents()  # damage is found now, before the first frame, and not in the middle of the night
-        exposures = Exposures.find(contents, range(len(clip)), clip.names)
+        clip.verify()  # before the first frame is painted, not in the middle of the night
         inputs = RenderInputs.read(clip, sketches, reference, reference_sketch, settings)
         job = job_record(sketches, reference, reference_sketch, model, inputs.reader.lines, settings)
-        if exposures.drawings != list(range(len(clip))):
-            job["drawings"] = len(exposures.drawings)
-        movie = is_movie(output_path(output))
-        if movie and settings.format is not None:
-            raise InputError(
-                f"format {settings.format} is of frames in a folder, and {output} is a movie: leave it out"
-            )
-        names = None if movie else exposures.names
-        rate = clip.fps if fps is None else fps
-        with ResumableOutput(
-            output, job, len(exposures.frames), rate, resume, overwrite, names, settings.format or "png"
-        ) as out:
+        job |= {} if palette is None else {"palette": digest(palette)}
+        with ResumableOutput(output, job, len(clip), clip.fps if fps is None else fps, resume, overwrite) as out:
             if out.done:
-                files = [sketches, reference, *([reference_sketch] if reference_sketch else [])]
+                files = [sketches, reference, *(file for file in (reference_sketch, palette) if file)]
                 if max(map(changed_at, files)) > changed_at(output):
                     raise InputError(f"{output} is finished, and older than its sketches or its reference: "
                                      "overwrite it (--overwrite) to paint it again")  # fmt: skip
-                return RenderResult(output, out.total, already_finished=True)
-            if settings.reference_frame is not None:
-                own = exposures.place_of(settings.reference_frame, contents)
-                settings = replace(settings, reference_frame=own)
-            painter = _Painter(clip, exposures, inputs, settings, out, on_progress, on_warning, is_cancelled)
-            return RenderResult(painter.run(model, device, on_start), out.total, already_finished=False)
+                return RenderResult(output, len(clip), already_finished=True)
+            painter = _Painter(clip, inputs, settings, out, on_progress, on_warning, is_cancelled, colors)
+            return RenderResult(painter.run(model, device, on_start), len(clip), already_finished=False)
 
 
 class _Painter:
@@ -137,17 +125,18 @@ class _Painter:
     def __init__(
         self,
         clip: FrameReader,
-        exposures: Exposures,
         inputs: RenderInputs,
         settings: RenderSettings,
         out: ResumableOutput,
         on_progress: Callable[[RenderProgress], object] | None,
         on_warning: Callable[[str], object] | None,
         is_cancelled: Callable[[], bool],
+        palette: Palette | None,
     ):
-        self.clip, self.exposures, self.inputs, self.settings, self.out = clip, exposures, inputs, settings, out
+        self.palette = palette
+        self.clip, self.inputs, self.settings, self.out = clip, inputs, settings, out
         self.on_progress, self.on_warning, self.is_cancelled = on_progress, on_warning, is_cancelled
-        self.drawings = self.steps = self.total_steps = 0
+        self.frames = self.steps = self.total_steps = 0
         self._own: Tensor | None = None  # the reference (3 H W) in [0, 1] at the sketches' size, with flat
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
 
@@ -162,19 +151,23 @@ class _Painter:
                 f"overlap {settings.overlap}: this model's window allows 0 to {pipeline.config.window - 1}"
             )
         if on_start is not None:
-            on_start(RenderStart(self.out.total, inputs.size, inputs.reader.lines, str(pipeline.device)))
+            on_start(RenderStart(len(clip), inputs.size, inputs.reader.lines, str(pipeline.device)))
         for note in [*clip.notes, *inputs.reader.notes]:
             self._warn(note)
         saved = self.out.restore()
-        state, self.drawings = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
+        state, self.frames = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
         if saved and settings.flat:
             self._kept = {name: int(saved[1].get(name, 0)) for name in self._kept}
         filler = self._flat_filler(state) if settings.flat else None
+        if self.palette is not None:
+            self.out.write_beside("palette.json", encode_json(self.palette))
+            if self.out.path.suffix:
+                self._warn(f"{self.out.path} is a movie, which keeps no index maps: give a folder for lvcd recolor")
         own = inputs.reference_lines(inputs.size, settings.drawing)
         for chunk in pipeline.stream(
             inputs.reference[None],
             lambda frame: resize(self._drawing(frame).sketch, inputs.size)[None],
-            len(self.exposures.drawings),
+            len(clip),
             pipeline.sampling_config(settings.steps, settings.overlap),
             generator=torch.Generator().manual_seed(settings.seed),
             reference_sketch=None if own is None else own[None],
@@ -187,32 +180,38 @@ class _Painter:
             if chunk.state is not None:
                 tensors = {k: v.cpu() for k, v in chunk.state.items()} | (filler.state() if filler else {})
                 counts = {name: str(count) for name, count in self._kept.items()} if filler else {}
-                self.out.checkpoint(tensors, {"frames": str(self.drawings), **counts})
+                self.out.checkpoint(tensors, {"frames": str(self.frames), **counts})
         if self._kept["kept"]:
-            kept, regions, drawings = self._kept.values()
-            self._warn(f"flat: {kept} of {regions} regions, in {drawings} of {self.drawings} drawings, keep what the "
-                       "model painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
+            kept, regions, frames = self._kept.values()
+            self._warn(f"flat: {kept} of {regions} regions, in {frames} of {len(clip)} frames, keep what the model "
+                       "painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
         return self.out.finish()
 
     def _write(self, frame: Tensor, filler: Any) -> None:
-        """Write what the model painted of the next drawing (3 h w) in [0, 1], wherever it is shown."""
-        number = self.drawings
+        """Write the next frame (3 h w) in [0, 1]."""
+        number = self.frames
         if filler is not None:
             drawing = self._drawing(number)
             keep = self.settings.trace == "keep" and drawing.traces
-            filled = filler(drawing, frame, self._picture(number) if keep else None)
-            is_reference = number == self.settings.reference_frame and self._own is not None
+            filled = filler(drawing, frame, self.clip[number] if keep else None)
+            is_reference = number == self.settings.reference_frame and self._own is not None and self.palette is None
             if not is_reference:
                 self._kept["kept"] += filler.kept
                 self._kept["regions"] += filler.regions
                 self._kept["kept_frames"] += filler.kept > 0
             frame = self._own if is_reference else filled.clamp(0, 1)  # type: ignore[assignment]
-        first, *again = self.exposures.shows(number)
-        self.out.write(first, array(frame))
-        for index in again:
-            self.out.repeat(index, first)
-        self.drawings += 1
+            self._write_maps(number, filler)
+        self.out.write(number, array(frame))
+        self.frames += 1
         self._report()
+
+    def _write_maps(self, number: int, filler: Any) -> None:
+        """Write the index maps of a frame, and the palette, beside the frames."""
+        if self.palette is not None and filler.indexed is not None:
+            from lvcd.palettes.recolor import IndexMaps
+
+            for name, data in IndexMaps.encode(self.out.name(number), filler.indexed, self.palette).items():
+                self.out.write_beside(name, data)
 
     def _flat_filler(self, state: dict[str, Tensor] | None) -> Any:
         from .paint import FlatFiller
@@ -229,20 +228,16 @@ class _Painter:
             lines = read_drawing(nearest(inputs.drawing, size), settings.drawing)
         else:
             lines = xdog(reference[None])[0]
-        ink_color = (
-            None if inputs.reader.lines == "extract" else find_ink_color(self._picture(of), self._drawing(of).ink)
-        )
-        filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color)
-        if state and self.drawings:
-            filler.resume(self._drawing(self.drawings - 1), state)
+        ink_color = None if inputs.reader.lines == "extract" else find_ink_color(self.clip[of], self._drawing(of).ink)
+        colors = None if self.palette is None else self.palette.colors
+        filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors)
+        if state and self.frames:
+            filler.resume(self._drawing(self.frames - 1), state)
         return filler
 
     def _drawing(self, number: int) -> Drawing:
-        """Read one of the drawings that are painted, at its own size."""
-        return self.inputs.reader(self._picture(number))
-
-    def _picture(self, number: int) -> Any:
-        return self.clip[self.exposures.drawings[number]]
+        """Read a sketch, at the sketches' own size."""
+        return self.inputs.reader(self.clip[number])
 
     def _warn(self, message: str) -> None:
         if self.on_warning is not None:
@@ -259,5 +254,4 @@ class _Painter:
             self.on_progress(self._progress())
 
     def _progress(self) -> RenderProgress:
-        frames = sum(shown is not None and shown < self.drawings for shown in self.exposures.frames)
-        return RenderProgress(frames, self.out.total, self.steps, self.total_steps, self.out.partial)
+        return RenderProgress(self.frames, len(self.clip), self.steps, self.total_steps, self.out.partial)

@@ -16,6 +16,7 @@ from lvcd.io.frame_folder import frame_files
 from lvcd.io.images import read_image
 from lvcd.io.reader import FrameReader, digest
 from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
+from lvcd.palettes.palette_files import Palette, read_palette
 
 from .inputs import array, color, drawing_reader, resize, same_shape, size_of
 from .render_settings import RenderSettings
@@ -63,6 +64,13 @@ class RenderInputs:
         return None if self.drawing is None else resize(read_drawing(array(self.drawing), settings).sketch, size)
 
 
+def flat_palette(file: Path, settings: RenderSettings) -> Palette:
+    """Read the palette that flat fills are to come from. InputError: they are not flat, or the file."""
+    if not settings.flat:
+        raise InputError(f"palette {file}: give it together with flat")
+    return read_palette(file)
+
+
 def nearest(picture: Any, size: tuple[int, int]) -> Any:
     """Resize an image to uint8 (H W c) that has only colors of the image."""
     pixels = array(picture)
@@ -89,12 +97,6 @@ def changed_at(path: Path) -> float:
     return max(file.stat().st_mtime for file in (frame_files(path) if path.is_dir() else [path]))
 
 
-def _recorded(settings: RenderSettings) -> dict[str, Any]:
-    """Return the settings; those that came later are left out where they change nothing, so that older jobs go on."""
-    later = {"format": (None, "png")}
-    return {name: value for name, value in asdict(settings).items() if value not in later.get(name, ())}
-
-
 def job_record(
     sketches: Path, reference: Path, reference_sketch: Path | None, model: Path, lines: str, settings: RenderSettings
 ) -> dict[str, Any]:
@@ -106,6 +108,6 @@ def job_record(
         "reference": digest(reference),
         "reference_sketch": digest(reference_sketch) if reference_sketch else None,
         "model": hashlib.sha256(json.dumps(stamps).encode()).hexdigest(),
-        **{name: list(value) if isinstance(value, tuple) else value for name, value in _recorded(settings).items()},
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
         "lines": lines,
     }
