@@ -15,7 +15,7 @@ from lvcd.io.reader import open_frames
 from lvcd.leaderboard import read
 from lvcd.metrics import PSNR, TC, Suite
 from lvcd.system import peak_memory_gib, reset_peak_memory
-from tests.helpers.evaluation import FunctionMethod, cartoons, repeat_reference, two_metrics
+from tests.helpers.evaluation import DarkenedMethod, FunctionMethod, cartoons, noisy, repeat_reference, two_metrics
 from tests.helpers.wandb_file import finished_records, history
 
 CHECKS = {"reference=blank", "reference=recolored", "sketch=grey", "sketch=binarized"}
@@ -138,3 +138,15 @@ def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
     error = capfd.readouterr().err
     assert told in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_methods_of_one_network_paint_once(tmp_path):
+    """And more clips of the same set are only added; another network is painted anew."""
+    whole, half = DarkenedMethod(1.0), DarkenedMethod(0.5)
+    rows = [evaluate(method, cartoons(leaks=1, clips=2), two_metrics(), tmp_path) for method in (whole, half)]
+    assert whole.painted == 2 + 4 and half.painted == 0  # four checks of one clip
+    direct = FunctionMethod(lambda reference, sketches: (noisy(reference, sketches) * 255).round() / 255 * 0.5)
+    assert rows[1].clips[0]["scores"] == evaluate(direct, cartoons(clips=2), two_metrics(), tmp_path).clips[0]["scores"]
+    assert rows[0].clips[0]["scores"] != rows[1].clips[0]["scores"]
+    evaluate(half, cartoons(leaks=1), two_metrics(), tmp_path)
+    assert half.painted == 2 + 4  # the other two clips, and the checks of another clip

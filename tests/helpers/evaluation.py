@@ -28,6 +28,25 @@ class FunctionMethod:
         return self._paint(reference, sketches)
 
 
+class DarkenedMethod:
+    """A method whose network paints `noisy`, and which then darkens it by a factor; the network counts its clips."""
+
+    def __init__(self, factor: float):
+        self.name, self.network_settings, self.painted, self._factor = f"times {factor}", {"kind": "noisy"}, 0, factor
+        self.settings = {**self.network_settings, "factor": factor}
+
+    def paint(self, reference, reference_sketch, sketches, seed):
+        painted = self.paint_by_network(reference, reference_sketch, sketches, seed)
+        return self.finish(reference, reference_sketch, sketches, painted)
+
+    def paint_by_network(self, reference, reference_sketch, sketches, seed):
+        self.painted += 1
+        return noisy(reference, sketches)
+
+    def finish(self, reference, reference_sketch, sketches, painted):
+        return self._factor * painted
+
+
 def repeat_reference(reference, sketches):
     """Return the reference for every sketch."""
     return reference.expand(len(sketches), -1, -1, -1)

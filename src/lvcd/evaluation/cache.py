@@ -1,4 +1,4 @@
-"""Painted clips and scores on disk, so that an interrupted evaluation resumes.
+"""Painted clips and scores on disk, so that an interrupted evaluation resumes, and what networks painted is used again.
 
 letters: n frames, H W pixels
 """
@@ -38,7 +38,8 @@ def job_name(job: dict[str, Any]) -> str:
 
 
 class PaintCache:
-    """A folder with the painted clips and the scores of one evaluation. Each file is complete or absent."""
+    """A folder with the painted clips of one network or method, and the scores of one evaluation. Each file is complete
+    or absent."""
 
     def __init__(self, folder: Path):
         self.folder = folder

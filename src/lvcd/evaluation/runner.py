@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from .artifacts import write_painted, write_sheet, write_source
 from .cache import PaintCache, PaintedClip, job_name
 from .external import ExternalFrames
 from .leaks import CheckStats, judge_checks, run_checks
-from .methods import Method
+from .methods import Method, NetworkMethod
 from .originals import cache_original_features
 from .provenance import code, device_name, provenance, versions
 from .ranks import Ranks
@@ -59,6 +59,11 @@ class Evaluation:
         what = {"method": method.settings, "protocol": self.protocol, "seed": seed, "keys": tests.keys}
         job = job_name({**what, **computed_by})
         self.cache = PaintCache(out / "unfinished" / job)
+        seen = {name: value for name, value in self.protocol.items() if name not in ("name", "clips", "metrics")}
+        network = method.network_settings if isinstance(method, NetworkMethod) else None
+        painted_by = {"network": network, "protocol": seen, "seed": seed, **computed_by}
+        self.network_cache = PaintCache(out / "painted" / job_name(painted_by)) if network else None
+        """What the network paints, which the same network under another method or with more clips need not do again."""
         self.scores_name = f"{self.ranks.rank} of {self.ranks.world}"
         self.sheets, self.media = out / "sheets" / job, out / "media" / job
         shown = {name: self.protocol[name] for name in ("data", "width", "height", "frames", "binarized")}
@@ -124,19 +129,33 @@ class Evaluation:
         """Return a clip as the method paints it, from the cache if it is there under `name`."""
 
         def paint() -> PaintedClip:
-            started = time.perf_counter()
-            if isinstance(self.method, ExternalFrames):
-                frames = self.method.frames_of(clip)
-            else:
-                seed = clip_seed(self.seed, clip.key)
-                frames = self.method.paint(clip.reference, clip.reference_sketch, clip.sketches, seed).cpu()
-            seconds = time.perf_counter() - started
-            self.painting_sec += seconds
-            return PaintedClip(frames, seconds, peak_memory_gib(self.device))
+            method, given = self.method, (clip.reference, clip.reference_sketch, clip.sketches)
+            seed = clip_seed(self.seed, clip.key)
+            if isinstance(method, ExternalFrames):
+                return self._timed(lambda: method.frames_of(clip))
+            if self.network_cache is None or not isinstance(method, NetworkMethod):
+                return self._timed(lambda: method.paint(*given, seed))
 
-        painted = self.cache.get_or_compute(name, tuple(clip.original.shape), paint)
+            def paint_by_network() -> PaintedClip:
+                return self._timed(lambda: method.paint_by_network(*given, seed))
+
+            first = self.network_cache.get_or_compute(name, shape, paint_by_network)
+            last = self._timed(lambda: method.finish(*given, first.frames))
+            memory_gib = max(first.memory_gib, last.memory_gib)
+            return PaintedClip(last.frames, first.seconds + last.seconds, memory_gib)
+
+        shape = tuple(clip.original.shape)
+        painted = self.cache.get_or_compute(name, shape, paint)
         self.memory_gib = max(self.memory_gib, painted.memory_gib)
         return painted
+
+    def _timed(self, paint: Callable[[], Tensor]) -> PaintedClip:
+        """Return the frames that `paint` returns, with their cost."""
+        started = time.perf_counter()
+        frames = paint().cpu()
+        seconds = time.perf_counter() - started
+        self.painting_sec += seconds
+        return PaintedClip(frames, seconds, peak_memory_gib(self.device))
 
     def _run_checks(self) -> dict[int, dict[str, CheckStats]]:
         """Run the leak checks of this process's part of the clips that are checked."""

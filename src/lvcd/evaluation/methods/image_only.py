@@ -42,7 +42,8 @@ class ImageOnly(Ours):
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "still": self.still}
 
-    def _paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+    def paint_by_network(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+        """Paint each frame of a clip alone; see `NetworkMethod`."""
         painted = []
         for part in sketches.cpu().split(FRAMES_PER_BATCH):
             middle = self.pipeline(

@@ -5,7 +5,7 @@ letters: n frames to paint, H W pixels
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -28,4 +28,21 @@ class Method(Protocol):
         line art of the frames after it (n 1 H W), in [0, 1], line = 1. seed: of all noise; equal arguments give equal
         frames.
         """
+        ...
+
+
+@runtime_checkable
+class NetworkMethod(Method, Protocol):
+    """A method whose network paints first and whose result is made of that. What the network paints is kept on disk, so
+    that methods with the same network and another finish, as `ours` and `ours_flat`, paint once."""
+
+    network_settings: dict[str, Any]
+    """All that the network's frames depend on, as JSON values."""
+
+    def paint_by_network(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+        """Return the network's frames (n 3 H W) in [0, 1]; the arguments are those of `paint`."""
+        ...
+
+    def finish(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, painted: Tensor) -> Tensor:
+        """Return the method's frames (n 3 H W) in [0, 1] from the network's, rounded to 8 bits: so `paint` does it."""
         ...

@@ -39,7 +39,9 @@ class Ours:
         changes = [*(["flat"] if flat else []), *self._ablations(), *self.given.changes()]
         default = " ".join([self.kind, *([f"[{', '.join(changes)}]"] if changes else [])])
         self.name = default if name is None else str(name)
-        self.settings = self._settings()
+        self.network_settings = self._settings()
+        flats = {"flat": {**PaintBucket.settings, **PaintBucket.model_settings}} if flat else {}
+        self.settings = {**self.network_settings, **flats}
 
     def _ablations(self) -> list[str]:
         """Return what the model was trained without."""
@@ -57,13 +59,17 @@ class Ours:
         weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
         dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
         common = {"kind": self.kind, "weights": weights, **config, "dtype": dtype}
-        flats = {"flat": {**PaintBucket.settings, **PaintBucket.model_settings}} if self.flat else {}
-        return {**common, **flats, "sampling": self.given.complete(self.pipeline.config).record()}
+        return {**common, "sampling": self.given.complete(self.pipeline.config).record()}
 
     def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
         """Paint a clip; see `Method`."""
-        painted = self._paint(reference, reference_sketch, sketches, seed)
+        painted = self.paint_by_network(reference, reference_sketch, sketches, seed)
+        return self.finish(reference, reference_sketch, sketches, painted)
+
+    def finish(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, painted: Tensor) -> Tensor:
+        """Fill what the network painted flat, if it is to be; see `NetworkMethod`."""
         return fill_flat(reference, reference_sketch, sketches, painted) if self.flat else painted
 
-    def _paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+    def paint_by_network(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+        """Paint a clip by the network alone; see `NetworkMethod`."""
         return paint_clip(self.pipeline, reference, reference_sketch, sketches, self.sampling, seed)
