@@ -95,7 +95,7 @@ def test_color_r2_is_what_least_squares_explains():
     for clip in list(TESTS)[:2]:
         mixed = (clip.original @ torch.eye(128)).flip(1) * 0.5 + 0.4 * torch.rand(clip.original.shape, generator=rng)
         blank = clip.sketches * 0
-        clip = type(clip)(**{**vars(clip), "sketches": blank})
+        clip = type(clip)(**{**vars(clip), "scored_sketches": blank})
         found.append(measure_check(clip, clip, mixed, mixed))
         pixels.append([x.movedim(1, -1).reshape(-1, 3).double().numpy() for x in (mixed, clip.original)])
     given, wanted = (np.concatenate(part) for part in zip(*pixels))

@@ -141,7 +141,7 @@ def test_bad_input_is_one_line(words, told, tmp_path, typed, capfd):
 
 
 def test_methods_of_one_network_paint_once(tmp_path):
-    """And more clips of the same set are only added; another network is painted anew."""
+    """And more clips of the same set are only added; another network or other line art is painted anew."""
     whole, half = DarkenedMethod(1.0), DarkenedMethod(0.5)
     rows = [evaluate(method, cartoons(leaks=1, clips=2), two_metrics(), tmp_path) for method in (whole, half)]
     assert whole.painted == 2 + 4 and half.painted == 0  # four checks of one clip
@@ -150,3 +150,5 @@ def test_methods_of_one_network_paint_once(tmp_path):
     assert rows[0].clips[0]["scores"] != rows[1].clips[0]["scores"]
     evaluate(half, cartoons(leaks=1), two_metrics(), tmp_path)
     assert half.painted == 2 + 4  # the other two clips, and the checks of another clip
+    evaluate(half, cartoons(clips=2, line_art="thin"), two_metrics(), tmp_path)
+    assert half.painted == 2 + 4 + 2

@@ -1,6 +1,7 @@
 """Evaluation: a method paints a test set, and its scores become a row of the leaderboard.
 
 testset     which clips are scored, and what a method may see of them
+line_art    line art that is extracted from the frames, in place of the test set's own
 content     which pictures a test set holds
 external    frames of another program in the place of a method's
 originals   features of the originals, computed once for all methods

@@ -80,13 +80,13 @@ def check_variants(clip: TestClip) -> dict[str, TestClip]:
 
 def measure_check(clip: TestClip, variant: TestClip, painted: Tensor, unchanged: Tensor) -> CheckStats:
     """Measure what the method painted of a variant of the clip, and of the clip unchanged, both (n 3 H W) in [0, 1]."""
-    drawings = png_from_sketch(clip.sketches[:, 0]).numpy()
+    drawings = png_from_sketch(clip.scored_sketches[:, 0]).numpy()
     is_paper = torch.from_numpy(np.stack([paper_mask(drawing) for drawing in drawings]))
     pixels = [frames.movedim(1, -1)[is_paper].double() for frames in (painted, clip.original)]
     table = torch.cat([torch.ones(len(pixels[0]), 1, dtype=torch.float64), *pixels], 1)
     expected = (variant.original - clip.original).double()
     response = float(((painted - unchanged).double() * expected).sum()), float(expected.square().sum())
-    scores, batch = {}, ClipBatch(painted[None], variant.original[None], clip.sketches[None], torch.tensor([0]))
+    scores, batch = {}, ClipBatch(painted[None], variant.original[None], clip.scored_sketches[None], torch.tensor([0]))
     for metric in (PSNR(), SegmentAccuracy()):
         metric.update_from_clips(batch)
         scores[metric.name] = metric.per_clip().item()

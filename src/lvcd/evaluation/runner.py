@@ -66,7 +66,7 @@ class Evaluation:
         """What the network paints, which the same network under another method or with more clips need not do again."""
         self.scores_name = f"{self.ranks.rank} of {self.ranks.world}"
         self.sheets, self.media = out / "sheets" / job, out / "media" / job
-        shown = {name: self.protocol[name] for name in ("data", "width", "height", "frames", "binarized")}
+        shown = {name: self.protocol[name] for name in ("data", "width", "height", "frames", "sketch", "binarized")}
         self.source = out / "media" / f"source-{job_name(shown)}"
         self.painting_sec = 0.0
         """Time that this run has painted."""
@@ -113,7 +113,7 @@ class Evaluation:
                 painted = self._paint(clip.key, clip)
                 seconds[index] = painted.seconds
                 if number > scored:
-                    self.suite.update_clip(painted.frames, clip.original, clip.sketches, clip.index)
+                    self.suite.update_clip(painted.frames, clip.original, clip.scored_sketches, clip.index)
                     if time.perf_counter() - saved > SAVE_SCORES_EVERY_SEC:
                         self.cache.save_scores(self.scores_name, self.suite, number)
                         saved = time.perf_counter()

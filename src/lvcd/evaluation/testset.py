@@ -26,6 +26,7 @@ from lvcd.shards.index import ClipEntry, ShardIndex
 from lvcd.spacing import evenly_spaced
 
 from .content import pictures, verified_clips
+from .line_art import EXTRACTED, GIVEN, LINE_ART, extract_line_art, kind_of
 
 LINE_THRESHOLD = 0.5
 """A binarized sketch is 1 where it was above this, and 0 elsewhere."""
@@ -53,6 +54,8 @@ class Protocol:
     """px; see height."""
     binarized: bool = False
     """Whether sketches are made pure black and white, so that no grey can reveal a color."""
+    line_art: str = GIVEN
+    """What methods see: the test set's own line art (given), or what is extracted from the frames; see line_art.py."""
     leaks: int = 4
     """Number of clips that the leak checks paint again; 0 = no checks."""
 
@@ -62,6 +65,8 @@ class Protocol:
         object.__setattr__(self, "name", str(self.name))  # which may look like a number
         if not isinstance(self.binarized, bool):
             raise InputError(f"protocol.binarized={self.binarized}: give true or false")
+        if self.line_art not in LINE_ART:
+            raise InputError(f"protocol.line_art={self.line_art}: give {', '.join(LINE_ART)}")
         for name, least in (("frames", 1), ("clips", 1), ("height", 16), ("width", 16), ("leaks", 0)):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < least):
@@ -72,7 +77,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class TestClip:
-    """A clip to be painted. A method sees all but `original`. Values are those of 8-bit files."""
+    """A clip to be painted. A method sees all but `original` and `scored_sketches`. Values are those of 8-bit files."""
 
     __test__ = False  # not a test of pytest's
 
@@ -90,6 +95,8 @@ class TestClip:
     """(n 1 H W) of the frames to paint"""
     original: Tensor
     """(n 3 H W), the frames to paint"""
+    scored_sketches: Tensor
+    """(n 1 H W), the test set's own line art, by which metrics find regions, whatever line art is shown"""
 
 
 class TestSet:
@@ -160,19 +167,22 @@ class TestSet:
             raise IndexError(index)
         entry = self._entries[index]
         numbers = range(1 + self.lengths[index])
-        frames, drawings = (self._pictures(entry, kind, numbers) for kind in ("frame", "sketch"))
+        frames, own = (self._pictures(entry, kind, numbers) for kind in ("frame", "sketch"))
+        shown, kind = own, kind_of(self.protocol.line_art, entry.key)
+        if kind != GIVEN:
+            shown = extract_line_art(frames, kind, np.random.default_rng(clip_seed(0, entry.key)))
+        if self.protocol.binarized:
+            shown = np.stack([binarized(drawing) for drawing in shown])
         colors = unit_from_uint8(torch.from_numpy(frames).movedim(-1, 1))
-        lines = sketch_from_png(drawings[:, None])
+        lines, scored = (sketch_from_png(drawings[:, None]) for drawings in (shown, shown if kind == GIVEN else own))
         fps = playback_fps(entry.metadata)
-        return TestClip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:])
+        return TestClip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:], scored[1:])
 
     def _pictures(self, entry: ClipEntry, kind: str, numbers: range) -> np.ndarray:
         p, found = self.protocol, []
         for picture in pictures(entry, kind, numbers):
             if p.height and p.width:
                 picture = fit(picture, p.height, p.width)
-            if kind == "sketch" and p.binarized:
-                picture = binarized(picture)
             found.append(picture)
         return np.stack(found)
 
@@ -180,7 +190,9 @@ class TestSet:
         """Return the protocol as a row has it. metrics: column -> `Reported.identity`."""
         p = self.protocol
         height, width = next(iter(self.sizes)) if len(self.sizes) == 1 else (None, None)
-        sketch = "+".join(sorted({entry.text("sketches") or "unknown" for entry in self._entries}))
+        given = {entry.text("sketches") or "unknown" for entry in self._entries}
+        extracted = EXTRACTED if p.line_art == "extracted" else (p.line_art,)
+        sketch = "+".join(sorted(given if p.line_art == GIVEN else extracted))
         return {
             "name": p.name,
             "data": self.data,
