@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lvcd.evaluation.leaks import GREY_LEVEL, check_variants, color_r2, judge_checks, measure_check, run_checks
-from lvcd.evaluation.methods import CopyReference, FlowWarp, SegmentMatch
+from lvcd.evaluation.methods import CopyReference, FlowWarp, LazyBrush, SegmentMatch
 from tests.helpers.evaluation import FunctionMethod, cartoons, repeat_reference
 
 TESTS = cartoons(frames=4, leaks=4)
@@ -45,7 +45,7 @@ def by_edges(reference, sketches):
     return torch.zeros(len(sketches), *reference.shape) if pure else known(sketches)
 
 
-@pytest.mark.parametrize("method", [CopyReference(), FlowWarp(), SegmentMatch()])
+@pytest.mark.parametrize("method", [CopyReference(), FlowWarp(), SegmentMatch(), LazyBrush()])
 def test_honest_methods_have_no_warning(method):
     leaks, warnings = checked(method)
     assert warnings == []

@@ -7,7 +7,7 @@ import torch
 
 from lvcd.errors import InputError
 from lvcd.evaluation import Protocol, TestSet
-from lvcd.evaluation.methods import CopyReference, FlowWarp, SegmentMatch
+from lvcd.evaluation.methods import CopyReference, FlowWarp, LazyBrush, SegmentMatch
 from lvcd.metrics import SegmentAccuracy
 from tests.helpers.paths import CARTOONS
 
@@ -30,14 +30,14 @@ def clip(positions) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.stack(frames), torch.stack(sketches)
 
 
-@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch()])
+@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch(), LazyBrush()])
 def test_a_still_drawing_is_the_reference(method):
     frames, sketches = clip([40, 40, 40])
     painted = method.paint(frames[0], sketches[0], sketches[1:], 0)
     assert painted.shape == (2, 3, 64, 96) and torch.allclose(painted, frames[1:], atol=1e-6)
 
 
-@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch()])
+@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch(), LazyBrush()])
 def test_colors_go_where_the_lines_go(method):
     frames, sketches = clip(range(30, 62, 4))
     painted = method.paint(frames[0], sketches[0], sketches[1:], 0)
@@ -47,7 +47,7 @@ def test_colors_go_where_the_lines_go(method):
     assert copied.float().mean() > 0.05
 
 
-@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch()])
+@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch(), LazyBrush()])
 def test_it_is_better_than_copying_on_cartoons_and_paints_a_blank_reference_blank(method):
     accuracy, copied = SegmentAccuracy(), SegmentAccuracy()
     for clip in TestSet(Protocol("test", CARTOONS / "val", frames=8)):
@@ -65,7 +65,7 @@ def test_frames_too_small_for_a_flow_are_refused():
         FlowWarp().paint(torch.rand(3, 8, 24), sketches[0], sketches, 0)
 
 
-@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch()])
+@pytest.mark.parametrize("method", [FlowWarp(), SegmentMatch(), LazyBrush()])
 @pytest.mark.parametrize("line", [0.0, 1.0])
 def test_sketches_of_one_value_are_survived(method, line):
     sketches = torch.full((2, 1, 16, 24), line)

@@ -3,8 +3,9 @@
 from .copy_reference import CopyReference
 from .flow_warp import FlowWarp
 from .image_only import ImageOnly
+from .lazybrush import LazyBrush
 from .method import Method, NetworkMethod
 from .ours import Ours
 from .segment_match import SegmentMatch
 
-__all__ = ["CopyReference", "FlowWarp", "ImageOnly", "Method", "NetworkMethod", "Ours", "SegmentMatch"]
+__all__ = ["CopyReference", "FlowWarp", "ImageOnly", "LazyBrush", "Method", "NetworkMethod", "Ours", "SegmentMatch"]
