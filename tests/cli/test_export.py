@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from lvcd.checkpoints.digest import check_digests
@@ -63,6 +65,34 @@ def test_what_the_command_line_allows_is_built(run, tmp_path, capsys):
     words = ["--allow", "tests.cli.test_export.OwnModule"]
     assert main(["export", str(run), "--out", str(tmp_path / "out"), *words]) == 0
     load_pipeline(tmp_path / "out", "cpu")
+
+
+def test_the_last_or_the_best_weights_are_exported_and_named(run, tmp_path, capsys):
+    """The best.ckpt of a run is of step 0; its last.ckpt has other weights, and the newest step."""
+    assert main(["export", str(run), "--out", str(tmp_path / "only"), "--weights", "best"]) == 0
+    module = FineTuneModule(networks_from_folder(yaml.safe_load((run / ".hydra" / "config.yaml").read_text())
+                                                 ["module"]["networks"]["folder"]))  # fmt: skip
+    _ = module.networks.fingerprints
+    bias = module.controlnet.zero_mid.bias
+    bias.data += 1
+    checkpoint = {"state_dict": dict(module.state_dict()), "global_step": 7}
+    module.on_save_checkpoint(checkpoint)
+    AtomicCheckpointIO().save_checkpoint(checkpoint, run / "checkpoints" / "last.ckpt")
+    found = {}
+    for words in ([], ["--weights", "best"], ["--weights", "last"], ["--checkpoint", f"{run}/checkpoints/last.ckpt"]):
+        out = tmp_path / f"out{len(found)}"
+        assert main(["export", str(run), "--out", str(out), *words]) == 0
+        note = json.loads((out / "training.json").read_text())
+        assert f"{note['weights']} weights" in capsys.readouterr().out
+        found[tuple(words)] = note, load_pipeline(out, "cpu").controlnet.zero_mid.bias.float()
+    notes = [note for note, _ in found.values()]
+    assert notes == [{"weights": w, "step": n} for w, n in (("best", 0), ("best", 0), ("last", 7), ("last", 7))]
+    for note, value in found.values():
+        expected = bias if note["weights"] == "last" else bias - 1
+        assert torch.allclose(value, expected.detach(), atol=1e-3)
+    (run / "checkpoints" / "best.ckpt").unlink()
+    assert main(["export", str(run), "--out", str(tmp_path / "none"), "--weights", "best"]) == 2
+    assert "--weights last" in capsys.readouterr().err
 
 
 class OwnModule(FineTuneModule):

@@ -55,7 +55,7 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     from lvcd.training.fsdp import with_full_weights
     from lvcd.training.plan import plan_training
     from lvcd.training.plan.fit_report import out_of_memory_message
-    from lvcd.training.run_folder import MODEL_FOLDER, checkpoint_to_resume, initialize_from, previous_stage
+    from lvcd.training.run_folder import BEST, MODEL_FOLDER, checkpoint_to_resume, initialize_from, previous_stage
 
     silence_libraries()
     keep_freed_memory()
@@ -88,8 +88,9 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     model = run / MODEL_FOLDER
     trained: Any = with_full_weights(trainer, module, lambda: instantiate(config.module, _convert_="all"))
     if trainer.is_global_zero:
-        trained.export(model)
-        print(f"the trained model is in {model}")
+        trained.export(model, {"weights": "last", "step": trainer.global_step})
+        others = f"; of the best ones makes a model: lvcd export {run} --out DIR" if (run / BEST).is_file() else ""
+        print(f"the trained model is in {model}, with the last weights, of step {trainer.global_step}{others}")
     best = trainer.checkpoint_callback.best_model_score
     return TrainedModel(model, None if best is None else float(best))
 

@@ -15,6 +15,9 @@ from lvcd.errors import InputError
 
 BASE_KEY = "base"
 """Key of a checkpoint under which the fingerprints of the starting model are."""
+TRAINING_FILE = "training.json"
+"""File in an exported model's folder that says which weights of its run it holds: `weights` (last, best, or the name of
+a checkpoint) and `step`, the optimizer step after which they were saved."""
 TAKEN_KEY = "taken"
 """Key of a checkpoint under which the names of weights are that are not trained, but differ from the starting model's:
 they were taken from another run (init_from)."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lvcd.checkpoints.config_files import write_json
 from lvcd.checkpoints.digest import new_model_folder
 from lvcd.data.batch import Batch
 from lvcd.diffusion.loss import denoising_loss
@@ -25,7 +26,7 @@ from lvcd.frames import FrameLayout
 from lvcd.nn.condition import Condition, added_time_ids, clip_token, encode_mode
 from lvcd.nn.network import conditioned_network
 
-from .checkpoint import check_taken_weights, check_trained_weights, keep_trained_weights, saved_weights
+from .checkpoint import TRAINING_FILE, check_taken_weights, check_trained_weights, keep_trained_weights, saved_weights
 from .correspondence import correspondence_loss, record_attention_inputs
 from .fsdp import shard_network
 from .networks import Networks
@@ -263,12 +264,15 @@ class FineTuneModule(lightning.LightningModule):
         frozen = f"; {len(self.taken)} of the tensors taken are not trained here" if self.taken else ""
         return f"{', '.join(counts)}{rest}{frozen}"
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, training: dict[str, Any] | None = None) -> None:
         """Write the model folder that `lvcd colorize --model` takes, in half precision; it appears whole or not at all.
 
+        training: the content of TRAINING_FILE; None = no such file.
         InputError: another folder is there, or it cannot be written.
         """
         with new_model_folder(folder) as partial:
+            if training is not None:
+                write_json(training, partial / TRAINING_FILE)
             self.networks.pipeline().to(torch.float16).save_pretrained(partial)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +16,10 @@ from .checkpoint import saved_weights
 
 CHECKPOINT_FOLDER, MODEL_FOLDER = "checkpoints", "model"
 """Folders within a run's folder; the model is exported after the last step."""
+BEST = f"{CHECKPOINT_FOLDER}/best.ckpt"
+"""File in a run's folder with the weights that were best in validation."""
+Weights = Literal["last", "best"]
+"""Which weights of a run: those of its last step, or the best by validation."""
 
 RENAMED = {
     "lookup": "reference_only_prob",
@@ -84,7 +88,7 @@ def newest_checkpoint(run: Path) -> Path:
 
 def best_checkpoint(run: Path) -> Path:
     """Return the best checkpoint by validation, or else the newest complete one. InputError: there is none."""
-    file = run / CHECKPOINT_FOLDER / "best.ckpt"
+    file = run / BEST
     return file if file.is_file() and is_complete(file) else newest_checkpoint(run)
 
 
@@ -133,14 +137,16 @@ def initialize_from(module: Any, start: Path) -> str:
     return f"{checkpoint}: {module.take_weights(_read_checkpoint(checkpoint))}"
 
 
-def load_trained_weights(module: Any, checkpoint: Path) -> None:
+def load_trained_weights(module: Any, checkpoint: Path) -> int:
     """Load a checkpoint's weights into the module that it was trained with, or their moving average if it has one.
 
+    => the optimizer step after which it was saved
     InputError: the checkpoint is damaged, or of another module or starting model.
     """
     saved = _read_checkpoint(checkpoint)
     module.on_load_checkpoint(saved)
     module.load_state_dict(saved_weights(saved), strict=False)
+    return int(saved.get("global_step", 0))
 
 
 def _read_checkpoint(checkpoint: Path) -> dict[str, Any]:

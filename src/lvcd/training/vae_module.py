@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lvcd.checkpoints.config_files import write_json
 from lvcd.checkpoints.digest import new_model_folder
 from lvcd.data.batch import Batch
 from lvcd.nn.condition import encode_mode
 from lvcd.nn.vae import ColorVAE
 
-from .checkpoint import check_trained_weights
+from .checkpoint import TRAINING_FILE, check_trained_weights
 from .finetune import derive_seed
 from .optimizer import Optimization
 
@@ -80,8 +81,13 @@ class VaeModule(lightning.LightningModule):
         """InputError: the checkpoint holds other weights than this VAE's."""
         check_trained_weights(self, checkpoint, {})
 
-    def export(self, folder: Path) -> None:
-        """Write the VAE's folder; its scaling factor gives scaled latents a standard deviation of 1."""
+    def export(self, folder: Path, training: dict[str, Any] | None = None) -> None:
+        """Write the VAE's folder; its scaling factor gives scaled latents a standard deviation of 1.
+
+        training: the content of TRAINING_FILE; None = no such file.
+        """
         self.vae.register_to_config(scaling_factor=1 / float(self.trainer.callback_metrics["val/latent_std"]))
         with new_model_folder(folder) as partial:
+            if training is not None:
+                write_json(training, partial / TRAINING_FILE)
             self.vae.half().save_pretrained(partial)

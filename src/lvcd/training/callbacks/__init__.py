@@ -2,6 +2,7 @@
 
 from .ema import Ema
 from .gradient import GradientNorm
+from .last import SaveLast
 from .progress import ProgressLine
 from .samples import Samples
 from .scores import Scores
@@ -15,6 +16,7 @@ __all__ = [
     "NanLossError",
     "ProgressLine",
     "Samples",
+    "SaveLast",
     "Scores",
     "SigmaLoss",
     "Speed",
