@@ -12,7 +12,7 @@ from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
 from lvcd.leaderboard import read
 from lvcd.metrics import PSNR, Suite
-from lvcd.pipeline.inputs import array
+from lvcd.pipeline.image_forms import array
 from tests.helpers.evaluation import cartoons
 from tests.helpers.paths import TEST_STYLE
 from tests.helpers.wandb_file import finished_records, history

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lvcd.errors import InputError
 from lvcd.lineart.reading import DrawingSettings
-from lvcd.pipeline.inputs import Padding, array, color, drawing_reader, resize, size_of, sketch
+from lvcd.pipeline.image_forms import array, size_of
+from lvcd.pipeline.inputs import Padding, SketchClip, color, resize, sketch
 
 H, W = 6, 9
 
@@ -173,7 +174,7 @@ DRAWINGS = {
 
 
 def reader(clip, lines="auto"):
-    return drawing_reader(clip, DrawingSettings(lines))
+    return SketchClip(clip).reader(DrawingSettings(lines))
 
 
 @pytest.mark.parametrize("mode", DRAWINGS)
@@ -181,7 +182,7 @@ def reader(clip, lines="auto"):
 def test_lines_are_found_however_they_are_drawn(mode, wrap):
     image = wrap(DRAWINGS[mode])
     assert reader([image] * 3).lines == mode
-    assert torch.equal(sketch(image, reader([image] * 3), (H, W)), ONE_LINE)
+    assert torch.equal(sketch(SketchClip(image)[0], reader([image] * 3), (H, W)), ONE_LINE)
 
 
 @pytest.mark.parametrize("mode", DRAWINGS)

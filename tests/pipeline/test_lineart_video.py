@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 import safetensors.torch
 import torch
+from accelerate import cpu_offload
 
 from lvcd.diffusion.noise import karras
 from lvcd.diffusion.solver import SOLVERS
@@ -471,6 +472,104 @@ def test_the_models_own_settings(pipeline):
     assert torch.equal(given, paint(pipeline, steps=2, overlap=1))
 
 
+# --------------------------------------------------------------------------------------- what diffusers' users expect
+
+
+def test_sketches_and_references_in_other_forms(pipeline):
+    """Pictures of line art as a list, an array (N H W 3), a tensor (N 3 H W) and ComfyUI's (N H W 3): one result."""
+    pictures = [PIL.Image.fromarray(np.asarray(picture(seed=n))) for n in range(3)]
+    arrays = np.stack([np.asarray(p) for p in pictures])
+    last = torch.from_numpy(arrays).float() / 255
+    want = paint(pipeline, sketches=pictures, lines="dark")
+    for sketches in (arrays, arrays.astype(np.float32) / 255, last, last.movedim(-1, 1)):
+        assert torch.equal(paint(pipeline, sketches=sketches, lines="dark"), want)
+    unit = np.asarray(picture()).astype(np.float32) / 255
+    for reference in (unit, torch.from_numpy(unit), torch.from_numpy(unit).movedim(-1, 0)[None]):
+        close(paint(pipeline, reference, pictures, lines="dark"), want, 1e-5)
+
+
+def test_paths(pipeline, tmp_path):
+    (tmp_path / "shot").mkdir()
+    for n in range(2):
+        picture(seed=n).save(tmp_path / "shot" / f"{n}.png")
+    picture().save(tmp_path / "key.png")
+    want = paint(pipeline, sketches=[picture(seed=n) for n in range(2)], lines="dark")
+    files = [tmp_path / "shot" / f"{n}.png" for n in range(2)]
+    for sketches in (tmp_path / "shot", str(tmp_path / "shot"), files):
+        assert torch.equal(paint(pipeline, str(tmp_path / "key.png"), sketches, lines="dark"), want)
+
+
+def test_one_sketch_is_a_clip(pipeline):
+    want = paint(pipeline, sketches=clip(1))
+    for one in (clip(1)[0], clip(1)[0, 0]):
+        assert torch.equal(paint(pipeline, sketches=one), want) and len(want) == 1
+
+
+def test_noise_levels_by_name(pipeline):
+    levels = pipeline.sampling_config(2).noise_levels
+    want = paint(pipeline, steps=2)
+    assert levels[-1] == 0
+    for sigmas in (levels.tolist(), levels[:-1].tolist(), tuple(levels.numpy())):
+        close(paint(pipeline, steps=None, sigmas=sigmas), want, 1e-5)
+    close(paint(pipeline, steps=None, timesteps=(levels[:-1].log() / 4).tolist()), want, 1e-3)
+
+
+def test_several_of_each(pipeline):
+    generators = [seeded(n) for n in range(4)]
+    both = pipeline([picture(seed=n) for n in range(2)], [clip(3, seed=n) for n in range(2)], 1, 2, output_type="pt",
+                    num_videos_per_prompt=2, generator=generators).frames  # fmt: skip
+    for n in range(4):
+        apart = paint(pipeline, picture(seed=n // 2), clip(3, seed=n // 2), generator=seeded(n))
+        close(both[n], apart)
+
+
+def test_noise_of_ones_own(pipeline):
+    shape = (1, pipeline.sampling_config(overlap=2).slots, 4, 8, 8)
+    noise = torch.randn(shape[1:], generator=seeded(3))[None]
+    assert torch.equal(paint(pipeline, latents=noise), paint(pipeline, seed=3))
+
+
+@pytest.mark.parametrize("size", [2, 3, 6, 100])
+def test_decoding_in_other_chunks(pipeline, size):
+    seen = []
+    hook = pipeline.vae.decoder.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    frames = paint(pipeline, sketches=clip(13), decode_chunk_size=size)
+    hook.remove()
+    assert frames.shape[0] == 13 and max(seen) == min(size, 14)
+
+
+def test_an_interrupted_call_returns_the_finished_segments(pipeline):
+    def callback(pipe, step, sigma, tensors):
+        calls.append(step)
+        pipe._interrupt = len(calls) == stop_after
+        return tensors
+
+    whole = paint(pipeline, sketches=clip(13), steps=2, output_type="latent")
+    for stop_after, frames in ((1, 0), (3, WINDOW - 2)):  # a segment keeps its overlap for the next
+        calls: list[int] = []
+        painted = paint(pipeline, sketches=clip(13), steps=2, output_type="latent", callback_on_step_end=callback)
+        assert len(calls) == stop_after and len(painted) == frames
+        assert frames == 0 or torch.equal(painted[:1], whole[:1])
+    assert len(paint(pipeline, sketches=clip(13), steps=1)) == 13  # the next call begins anew
+
+
+@pytest.mark.parametrize("kind", ["model", "sequential", "group"])
+def test_offloaded_it_paints_the_same(kind):
+    """On a CPU, too: weights wait on the meta device or are hooked, so whatever is used without a hook fails."""
+    pipe = toy_pipeline()
+    want = paint(pipe, steps=2)
+    if kind == "model":
+        pipe.enable_model_cpu_offload(device="cpu")
+        assert all(hasattr(network, "_hf_hook") for network in (pipe.unet, pipe.vae, pipe.image_encoder))
+    elif kind == "sequential":  # diffusers names the device cpu:0, which accelerate then does not know again
+        for network in (pipe.unet, pipe.controlnet, pipe.vae, pipe.image_encoder):
+            cpu_offload(network, torch.device("cpu"), offload_buffers=len(network._parameters) > 0)
+        assert next(pipe.unet.parameters()).is_meta
+    else:
+        pipe.enable_group_offload(onload_device=torch.device("cpu"), offload_type="leaf_level")
+    assert torch.equal(paint(pipe, steps=2), want) and torch.equal(paint(pipe, steps=2), want)
+
+
 # ------------------------------------------------------------------------------------------------------------ bad input
 
 
@@ -485,6 +584,19 @@ def test_the_models_own_settings(pipeline):
         ({"reference_frame": 0, "reference_sketch": clip(1)[0]}, "not both"),
         ({"generator": [seeded()] * 2}, "2 generators"),
         ({"lines": "purple", "sketches": [picture()] * 2}, "purple"),
+        ({"sketches": [picture(), picture((40, 32))]}, "sketch 1 is 32x40 but sketch 0 is 32x32"),
+        ({"sketches": [picture(), clip(1)[0]]}, "one form"),
+        ({"sketches": 7}, "int"),
+        ({"generator": 7}, "manual_seed"),
+        ({"latents": torch.zeros(1, 2, 3)}, "noise of the shape"),
+        ({"steps": None, "sigmas": [20.0, 80.0]}, "falling"),
+        ({"steps": None, "sigmas": []}, "sigmas"),
+        ({"steps": None, "sigmas": "ab"}, "numbers"),
+        ({"steps": None, "sigmas": [2.0], "timesteps": [0.3]}, "give one"),
+        ({"steps": 5, "sigmas": [2.0]}, "num_inference_steps"),
+        ({"num_videos_per_prompt": 0}, "num_videos_per_prompt"),
+        ({"decode_chunk_size": 1}, "from 2"),
+        ({"callback_on_step_end_tensor_inputs": ["latents", "sketches"]}, "sketches"),
     ],
 )
 def test_input_that_cannot_be_used(pipeline, arguments, message):

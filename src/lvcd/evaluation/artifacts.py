@@ -15,7 +15,7 @@ from lvcd.io.disk import atomic, writing
 from lvcd.io.images import write_png
 from lvcd.io.movies import write_movie
 from lvcd.lineart.sketch import picture_from_sketch
-from lvcd.pipeline.inputs import array
+from lvcd.pipeline.image_forms import array
 from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 

@@ -9,6 +9,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook  # offloading moves weights for such methods, too
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class LatentEncoder(ModelMixin, ConfigMixin):
         self.quant_conv = nn.Conv2d(2 * latent_channels, 2 * latent_channels, 1)
 
 
+@apply_forward_hook
 def encode_mode(vae: VideoVAE | LatentEncoder, images: Tensor) -> Tensor:
     """Encode images (n 3 H W) in [-1, 1] => the posterior's mean (n c h w), not scaled. A few are encoded at once."""
     parts = images.split(max(1, ENCODER_BATCH_PIXELS // images[0, 0].numel()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffusers import ModelMixin, UNetSpatioTemporalConditionModel  # from_pretrained looks here for ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.utils.accelerate_utils import apply_forward_hook  # offloading moves weights for such methods, too
 from torch import Tensor, nn
 
 from lvcd.frames import FrameLayout
@@ -101,6 +102,7 @@ class SketchControlNet(LayoutUNet):
         net.load_state_dict(fits, strict=False)
         return net
 
+    @apply_forward_hook
     def embed_sketches(self, sketches: Tensor) -> Tensor:
         """Compute features (b t c h w) of sketches (b t 1 H W) in [0, 1], 1 on a line. They depend on nothing else."""
         return self.stem(sketches.flatten(0, 1).expand(-1, 3, -1, -1)).unflatten(0, sketches.shape[:2])

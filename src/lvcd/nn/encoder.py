@@ -10,6 +10,7 @@ from diffusers.models.attention import TemporalBasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
+from diffusers.utils.accelerate_utils import apply_forward_hook  # offloading moves weights for such methods, too
 from torch import Tensor, nn
 
 from lvcd.frames import FrameLayout
@@ -97,6 +98,7 @@ class LayoutUNet(UNetSpatioTemporalConditionModel):
         for part in (self.down_blocks, self.mid_block, self.up_blocks):  # the original's order of counting
             layer = install_layout(part, self._context, layer)
 
+    @apply_forward_hook
     def embed_condition(self, encoder_hidden_states: Tensor, added_time_ids: Tensor) -> ConditionEmbeddings:
         """Compute what depends on the condition alone, for many calls. Arguments as in `forward`."""
         added = self._embed_added(added_time_ids, encoder_hidden_states.dtype)

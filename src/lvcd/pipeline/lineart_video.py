@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ from lvcd.sampling.decode import ChunkDecoder
 from lvcd.sampling.segments import plan_segments
 from lvcd.sampling.sequential import REFERENCE, SegmentState, SlotDenoise, sample_segments
 
-from .inputs import Image, Padding, color, drawing_reader, size_of, sketch
+from .image_forms import Image
+from .inputs import Padding, batch_of_clips, color, single_drawings, sketch
 
 logger = logging.get_logger(__name__)
 
@@ -64,6 +66,8 @@ class LineartVideoPipeline(DiffusionPipeline):
 
     _optional_components = ["condition_encoder"]
     _callback_tensor_inputs = ["latents"]
+    model_cpu_offload_seq = "image_encoder->condition_encoder->unet->vae"
+    _exclude_from_cpu_offload = ["controlnet"]  # it runs with the U-Net in every step
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class LineartVideoPipeline(DiffusionPipeline):
         isolation: bool = True,  # False: their temporal layers were trained to see the reference
     ):
         super().__init__()
+        self._interrupt = False
         self.network_context: Callable[[], AbstractContextManager] = nullcontext
         """Every call of U-Net and ControlNet runs inside such a context; training sets its mixed precision here."""
         self.register_modules(
@@ -108,6 +113,14 @@ class LineartVideoPipeline(DiffusionPipeline):
         return self._vae_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
     @property
+    def interrupt(self) -> bool:
+        """Whether painting ends before its next step. A callback sets `pipe._interrupt = True`, as in diffusers.
+
+        The frames of finished segments are returned, and there may be none.
+        """
+        return self._interrupt
+
+    @property
     def _vae_factor(self) -> int:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
@@ -120,8 +133,8 @@ class LineartVideoPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        reference: Image | Sequence[Image],  # the colored frame, (3 H W) in [0, 1] if a tensor; one for each clip
-        sketches: Sequence | Tensor,  # line art of one clip: N images, or (N 1 H W) with line = 1; or a list of clips
+        reference: Image | Sequence[Image],  # the colored frame; one for each clip
+        sketches: Any,  # line art of one clip: see SketchClip; or a list of clips
         num_inference_steps: int | None = None,  # None = the model's own
         overlap: int = 4,  # frames that segments share, 0 .. window - 1
         generator: Generators = None,  # one for each clip makes a clip's result independent of its batch
@@ -133,11 +146,18 @@ class LineartVideoPipeline(DiffusionPipeline):
         width: int | None = None,
         guidance_scale: float | tuple[float, float] = 1.0,  # 1 = none; a pair runs from the first slot to the last
         sampling: SamplingConfig | None = None,  # all of sampling, in place of steps, overlap and guidance_scale
+        sigmas: Sequence[float] | None = None,  # falling noise levels of the steps, in place of the schedule's
+        timesteps: Sequence[float] | None = None,  # the same as what the networks are told: ln(sigma) / 4
+        num_videos_per_prompt: int = 1,  # paint each clip so often, with other noise
+        latents: Tensor | None = None,  # unit noise (b slots c h w) to begin with, in place of the generator's
+        decode_chunk_size: int | None = None,  # frames decoded at once; None = 10, as the original
         callback_on_step_end: Callable[[Any, int, Tensor, dict], dict] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         return_dict: bool = True,
     ) -> LineartVideoOutput | tuple:
         """Paint one clip, or a batch of clips of equal length and size.
 
+        References and sketches may be PIL images, arrays, tensors or paths: `Image` says what each means.
         With neither reference_sketch nor reference_frame, the reference's lines are extracted from it.
         `callback_on_step_end(pipeline, step, sigma, {"latents": estimate})` sees each estimate of the clean latents
         (b slots c h w) and may return another. Raises InputError for input that cannot be used.
@@ -146,46 +166,47 @@ class LineartVideoPipeline(DiffusionPipeline):
             raise InputError(f"output_type {output_type!r} is none of pil, np, pt and latent")
         if (height is None) != (width is None):
             raise InputError("give both height and width, or neither")
+        if unknown := set(callback_on_step_end_tensor_inputs) - set(self._callback_tensor_inputs):
+            raise InputError(f"callback_on_step_end_tensor_inputs has {sorted(unknown)}: only latents can be had")
+        if type(num_videos_per_prompt) is not int or num_videos_per_prompt < 1:
+            raise InputError(f"num_videos_per_prompt={num_videos_per_prompt}: give a whole number from 1")
+        levels = _noise_levels(sigmas, timesteps)
+        if levels is not None and (sampling is not None or num_inference_steps not in (None, len(levels) - 1)):
+            raise InputError("sigmas or timesteps stand for num_inference_steps, and sampling has its own: give one")
 
-        # 1. One clip is a batch of one.
-        batched = isinstance(reference, Sequence)
-        references, clips = _listed(reference, batched), _listed(sketches, batched)
-        lengths = {len(clip) for clip in clips}
-        if len(clips) != len(references) or len(lengths) != 1:
-            raise InputError(f"{len(references)} references, clips of {sorted(lengths)} sketches: clips need one "
-                             "reference each and the same number of sketches, at least one")  # fmt: skip
-        if 0 in lengths:
-            raise InputError("there are no sketches to colorize: give at least one")
+        # 1. One clip is a batch of one, images are in one form.
+        references, clips = batch_of_clips(reference, sketches)
+        own = [None] * len(clips) if reference_sketch is None else single_drawings(reference_sketch, len(clips))
+        again = [n for n in range(len(clips)) for _ in range(num_videos_per_prompt)]
 
         # 2. Images to tensors, at one size.
         settings = DrawingSettings(lines)
-        readers = [drawing_reader(clip, settings) for clip in clips]
+        readers = [clip.reader(settings) for clip in clips]
         for note in sorted({note for reader in readers if reader for note in reader.notes}):
             logger.warning(note)
-        size = (height, width) if height is not None and width is not None else size_of(clips[0][0])
-        own_lines = None
-        if reference_sketch is not None:
-            own = _listed(reference_sketch, batched)
-            if len(own) != len(clips):
-                raise InputError(f"{len(own)} reference sketches for {len(clips)} clips: clips need one each")
-            own_lines = torch.stack([sketch(s, drawing_reader([s], settings), size) for s in own])
+        size = (height, width) if height is not None and width is not None else clips[0].size
+        own_lines = [sketch(one[0], one.reader(settings), size) for one in own if one is not None]
 
         def sketch_of(frame: int) -> Tensor:
-            return torch.stack([sketch(clip[frame], reader, size) for clip, reader in zip(clips, readers)])
+            read = [sketch(clip[frame], reader, size) for clip, reader in zip(clips, readers)]
+            return torch.stack([read[n] for n in again])
 
         # 3. Paint, decode, and put the pieces together.
         chunks = self.stream(
-            torch.stack([color(r, size) for r in references]),
+            torch.stack([color(references[n], size) for n in again]),
             sketch_of,
-            lengths.pop(),
-            sampling or self.sampling_config(num_inference_steps, overlap, guidance=guidance_scale),
+            len(clips[0]),
+            sampling or self.sampling_config(num_inference_steps, overlap, guidance=guidance_scale, sigmas=levels),
             generator=generator,
-            reference_sketch=own_lines,
+            latents=latents,
+            decode_chunk_size=decode_chunk_size,
+            reference_sketch=torch.stack([own_lines[n] for n in again]) if own_lines else None,
             reference_frame=reference_frame,
             decode=output_type != "latent",
             callback_on_step_end=callback_on_step_end,
         )
-        frames: Any = torch.cat([chunk.frames.float().cpu() for chunk in chunks], dim=1)
+        pieces = [chunk.frames.float().cpu() for chunk in chunks] or [torch.zeros(len(again), 0, 3, *size)]
+        frames: Any = torch.cat(pieces, dim=1)
 
         # 4. In the form asked for.
         if output_type != "latent":
@@ -204,6 +225,8 @@ class LineartVideoPipeline(DiffusionPipeline):
         num_frames: int,
         sampling: SamplingConfig,
         generator: Generators = None,
+        latents: Tensor | None = None,
+        decode_chunk_size: int | None = None,
         reference_sketch: Tensor | None = None,  # (b 1 H W)
         reference_frame: int | None = None,
         decode: bool = True,  # False = yield latents
@@ -227,6 +250,8 @@ class LineartVideoPipeline(DiffusionPipeline):
         if reference_frame is not None and reference_sketch is not None:
             raise InputError("the reference has a sketch of its own or is a frame of the clip, not both")
 
+        self._interrupt = False
+
         # 2. Encode the reference: a token, a latent, and its sketch.
         padding = Padding(reference.shape[-2], reference.shape[-1], self.size_multiple)
         token, latent = self._encode_reference(reference, padding)
@@ -247,9 +272,11 @@ class LineartVideoPipeline(DiffusionPipeline):
             return self._denoiser(token, concat, padding.pad(lines, "constant"), sampling.guidance)
 
         # 4. Draw noise from each clip's own generator, or take what the last segment before an interruption left.
-        chunks = ChunkDecoder(self._decode if decode else lambda z: z, latent.float() * scale)
+        decoder = self._decode if decode else lambda z: z
+        chunks = ChunkDecoder(decoder, latent.float() * scale, **_chunk(decode_chunk_size))
         if state is None:
-            noise = _noise(generator, reference.shape[0], (sampling.slots, *latent.shape[1:])).to(latent.device)
+            shape = (reference.shape[0], sampling.slots, *latent.shape[1:])
+            noise = _noise(generator, latents, shape).to(latent.device)
             before, done = None, 0
         else:
             before, done = _unpack(state, chunks)
@@ -261,13 +288,16 @@ class LineartVideoPipeline(DiffusionPipeline):
         with self.progress_bar(total=total) as bar:
             steps = _StepReporter(self, levels, total, bar.update, on_step, callback_on_step_end)
             steps.advance(done * (len(levels) - 1))
-            for _, latents, after in sample_segments(
-                prepare, segments[done:], noise, latent, scale, sampling, before, on_denoised=steps
-            ):
-                steps.start_segment()
-                done += 1
-                frames = place(chunks.push(latents), chunks.decoded)
-                yield PaintedChunk(frames, _pack(after, chunks, done))
+            try:
+                for _, finished, after in sample_segments(
+                    prepare, segments[done:], noise, latent, scale, sampling, before, on_denoised=steps
+                ):
+                    steps.start_segment()
+                    done += 1
+                    frames = place(chunks.push(finished), chunks.decoded)
+                    yield PaintedChunk(frames, _pack(after, chunks, done))
+            except _InterruptedError:
+                last = num_frames  # what is finished is returned, without a last frame that is the reference
             frames = place(chunks.flush(), chunks.decoded)
         yield PaintedChunk(torch.cat([frames, place.own[:, None]], dim=1) if last < num_frames else frames, None)
 
@@ -276,10 +306,12 @@ class LineartVideoPipeline(DiffusionPipeline):
         device, dtype = self._execution_device, self.unet.dtype
         encoder = self.condition_encoder or self.vae
         kept = encoder.dtype
-        if kept == torch.float16 and self.vae.config.force_upcast:  # SVD's encoder overflows; its decoder does not
+        upcast = kept == torch.float16 and self.vae.config.force_upcast  # SVD's encoder overflows; its decoder does not
+        if upcast:
             encoder.to(torch.float32)
         latent = encode_mode(encoder, padding.pad(reference.to(device, encoder.dtype), "replicate"))
-        encoder.to(kept)
+        if upcast:
+            encoder.to(kept)
         token = clip_token(self.image_encoder, reference.to(device, self.image_encoder.dtype))
         return token.to(dtype), latent.to(dtype)
 
@@ -357,6 +389,8 @@ class _StepReporter:
             self.on_step(self.done, self.total)
 
     def __call__(self, step: int, denoised: Tensor) -> Tensor:
+        if self.pipeline.interrupt:
+            raise _InterruptedError
         if step > self.step:  # a second-order solver asks twice in one step
             self.advance(step - self.step)
         self.step = step
@@ -366,16 +400,44 @@ class _StepReporter:
         return (answer or {}).get("latents", denoised)
 
 
-def _listed(thing: Any, batched: bool) -> list[Any]:
-    return list(thing) if batched else [thing]
+class _InterruptedError(Exception):
+    """The user's callback set `_interrupt`."""
 
 
-def _noise(generator: Generators, count: int, shape: tuple[int, ...]) -> Tensor:
-    """Draw unit normal noise (count, *shape); a clip's noise depends on its own generator alone."""
-    many = list(generator) if isinstance(generator, Sequence) else [generator] * count
-    if len(many) != count:
-        raise InputError(f"{len(many)} generators for {count} clips: give one for each, or one for all")
-    return torch.stack([torch.randn(shape, generator=g, device=g.device if g else None).cpu() for g in many])
+def _noise_levels(sigmas: Sequence[float] | None, timesteps: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return the levels (n + 1), the last one 0, that a call names; EDM tells its networks ln(sigma) / 4."""
+    if sigmas is None and timesteps is None:
+        return None
+    if sigmas is not None and timesteps is not None:
+        raise InputError("sigmas and timesteps both name the noise levels: give one")
+    try:
+        named = [float(s) for s in sigmas] if sigmas is not None else [math.exp(4 * float(t)) for t in timesteps or ()]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"sigmas and timesteps are lists of numbers: {error}") from None
+    return (*named, 0.0) if not named or named[-1] != 0 else tuple(named)
+
+
+def _chunk(decode_chunk_size: int | None) -> dict[str, int]:
+    """Return the decoder's chunk of so many frames, the reference included; chunks overlap by up to 3 frames."""
+    if decode_chunk_size is None:
+        return {}
+    if type(decode_chunk_size) is not int or decode_chunk_size < 2:
+        raise InputError(f"decode_chunk_size={decode_chunk_size}: give a whole number from 2")
+    return {"size": decode_chunk_size, "overlap": min(3, decode_chunk_size - 2)}
+
+
+def _noise(generator: Generators, given: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """Draw unit normal noise (b slots c h w), or take what was given; a clip's depends on its own generator alone."""
+    if given is not None:
+        if tuple(given.shape) != shape:
+            raise InputError(f"latents have the shape {tuple(given.shape)}: give noise of the shape {shape}")
+        return given.float()
+    many = list(generator) if isinstance(generator, Sequence) else [generator] * shape[0]
+    if not all(isinstance(one, torch.Generator | None) for one in many):
+        raise InputError(f"generator={generator}: give torch.Generator().manual_seed(SEED), or a list of these")
+    if len(many) != shape[0]:
+        raise InputError(f"{len(many)} generators for {shape[0]} clips: give one for each, or one for all")
+    return torch.stack([torch.randn(shape[1:], generator=g, device=g.device if g else None).cpu() for g in many])
 
 
 _STATE = ("noise", "latents", "denoised", "pending")

@@ -21,7 +21,8 @@ from lvcd.lineart.xdog import xdog
 from lvcd.palettes.palette_files import Palette, encode_json
 from lvcd.weights import MINI
 
-from .inputs import array, color, resize
+from .image_forms import array
+from .inputs import color, resize
 from .render_inputs import RenderInputs, changed_at, check_places, find_ink_color, flat_palette, job_record, nearest
 from .render_settings import RenderSettings
 

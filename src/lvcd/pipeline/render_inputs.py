@@ -18,7 +18,8 @@ from lvcd.io.reader import FrameReader, digest
 from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
 from lvcd.palettes.palette_files import Palette, read_palette
 
-from .inputs import array, color, drawing_reader, resize, same_shape, size_of
+from .image_forms import array, size_of
+from .inputs import color, resize, same_shape
 from .render_settings import RenderSettings
 
 
@@ -48,7 +49,7 @@ class RenderInputs:
                              f"give one like {w}x{max(16, round(w * height / width))}")  # fmt: skip
         picture = read_image(reference)
         colors = color(picture, size, str(reference))
-        reader = drawing_reader(clip, settings.drawing)
+        reader = DrawingReader(clip, settings.drawing)
         assert reader is not None
         drawing = read_image(reference_sketch) if reference_sketch else None
         if drawing is not None and not same_shape(size_of(drawing), size_of(picture)):
