@@ -135,6 +135,6 @@ def test_damage_is_found_before_the_work(tmp_path):
     data = (shot / "1.png").read_bytes()
     (shot / "1.png").write_bytes(data[: len(data) // 2] + data[-12:])  # cut in the middle, the end put back
     with open_frames(shot) as frames:
-        refusal(frames.verify, "1.png")
+        refusal(frames.contents, "1.png")
     (shot / "1.png").write_bytes(b"")
     refusal(lambda: open_frames(shot), "1.png", "0 bytes")

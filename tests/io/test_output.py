@@ -8,6 +8,7 @@ import functools
 import gc
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -19,6 +20,7 @@ import torch
 
 from lvcd.errors import InputError
 from lvcd.io.frame_folder import BESIDE
+from lvcd.io.frame_formats import LAYERS, LayeredFrame
 from lvcd.io.images import read_image, write_png
 from lvcd.io.output import LITTER, ResumableOutput
 from lvcd.io.reader import open_frames
@@ -57,11 +59,12 @@ def run(path, seed=0, stop=None, total=TOTAL, **options):
 
 def content(path):
     """The bytes of a result, by file."""
-    return {file.name: file.read_bytes() for file in path.iterdir()} if path.is_dir() else path.read_bytes()
+    return {name: (path / name).read_bytes() for name in left(path)} if path.is_dir() else path.read_bytes()
 
 
 def left(folder):
-    return sorted(os.listdir(folder))
+    """What is in a folder, but for records of what made results."""
+    return sorted(name for name in os.listdir(folder) if not re.fullmatch(r"\..*\.lvcd\.json", name))
 
 
 def refusal(call, *names):
@@ -272,6 +275,69 @@ def test_resume_when_all_is_done(tmp_path, name):
     assert content(path) == before and path.stat().st_mtime_ns == at and left(tmp_path) == [name]
     with output(path, total=TOTAL, overwrite=True) as out:
         assert not out.done
+
+
+@pytest.mark.parametrize("name", ["out", "m.gif"])
+def test_a_finished_result_of_another_job_is_not_this_ones(tmp_path, name):
+    path = run(tmp_path / name)
+    before = content(path)
+    refusal(lambda: output(path, resume=True, job=JOB | {"steps": 30}), name, "steps was 25 and is 30", "--overwrite")
+    assert content(path) == before and left(tmp_path) == [name]
+    (tmp_path / f".{name}.lvcd.json").unlink()  # as results of earlier versions
+    with output(path, resume=True, job=JOB | {"steps": 30}) as out:
+        assert out.done
+
+
+def test_frames_are_called_as_they_are_to_be(tmp_path, expected):
+    names = ["A0001", "A0003", "日本 b7", "A0010", "A0011", "x.y"]
+    path = run(tmp_path / "shot.v01", names=names)
+    assert left(path) == sorted(f"{name}.png" for name in names)
+    assert {f"{index:05d}.png": (path / f"{name}.png").read_bytes() for index, name in enumerate(names)} == expected[
+        "out", 0
+    ]
+    run(path, names=names, overwrite=True)
+    (tmp_path / ".shot.v01.lvcd.json").unlink()
+    run(path, names=names, overwrite=True)  # what has its very names may be replaced
+    (path / "A0012.png").write_text("mine")
+    refusal(lambda: output(path, names=names, overwrite=True), "A0012.png")
+
+
+@pytest.mark.parametrize("kind", ["png", "tga", "tiff", "psd"])
+def test_a_frame_that_is_repeated_and_layers_resume(tmp_path, kind):
+    layers = {name: np.full((4, 6, 4), number, np.uint8) for number, name in enumerate(LAYERS)}
+    frame = LayeredFrame(np.full((4, 6, 3), 7, np.uint8), layers)
+
+    def paint(path, stop=None, **options):
+        with output(path, total=3, kind=kind, layered=True, **options) as out:
+            for index in (0, 2, 1):
+                if index == stop:
+                    return None
+                out.repeat(2, of=0) if index == 2 else out.write(index, frame)
+                out.checkpoint({}, {})
+            return out.finish()
+
+    paint(tmp_path / "once")
+    paint(tmp_path / "out", stop=1)
+    paint(tmp_path / "out", resume=True)
+    once, again = (
+        {file.relative_to(tmp_path / name): file.read_bytes() for file in (tmp_path / name).rglob("*.*")}
+        for name in ("once", "out")
+    )
+    assert once == again and len(once) == (12 if kind in ("png", "tga") else 3)
+    with output(tmp_path / "out", total=3, kind=kind, layered=True, resume=True) as out:
+        assert out.done
+    refusal(lambda: output(tmp_path / "m.mp4", total=3, layered=True), "m.mp4", "layers")
+
+
+@pytest.mark.parametrize("name", ["one.png", "one.tga", "one.tif", "one.psd"])
+def test_one_image(tmp_path, name):
+    path = run(tmp_path / name, total=1, names=["sketch"])
+    assert np.array_equal(read_image(path), picture(0)) and left(tmp_path) == [name]
+    refusal(lambda: output(path, total=1), name, "--overwrite")
+    run(path, seed=1, total=1, names=["sketch"], overwrite=True)
+    assert np.array_equal(read_image(path), picture(0, 1)) and left(tmp_path) == [name]
+    refusal(lambda: output(tmp_path / "two.png"), "two.png", "6 frames", "folder")
+    refusal(lambda: output(tmp_path / "two.png", total=1, kind="tga"), "two.png", ".tga")
 
 
 @pytest.mark.parametrize("name", ["out", "m.gif"])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
+from lvcd.io.frame_formats import FRAME_FORMATS
 from lvcd.io.images import read_image, write_png
+from lvcd.io.reader import open_frames
 from lvcd.pipeline import RenderCancelled, RenderSettings, render_clip
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 26  # three chunks of the decoder
@@ -26,7 +31,7 @@ def clip(tmp_path_factory):
 
 
 def images(folder) -> list[bytes]:
-    return [file.read_bytes() for file in sorted(folder.glob("*.png"))]
+    return [file.read_bytes() for file in sorted(folder.glob("*.png"), key=lambda file: int(file.stem))]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,7 @@ def test_a_finished_output_is_not_painted_again(clip, model_folder, tmp_path, wh
 def test_the_references_own_frame_comes_out_as_it_went_in(clip, model_folder, tmp_path):
     settings = RenderSettings(steps=1, overlap=2, reference_frame=0, flat=True)
     render_clip(*clip, tmp_path / "out", model_folder, settings=settings, device="cpu")
-    assert np.array_equal(read_image(tmp_path / "out" / "00000.png"), read_image(clip[1]))
+    assert np.array_equal(read_image(tmp_path / "out" / "0.png"), read_image(clip[1]))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +112,54 @@ def test_what_is_left_out_is_said_and_names_stay(clip, model_folder, tmp_path):
                          on_warning=said.append)  # fmt: skip
     assert result.frames == 3 and len(said) == 2 and all(note.isprintable() for note in said)
     assert "notes.txt" in said[0] and "key.png" in said[1]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["A0001.png", "A0004.png", "A0007.png"]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_equal_drawings_are_painted_once_and_come_out_equal(clip, model_folder, tmp_path, flat):
+    """A clip in which drawings are held, in files of two formats, is that of its different drawings, repeated."""
+    once, held = tmp_path / "once", tmp_path / "held"
+    once.mkdir(), held.mkdir()
+    order = [0, 0, 1, 2, 2, 2, 1, 0, 3]
+    for number in range(4):
+        write_png(once / f"{number}.png", read_image(clip[0] / f"{number}.png"))
+    for index, number in enumerate(order):
+        picture = Image.fromarray(read_image(clip[0] / f"{number}.png"))
+        picture.save(held / (f"B{index:04d}.tga" if index % 2 else f"B{index:04d}.png"))
+    settings = RenderSettings(steps=1, overlap=2, flat=flat, reference_frame=0)
+    last = []
+    for shot in (once, held):
+        render_clip(shot, clip[1], tmp_path / f"{shot.name}_out", model_folder, settings=settings, device="cpu",
+                    on_progress=last.append)  # fmt: skip
+    assert last[-1].frames == last[-1].total_frames == len(order)
+    for index, number in enumerate(order):
+        here, there = tmp_path / "held_out" / f"B{index:04d}.png", tmp_path / "once_out" / f"{number}.png"
+        assert here.read_bytes() == there.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["tga", "tiff", "psd"])
+def test_formats_of_frames(clip, model_folder, tmp_path, kind):
+    shot = tmp_path / "shot"
+    shot.mkdir()
+    for number in (0, 1):
+        (shot / f"A{number:04d}.png").write_bytes((clip[0] / f"{number}.png").read_bytes())
+    settings = RenderSettings(steps=1, overlap=1)
+    frames = []
+    for name, form in (("png", None), ("other", kind)):
+        changed = replace(settings, format=form)
+        render_clip(shot, clip[1], tmp_path / name, model_folder, settings=changed, device="cpu")
+        with open_frames(tmp_path / name) as reader:
+            frames.append((reader.names, np.stack(list(reader))))
+    assert {file.suffix for file in (tmp_path / "other").glob("A*")} == {FRAME_FORMATS[kind]}
+    assert frames[0][0] == frames[1][0] == ["A0000", "A0001"] and np.array_equal(frames[0][1], frames[1][1])
+    one = tmp_path / "one"
+    one.mkdir()
+    (one / "A0007.png").write_bytes((clip[0] / "0.png").read_bytes())
+    file = tmp_path / f"painted{FRAME_FORMATS[kind]}"
+    render_clip(one, clip[1], file, model_folder, settings=settings, device="cpu")
+    assert read_image(file).shape == frames[0][1].shape[1:]
+    with pytest.raises(InputError, match="one image"):
+        render_clip(shot, clip[1], file, model_folder, settings=settings, device="cpu", overwrite=True)
 
 
 @pytest.mark.parametrize("fault", ["cut", "empty", "colored", "inside"])

@@ -23,7 +23,9 @@ BUNDLED = (
 def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--sketches", required=True, type=Path, help="folder of images, or a movie, with the line art")
     c.add_argument("--reference", required=True, type=Path, help="the colored frame")
-    c.add_argument("--output", required=True, type=Path, help="folder for PNG frames, or a .mp4, .webm or .gif")
+    c.add_argument(
+        "--output", required=True, type=Path, help="folder for frames, or a movie, or for one sketch an image"
+    )
     c.add_argument("--model", type=model_folder, default=MINI,
                    help="folder of lvcd convert, train or export (default: mini, the bundled model)")  # fmt: skip
     own = c.add_mutually_exclusive_group()
@@ -48,6 +50,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--trace", choices=("darker", "lighter", "keep"), default="darker",
                    help="with --flat: colored trace lines become the darker or the lighter of the fills beside them, "
                         "or are kept (default: darker)")  # fmt: skip
+    c.add_argument("--format", choices=("png", "tga", "tiff", "psd"),
+                   help="of the frames in a folder, which keep the names of the sketches (default: png)")  # fmt: skip
     c.add_argument("--palette", type=Path, metavar="FILE",
                    help="with --flat: only the colors of this palette come out (.gpl, .aco, .ase, .act or .json), and "
                         "index maps for lvcd recolor lie beside the frames")  # fmt: skip
@@ -96,6 +100,7 @@ def run(a: argparse.Namespace) -> None:
         flat=a.flat,
         gap=a.gap,
         trace=a.trace,
+        format=a.format,
         steps=a.steps,
         overlap=a.overlap,
         seed=a.seed,

@@ -1,8 +1,9 @@
 """The output of a colored clip, which a run that was stopped can resume.
 
-While a run is working everything is in `<path>.partial/`: a PNG for each finished frame, `job.json` (what makes the
+While a run is working everything is in `<path>.partial/`: the files of each finished frame, `job.json` (what makes the
 result: the inputs' hashes and the settings) and `state.safetensors` (what the next segment needs). The name `path`
-appears when the result is complete, and an old result stays until then.
+appears when the result is complete, and an old result stays until then. Beside a result that is complete, the hidden
+file `.<name>.lvcd.json` says which job made it and which files are its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,24 +26,30 @@ from lvcd.errors import InputError
 
 from .disk import LITTER, Lock, atomic, printable, writing
 from .frame_folder import BESIDE
-from .images import image_size, read_image, write_png
+from .frame_formats import FORMAT_OF, FRAME_FORMATS, LAYERS, LayeredFrame, encode_frame, frame_paths
+from .images import IMAGE_SUFFIXES, image_size, read_image
 from .movies import MOVIE_SUFFIXES, write_movie
 from .reader import open_frames
 
-_JOB, _STATE = "job.json", "state.safetensors"
-_FORMAT = "lvcd output 1"
+_JOB, _STATE, _MADE = "job.json", "state.safetensors", "made.json"
+_FORMAT, _DONE = "lvcd output 1", "lvcd result 1"
 _NUM_FRAMES = "lvcd.frames"  # in the metadata of the state: how many leading frames were there when it was saved
 _ADVICE = "run again with --resume"
+_NOT_WRITTEN = (".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".mxf", ".gifv", ".tgz", ".zip")
+"""Endings that mean a file, which cannot be written: a folder of such a name would be a mistake."""
 
 
 class ResumableOutput:
-    """An output that takes frames 0 .. total-1 in any order, also repeatedly, and becomes the folder or movie `path`.
+    """An output that takes frames 0 .. total-1 in any order, also repeatedly, and becomes `path`.
 
-    path       folder (no ending), .mp4, .webm or .gif; parents are made
+    path       a folder, a movie (MOVIE_SUFFIXES), or for one frame an image (FORMAT_OF); parents are made
     job        what the frames depend on, as JSON values: a run is only resumed by the same job
     fps        of a movie
     resume     continue from `<path>.partial` if it is there
     overwrite  an existing result may be replaced, at the very end
+    names      what the files of a folder are called, one for each frame, without ending; None = 00000, 00001 ...
+    kind       the format of frames in a folder, one of FRAME_FORMATS
+    layered    frames come as `LayeredFrame`s, into a folder or an image
 
     InputError, always one line: the path is taken, of unknown kind, locked by another run or cannot be written; an
     interrupted run is there and `resume` is not set, or it was another job's; the disk is full.
@@ -56,19 +64,28 @@ class ResumableOutput:
         fps: float,
         resume: bool = False,
         overwrite: bool = False,
+        names: Sequence[str] | None = None,
+        kind: str = "png",
+        layered: bool = False,
     ):
-        self.path = _target(path)
+        self.path = output_path(path)
+        self.names = (
+            list(names) if names is not None else [f"{i:0{max(5, len(str(total - 1)))}d}" for i in range(total)]
+        )
+        self.kind, self.layered = kind, layered
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.total, self.fps, self.overwrite = total, fps, overwrite
         self.done = False
         """True if the complete result was there already (or after `finish`): nothing is left to do."""
         self._job = json.loads(json.dumps({**job, "total": total}))
         self._old = self.path.with_name(f".{self.path.name}.old")  # what is about to be removed, or put back if we die
+        self._made = self.path.with_name(f".{self.path.name}.lvcd.json")
         self._lock: Lock | None = None
         self._size: tuple[int, ...] | None = None
         self._num_leading = 0
         if total < 1:
             raise InputError(f"no frames to write to {printable(self.path)}: give at least one")
+        self._check_kind()
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             busy = f"another run is writing {printable(self.path)} right now: wait for it or choose another name"
@@ -96,31 +113,39 @@ class ResumableOutput:
 
     # --- while working --------------------------------------------------------------------------------------------
 
-    def write(self, index: int, frame: np.ndarray) -> None:
-        """Write frame `index`, uint8 (H W 3); it is whole on disk when this returns. InputError: the disk."""
+    def write(self, index: int, frame: np.ndarray | LayeredFrame) -> None:
+        """Write a frame, uint8 (H W 3) or (H W 4); it is whole on disk when this returns. InputError: the disk."""
         assert self._lock is not None, "nothing is left to write"
         if not 0 <= index < self.total:
             raise IndexError(f"frame {index} of {self.total}")
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != (self._size or frame.shape):
-            raise ValueError(f"want (H W 3) of one size, got {frame.shape} after {self._size}")
-        self._size = frame.shape
-        write_png(self._frame(index), frame, _ADVICE)
+        pixels = frame.merged if isinstance(frame, LayeredFrame) else frame
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+            raise ValueError(f"want uint8 (H W 3) or (H W 4), got {pixels.dtype} {pixels.shape}")
+        if pixels.shape != (self._size or pixels.shape):
+            raise ValueError(f"want frames of one size, got {pixels.shape} after {self._size}")
+        assert isinstance(frame, LayeredFrame) == self.layered
+        self._size = pixels.shape
+        for file, data in zip(self._files(index), encode_frame(frame, self.kind)):
+            self._write_file(file, data)
+
+    def repeat(self, index: int, of: int) -> None:
+        """Write frame `index` as another one that was written. InputError: the disk."""
+        for file, other in zip(self._files(index), self._files(of)):
+            self._write_file(file, other.read_bytes())
 
     def write_beside(self, name: str, data: bytes) -> None:
         """Write a file that goes with the frames, into `BESIDE`; a movie keeps none. InputError: the disk."""
         assert self._lock is not None, "nothing is left to write"
-        with writing(self.partial / BESIDE / name, _ADVICE):
-            (self.partial / BESIDE / name).parent.mkdir(parents=True, exist_ok=True)
         self._write_bytes(f"{BESIDE}/{name}", data)
 
     def name(self, index: int) -> str:
         """Return what the file of a frame is called, without its ending."""
-        return self._frame(index).stem
+        return self.names[index]
 
     def checkpoint(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         """Save the state that `restore` returns after a stop, in place of the last one. InputError: the disk."""
         assert self._lock is not None, "nothing is left to write"
-        while self._num_leading < self.total and self._frame(self._num_leading).exists():
+        while self._num_leading < self.total and self.is_written(self._num_leading):
             self._num_leading += 1
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         state = safetensors.torch.save(copies, metadata={**metadata, _NUM_FRAMES: str(self._num_leading)})
@@ -143,8 +168,9 @@ class ResumableOutput:
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise InputError(f"{printable(file)} is damaged: {start_again}") from error
         for index in range(num_leading):
-            if not self._frame(index).exists():
-                raise InputError(f"{printable(self._frame(index))} is gone: {start_again}")
+            for file in self._files(index):
+                if not file.exists():
+                    raise InputError(f"{printable(file)} is gone: {start_again}")
         return tensors, metadata
 
     def finish(self) -> Path:
@@ -154,8 +180,14 @@ class ResumableOutput:
         assert self._lock is not None, "closed"
         self._check_frames()
         with writing(self.path, _ADVICE):
-            if _is_movie(self.path):
+            self._check_still_free()
+            made = {"format": _DONE, "job": self._job, "files": self._names_of_files()}
+            self._write_bytes(_MADE, json.dumps(made, indent=1).encode())
+            (self.partial / _MADE).replace(self._made)
+            if is_movie(self.path):
                 self._finish_movie()
+            elif is_image(self.path):
+                self._finish_file(self._files(0)[0])
             else:
                 self._finish_folder()
         self.done = True
@@ -183,6 +215,7 @@ class ResumableOutput:
                     f"the interrupted run in {printable(self.partial)} replaces {printable(self.path)}: "
                     "add --overwrite too"
                 )
+            self._check_same_job(resume)
             if not (resume and self._is_complete()):
                 raise InputError(
                     f"{printable(self.path)} already exists: add --overwrite to replace it or choose another name"
@@ -202,7 +235,7 @@ class ResumableOutput:
 
     def _heal(self) -> None:
         """Bring the last steps of a run that was killed in them to an end."""
-        if self._old.is_dir() and (_is_movie(self.path) or _is_taken(self.path)):
+        if self._old.is_dir() and (is_movie(self.path) or is_image(self.path) or _is_taken(self.path)):
             shutil.rmtree(self._old)
         elif self._old.is_dir():
             self._old.rename(self.path)  # the old result: the new one had not taken its name
@@ -223,18 +256,30 @@ class ResumableOutput:
     def _is_complete(self) -> bool:
         """Whether `path` is a whole result with as many frames as this job has."""
         if self.path.is_dir():
-            names = [name for name in _content(self.path) if name != BESIDE]
-            return names == [self._frame(index).name for index in range(self.total)]
+            return _content(self.path) == sorted(self._names_of_files())
         try:
-            with open_frames(self.path) as frames:
-                return len(frames) == self.total
+            with open_frames(self.path) as clip:
+                return len(clip) == self.total
         except InputError:
             return False
+
+    def _check_same_job(self, resume: bool) -> None:
+        """InputError: the run is to be resumed, and the result that is complete is another job's."""
+        made = _record(self._made, _DONE) if resume else None
+        if made is not None and (changes := _changes(made["job"], self._job)):
+            raise InputError(
+                f"{printable(self.path)} is finished, by another job ({changes}): add --overwrite to replace it or "
+                "choose another name"
+            )
 
     def _check_replaceable(self) -> None:
         """InputError: the folder to overwrite holds more than frames, so it may not be a result at all."""
         if self.path.is_dir():
-            foreign = [n for n in _content(self.path) if n != BESIDE and not re.fullmatch(r"\d{5,}\.png", n)]
+            made = _record(self._made, _DONE) or {}
+            own = {*map(str, made.get("files", ())), *self._names_of_files()}
+            foreign = [
+                name for name in _content(self.path) if name not in own and not re.fullmatch(r"\d{5,}\.png", name)
+            ]
             if foreign:
                 raise InputError(
                     f"{printable(self.path)} is not overwritten, it holds more than frames "
@@ -244,26 +289,29 @@ class ResumableOutput:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _check_frames(self) -> None:
-        missing = [index for index in range(self.total) if not self._frame(index).exists()]
+        missing = [index for index in range(self.total) if not self.is_written(index)]
         if missing:
             raise InputError(
                 f"{len(missing)} of {self.total} frames are missing in {printable(self.partial)} "
-                f"(the first is {self._frame(missing[0]).name}): {_ADVICE}"
+                f"(the first is {self._files(missing[0])[0].name}): {_ADVICE}"
             )
-        size = image_size(self._frame(0))
-        for index in range(1, self.total):
-            if image_size(self._frame(index)) != size:
+        files = [file for index in range(self.total) for file in self._files(index)]
+        size = image_size(files[0])
+        for file in files:
+            if image_size(file) != size:
                 raise InputError(
-                    f"{printable(self._frame(index))} has another size than frame 0: "
-                    f"delete {printable(self.partial)} and start again"
+                    f"{printable(file)} has another size than frame 0: delete {printable(self.partial)} and start again"
                 )
 
     def _finish_movie(self) -> None:
         movie = self.partial / f"result{self.path.suffix.lower()}"
-        frames = (read_image(self._frame(index)) for index in range(self.total))
+        frames = (read_image(self._files(index)[0]) for index in range(self.total))
         write_movie(movie, frames, self.fps, _ADVICE)
+        self._finish_file(movie)
+
+    def _finish_file(self, file: Path) -> None:
         self._check_still_free()
-        movie.replace(self.path)
+        file.replace(self.path)
         with suppress(OSError):  # the result is there; the next run removes the rest
             self._remove_partial()
 
@@ -297,31 +345,72 @@ class ResumableOutput:
             self.partial.rename(self._old)
             shutil.rmtree(self._old, ignore_errors=True)
 
-    def _frame(self, index: int) -> Path:
-        return self.partial / f"{index:0{max(5, len(str(self.total - 1)))}d}.png"
+    def is_written(self, index: int) -> bool:
+        """Return whether a frame is on disk, as a whole."""
+        return all(file.exists() for file in self._files(index))
 
-    def _write_bytes(self, name: str, data: bytes) -> None:
-        with atomic(self.partial / name, _ADVICE) as temp:
+    def _check_kind(self) -> None:
+        """InputError: the path cannot hold what is to be written."""
+        if len(self.names) != self.total or len(set(self.names)) != self.total or self.kind not in FRAME_FORMATS:
+            raise ValueError(f"want {self.total} different names and a format of {list(FRAME_FORMATS)}")
+        where = printable(self.path)
+        if is_movie(self.path):
+            if self.layered:
+                raise InputError(f"{where} is a movie, which has no layers: give a folder")
+            self.kind = "png"
+        elif is_image(self.path):
+            of_name = FORMAT_OF[self.path.suffix.lower()]
+            if self.kind not in ("png", of_name):
+                raise InputError(f"{where} is no {self.kind}: give a name that ends in {FRAME_FORMATS[self.kind]}")
+            self.kind = of_name
+            if self.total != 1:
+                raise InputError(f"{where} is one image, and there are {self.total} frames: give a folder or a movie")
+            if self.layered and len(frame_paths("", self.kind, True)) > 1:
+                raise InputError(f"{where} cannot hold layers: give a folder, .psd or .tiff")
+
+    def _names_of_files(self) -> list[str]:
+        return [path for name in self.names for path in frame_paths(name, self.kind, self.layered)]
+
+    def _files(self, index: int) -> list[Path]:
+        """The files of a frame in the partial folder."""
+        return [self.partial / path for path in frame_paths(self.names[index], self.kind, self.layered)]
+
+    def _write_file(self, file: Path, data: bytes) -> None:
+        if file.parent != self.partial:
+            with writing(file.parent, _ADVICE):
+                file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(file, _ADVICE) as temp:
             temp.write_bytes(data)
 
+    def _write_bytes(self, name: str, data: bytes) -> None:
+        self._write_file(self.partial / name, data)
 
-def _target(path: str | os.PathLike) -> Path:
-    """The absolute path of the result. InputError: no result can have that name."""
+
+def output_path(path: str | os.PathLike) -> Path:
+    """Return the absolute path of a result. InputError: no result can have that name."""
     target = Path(os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path))
-    kinds = f"give a folder (no ending) or a movie ({', '.join(MOVIE_SUFFIXES)})"
-    if _is_movie(target) and target.is_dir():
+    kinds = f"give a folder (no ending), a movie ({', '.join(MOVIE_SUFFIXES)}) or an image ({', '.join(FORMAT_OF)})"
+    ending = target.suffix.lower()
+    if is_movie(target) and target.is_dir():
         raise InputError(f"{printable(target)} is a folder where a movie is to go: choose another name")
-    if not _is_movie(target) and target.suffix and not target.is_dir():
+    is_file = is_movie(target) or is_image(target)
+    if not is_file and ending in (*_NOT_WRITTEN, *IMAGE_SUFFIXES) and not target.is_dir():
         raise InputError(f"cannot write {printable(target)}: unknown ending {target.suffix}, {kinds}")
-    if not _is_movie(target) and os.path.lexists(target) and not target.is_dir():
+    if not is_file and os.path.lexists(target) and not target.is_dir():
         raise InputError(f"{printable(target)} is a file where a folder of frames is to go: {kinds}")
     if os.path.ismount(target):
         raise InputError(f"{printable(target)} is where a disk is mounted: choose a folder inside it")
     return target
 
 
-def _is_movie(path: Path) -> bool:
+def is_movie(path: Path) -> bool:
+    """Return whether an output of this name is a movie."""
     return path.suffix.lower() in MOVIE_SUFFIXES
+
+
+def is_image(path: Path) -> bool:
+    """Return whether an output of this name is one image. A folder that is there may have any name."""
+    return path.suffix.lower() in FORMAT_OF and not path.is_dir()
 
 
 def _is_taken(path: Path) -> bool:
@@ -329,8 +418,14 @@ def _is_taken(path: Path) -> bool:
 
 
 def _content(folder: Path) -> list[str]:
-    """The names in a folder, sorted, without LITTER."""
-    return sorted(name for name in os.listdir(folder) if name not in LITTER)
+    """The files in a folder and in its folders of layers, sorted, without LITTER; other folders by their names."""
+    names: list[str] = []
+    for name in os.listdir(folder):
+        if name in LAYERS and (folder / name).is_dir():
+            names += [f"{name}/{inner}" for inner in os.listdir(folder / name) if inner not in LITTER]
+        elif name not in LITTER and name != BESIDE:
+            names.append(name)
+    return sorted(names)
 
 
 def _remove_job_files(folder: Path) -> None:
@@ -338,14 +433,15 @@ def _remove_job_files(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _record(file: Path) -> dict[str, Any] | None:
-    """The content of a job.json that this class wrote, else None."""
+def _record(file: Path, kind: str = _FORMAT) -> dict[str, Any] | None:
+    """The content of a job.json or .lvcd.json that this class wrote, else None."""
     try:
         record = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
-    is_ours = isinstance(record, dict) and record.get("format") == _FORMAT and isinstance(record.get("job"), dict)
-    return record if is_ours and isinstance(record.get("replaces"), bool) else None
+    is_ours = isinstance(record, dict) and record.get("format") == kind and isinstance(record.get("job"), dict)
+    has_all = is_ours and isinstance(record.get("replaces" if kind == _FORMAT else "files"), (bool, list))
+    return record if has_all else None
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -83,8 +83,12 @@ class FrameReader(ABC):
     def name(self, index: int) -> str:
         """Return the name of a frame for messages."""
 
-    def verify(self) -> None:  # noqa: B027 (movies and animations are decoded when they are opened)
-        """Decode every frame once. InputError: one is damaged."""
+    def contents(self) -> list[bytes]:
+        """Decode every frame once => a hash of each frame's pixels: equal frames have equal ones, whatever their files.
+
+        InputError: one is damaged.
+        """
+        return [_pixel_hash(frame) for frame in self]
 
     def close(self) -> None:  # noqa: B027 (most readers hold nothing open)
         """Close the open file, if any."""
@@ -108,13 +112,9 @@ class _Images(FrameReader):
     def name(self, index: int) -> str:
         return printable(self._files[index].name)
 
-    def verify(self) -> None:
+    def contents(self) -> list[bytes]:
         with ThreadPoolExecutor(MAX_DECODERS) as pool:
-            for _ in pool.map(self._verify, range(len(self))):
-                pass
-
-    def _verify(self, index: int) -> None:
-        self[index]
+            return list(pool.map(lambda index: _pixel_hash(self[index]), range(len(self))))
 
     def _read(self, index: int) -> np.ndarray:
         return read_image(self._files[index], self._psd_layer)
@@ -209,6 +209,13 @@ def _animations(folder: Path, files: list[Path]) -> list[str]:
     more = f" and {len(moving) - 1} more" if len(moving) > 1 else ""
     return [f"{printable(folder)}: only the first frame of {printable(moving[0])}{more} is read: give an animation "
             "alone, not in a folder"]  # fmt: skip
+
+
+def _pixel_hash(frame: np.ndarray) -> bytes:
+    """Hash a frame (H W 3) or (H W 4); one without a transparent pixel as if it had no alpha."""
+    opaque = frame.shape[2] == 4 and bool((frame[..., 3] == 255).all())
+    pixels = np.ascontiguousarray(frame[..., :3] if opaque else frame)
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
 
 
 def digest(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from lvcd.checkpoints.config_files import read_model_index
 from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
-from lvcd.io.output import ResumableOutput
+from lvcd.io.output import ResumableOutput, is_movie, output_path
 from lvcd.io.reader import FrameReader, digest, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog
 from lvcd.palettes.palette_files import Palette, encode_json
 from lvcd.weights import MINI
 
+from .exposures import Exposures
 from .image_forms import array
 from .inputs import color, resize
 from .render_inputs import RenderInputs, changed_at, check_places, find_ink_color, flat_palette, job_record, nearest
@@ -90,7 +91,7 @@ def render_clip(
     is_cancelled: Callable[[], bool] = lambda: False,  # asked after every denoising step
     palette: Path | None = None,  # with flat: only its colors come out, and index maps lie beside the frames
 ) -> RenderResult:
-    """Paint a clip of line art from one reference; every sketch gets exactly one frame.
+    """Paint a clip of line art from one reference; every sketch gets exactly one frame, equal sketches the same one.
 
     Finished frames are in a folder beside the output until all are there, so that a rendering that was cancelled,
     interrupted or killed goes on with `resume=True` and ends with the same bytes. Memory does not grow with the clip.
@@ -105,19 +106,34 @@ def render_clip(
     colors = None if palette is None else flat_palette(palette, settings)
     selection = FrameSelection(settings.level, settings.psd_layer, leave_out=(reference,))
     with on_out_of_memory(NO_MEMORY), open_frames(sketches, selection) as clip:
-        clip.verify()  # before the first frame is painted, not in the middle of the night
+        contents = clip.contents()  # damage is found now, before the first frame, and not in the middle of the night
+        exposures = Exposures.find(contents, range(len(clip)), clip.names)
         inputs = RenderInputs.read(clip, sketches, reference, reference_sketch, settings)
         job = job_record(sketches, reference, reference_sketch, model, inputs.reader.lines, settings)
         job |= {} if palette is None else {"palette": digest(palette)}
-        with ResumableOutput(output, job, len(clip), clip.fps if fps is None else fps, resume, overwrite) as out:
+        if exposures.drawings != list(range(len(clip))):
+            job["drawings"] = len(exposures.drawings)
+        movie = is_movie(output_path(output))
+        if movie and settings.format is not None:
+            raise InputError(
+                f"format {settings.format} is of frames in a folder, and {output} is a movie: leave it out"
+            )
+        names = None if movie else exposures.names
+        rate = clip.fps if fps is None else fps
+        with ResumableOutput(
+            output, job, len(exposures.frames), rate, resume, overwrite, names, settings.format or "png"
+        ) as out:
             if out.done:
                 files = [sketches, reference, *(file for file in (reference_sketch, palette) if file)]
                 if max(map(changed_at, files)) > changed_at(output):
                     raise InputError(f"{output} is finished, and older than its sketches or its reference: "
                                      "overwrite it (--overwrite) to paint it again")  # fmt: skip
-                return RenderResult(output, len(clip), already_finished=True)
-            painter = _Painter(clip, inputs, settings, out, on_progress, on_warning, is_cancelled, colors)
-            return RenderResult(painter.run(model, device, on_start), len(clip), already_finished=False)
+                return RenderResult(output, out.total, already_finished=True)
+            if settings.reference_frame is not None:
+                own = exposures.place_of(settings.reference_frame, contents)
+                settings = replace(settings, reference_frame=own)
+            painter = _Painter(clip, exposures, inputs, settings, out, on_progress, on_warning, is_cancelled, colors)
+            return RenderResult(painter.run(model, device, on_start), out.total, already_finished=False)
 
 
 class _Painter:
@@ -126,6 +142,7 @@ class _Painter:
     def __init__(
         self,
         clip: FrameReader,
+        exposures: Exposures,
         inputs: RenderInputs,
         settings: RenderSettings,
         out: ResumableOutput,
@@ -135,9 +152,9 @@ class _Painter:
         palette: Palette | None,
     ):
         self.palette = palette
-        self.clip, self.inputs, self.settings, self.out = clip, inputs, settings, out
+        self.clip, self.exposures, self.inputs, self.settings, self.out = clip, exposures, inputs, settings, out
         self.on_progress, self.on_warning, self.is_cancelled = on_progress, on_warning, is_cancelled
-        self.frames = self.steps = self.total_steps = 0
+        self.drawings = self.steps = self.total_steps = 0
         self._own: Tensor | None = None  # the reference (3 H W) in [0, 1] at the sketches' size, with flat
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
 
@@ -152,11 +169,11 @@ class _Painter:
                 f"overlap {settings.overlap}: this model's window allows 0 to {pipeline.config.window - 1}"
             )
         if on_start is not None:
-            on_start(RenderStart(len(clip), inputs.size, inputs.reader.lines, str(pipeline.device)))
+            on_start(RenderStart(self.out.total, inputs.size, inputs.reader.lines, str(pipeline.device)))
         for note in [*clip.notes, *inputs.reader.notes]:
             self._warn(note)
         saved = self.out.restore()
-        state, self.frames = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
+        state, self.drawings = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
         if saved and settings.flat:
             self._kept = {name: int(saved[1].get(name, 0)) for name in self._kept}
         filler = self._flat_filler(state) if settings.flat else None
@@ -168,7 +185,7 @@ class _Painter:
         for chunk in pipeline.stream(
             inputs.reference[None],
             lambda frame: resize(self._drawing(frame).sketch, inputs.size)[None],
-            len(clip),
+            len(self.exposures.drawings),
             pipeline.sampling_config(settings.steps, settings.overlap),
             generator=torch.Generator().manual_seed(settings.seed),
             reference_sketch=None if own is None else own[None],
@@ -181,29 +198,33 @@ class _Painter:
             if chunk.state is not None:
                 tensors = {k: v.cpu() for k, v in chunk.state.items()} | (filler.state() if filler else {})
                 counts = {name: str(count) for name, count in self._kept.items()} if filler else {}
-                self.out.checkpoint(tensors, {"frames": str(self.frames), **counts})
+                self.out.checkpoint(tensors, {"frames": str(self.drawings), **counts})
         if self._kept["kept"]:
-            kept, regions, frames = self._kept.values()
-            self._warn(f"flat: {kept} of {regions} regions, in {frames} of {len(clip)} frames, keep what the model "
-                       "painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
+            kept, regions, drawings = self._kept.values()
+            self._warn(f"flat: {kept} of {regions} regions, in {drawings} of {self.drawings} drawings, keep what the "
+                       "model painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
         return self.out.finish()
 
     def _write(self, frame: Tensor, filler: Any) -> None:
-        """Write the next frame (3 h w) in [0, 1]."""
-        number = self.frames
+        """Write what the model painted of the next drawing (3 h w) in [0, 1], wherever it is shown."""
+        number = self.drawings
         if filler is not None:
             drawing = self._drawing(number)
             keep = self.settings.trace == "keep" and drawing.traces
-            filled = filler(drawing, frame, self.clip[number] if keep else None)
+            filled = filler(drawing, frame, self._picture(number) if keep else None)
             is_reference = number == self.settings.reference_frame and self._own is not None and self.palette is None
             if not is_reference:
                 self._kept["kept"] += filler.kept
                 self._kept["regions"] += filler.regions
                 self._kept["kept_frames"] += filler.kept > 0
             frame = self._own if is_reference else filled.clamp(0, 1)  # type: ignore[assignment]
-            self._write_maps(number, filler)
-        self.out.write(number, array(frame))
-        self.frames += 1
+        first, *again = self.exposures.shows(number)
+        self.out.write(first, array(frame))
+        for index in again:
+            self.out.repeat(index, first)
+        for index in (first, *again):
+            self._write_maps(index, filler)
+        self.drawings += 1
         self._report()
 
     def _write_maps(self, number: int, filler: Any) -> None:
@@ -229,16 +250,20 @@ class _Painter:
             lines = read_drawing(nearest(inputs.drawing, size), settings.drawing)
         else:
             lines = xdog(reference[None])[0]
-        ink_color = None if inputs.reader.lines == "extract" else find_ink_color(self.clip[of], self._drawing(of).ink)
+        extracted = inputs.reader.lines == "extract"
+        ink_color = None if extracted else find_ink_color(self._picture(of), self._drawing(of).ink)
         colors = None if self.palette is None else self.palette.colors
         filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors)
-        if state and self.frames:
-            filler.resume(self._drawing(self.frames - 1), state)
+        if state and self.drawings:
+            filler.resume(self._drawing(self.drawings - 1), state)
         return filler
 
     def _drawing(self, number: int) -> Drawing:
-        """Read a sketch, at the sketches' own size."""
-        return self.inputs.reader(self.clip[number])
+        """Read one of the drawings that are painted, at its own size."""
+        return self.inputs.reader(self._picture(number))
+
+    def _picture(self, number: int) -> Any:
+        return self.clip[self.exposures.drawings[number]]
 
     def _warn(self, message: str) -> None:
         if self.on_warning is not None:
@@ -255,4 +280,5 @@ class _Painter:
             self.on_progress(self._progress())
 
     def _progress(self) -> RenderProgress:
-        return RenderProgress(self.frames, len(self.clip), self.steps, self.total_steps, self.out.partial)
+        frames = sum(shown is not None and shown < self.drawings for shown in self.exposures.frames)
+        return RenderProgress(frames, self.out.total, self.steps, self.total_steps, self.out.partial)

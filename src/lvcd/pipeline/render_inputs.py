@@ -98,6 +98,12 @@ def changed_at(path: Path) -> float:
     return max(file.stat().st_mtime for file in (frame_files(path) if path.is_dir() else [path]))
 
 
+def _recorded(settings: RenderSettings) -> dict[str, Any]:
+    """Return the settings; those that came later are left out where they change nothing, so that older jobs go on."""
+    later = {"format": (None, "png")}
+    return {name: value for name, value in asdict(settings).items() if value not in later.get(name, ())}
+
+
 def job_record(
     sketches: Path, reference: Path, reference_sketch: Path | None, model: Path, lines: str, settings: RenderSettings
 ) -> dict[str, Any]:
@@ -109,6 +115,6 @@ def job_record(
         "reference": digest(reference),
         "reference_sketch": digest(reference_sketch) if reference_sketch else None,
         "model": hashlib.sha256(json.dumps(stamps).encode()).hexdigest(),
-        **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in _recorded(settings).items()},
         "lines": lines,
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lvcd.errors import InputError
+from lvcd.io.frame_formats import FRAME_FORMATS
 from lvcd.lineart.reading import DrawingSettings
 
 TRACE_LINES = ("darker", "lighter", "keep")
@@ -35,6 +36,8 @@ class RenderSettings:
     """Fill each region between lines with one color of the reference, at the sketches' size."""
     gap: float | Literal["auto"] = "auto"
     """With flat: gaps in lines that fills do not run through, px of the sketches, 0 .. 1000; auto = they are found."""
+    format: str | None = None
+    """Of frames in a folder: png, tga, tiff or psd; None = png."""
     trace: str = "darker"
     """With flat, what trace lines become: the darker or the lighter of the fills beside them, or keep."""
     steps: int | None = None
@@ -58,6 +61,8 @@ class RenderSettings:
             raise InputError(f"gap {self.gap}: give auto or px, 0 to 1000, together with flat")
         if self.trace not in TRACE_LINES or (self.trace != "darker" and not self.flat):
             raise InputError(f"trace {self.trace}: give {', '.join(TRACE_LINES)}, together with flat")
+        if self.format is not None and self.format not in FRAME_FORMATS:
+            raise InputError(f"format {self.format}: give {', '.join(FRAME_FORMATS)}")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps {self.steps}: give at least 1")
         if not -(2**63) <= self.seed < 2**64:
