@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvcd.frames import FrameLayout
+from lvcd.frames import NOBODY, FrameLayout
 from tests.helpers.layouts import layouts, windows
 
 
@@ -17,6 +17,8 @@ def weights(layout: FrameLayout, frame: int, biased: bool) -> dict[int, float]:
     """How much each source of a frame counts, straight from the table."""
     total: Counter[int] = Counter()
     for s, row in enumerate(layout.sources):
+        if row[frame] == NOBODY:
+            continue
         total[row[frame]] += layout.gain[s][frame] if biased else 1.0
     return dict(total)
 
@@ -83,6 +85,28 @@ PREV_REFERENCE = (
     (0, 1, 2, 3, 4, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
 )
 GAIN = ((1,) * 19, (1, 1, 1, 1, 1, 10, 10, 10, 10, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1))
+
+
+def test_three_references():
+    """Video frames read them all; overlapped frames read their earlier result in place of them."""
+    layout = FrameLayout.referenced(3, 4, 3)  # three references, and one copy
+    assert layout.num_refs == 4 and layout.gain is None
+    read = [set(column) for column in zip(*layout.sources)]
+    assert read == [{0}, {1}, {2}, {3}, {4, 0, 1, 2}, {5, 0, 1, 2}, {6, 0, 1, 2}]
+    later = FrameLayout.prev_referenced(4, 2, references=3)
+    assert later.num_refs == 5
+    read = [weights(later, frame, True) for frame in range(5, 9)]
+    assert read == [{5: 1, 3: 10}, {6: 1, 4: 10}, {5: 1, 0: 1, 1: 1, 2: 1}, {6: 1, 0: 1, 1: 1, 2: 1}]
+    # once prev-reference attention ends, the gain is on all references' keys, as it is on the only one's
+    late = later.with_sources(FrameLayout.referenced(4, 5, 3))
+    assert weights(late, 5, True) == {5: 1, 0: 10, 1: 10, 2: 10} and weights(late, 7, True) == {7: 1, 0: 1, 1: 1, 2: 1}
+
+
+@given(windows())
+def test_one_of_several_references_is_the_published_table(sizes):
+    window, overlap = sizes
+    assert FrameLayout.referenced(window, 1 + overlap, 1) == FrameLayout.referenced(window, 1 + overlap)
+    assert FrameLayout.prev_referenced(window, overlap, references=1) == FrameLayout.prev_referenced(window, overlap)
 
 
 def test_the_first_segment():

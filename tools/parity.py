@@ -338,7 +338,16 @@ def sample(recording: Recording, file: str) -> Iterator[Line]:
     latents, n = [sampled[:, None] * SCALE], run["num_steps"]
     noise = d["x_T"][None]
     for i, (_, new, carry) in enumerate(
-        sample_segments(prepare, segments, noise, mode, SCALE, config, later_reference=sampled, on_denoised=watch)
+        sample_segments(
+            prepare,
+            segments,
+            noise,
+            mode[:, None],
+            SCALE,
+            config,
+            later_references=sampled[:, None],
+            on_denoised=watch,
+        )
     ):
         latents.append(new)
         if f"x_T_seg{i}" in d:

@@ -1,8 +1,9 @@
 """Frame layouts: which frames of a network call may read which, one table that every layer of every network obeys.
 
-A network call holds t frames. The first `num_refs` are *references*: in temporal layers they read no other frame and
-are read by none. The rest are the *video*, one window of consecutive frames. In every spatial self-attention frame t
-reads the keys and values of the frames `sources[:, t]`, side by side (LVCD, reference and prev-reference attention).
+A network call holds t frames. The first `num_refs` are isolated: in temporal layers they read no other frame and are
+read by none. They are one or more *references*, and copies of earlier results. The rest are the *video*, one window of
+consecutive frames. In every spatial self-attention frame t reads the keys and values of the frames `sources[:, t]`,
+side by side (LVCD, reference and prev-reference attention).
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+
+NOBODY = -1
+"""Stands in a table of sources for a frame that reads fewer frames than others."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,10 @@ class FrameLayout:
     """A table of which of t frames each frame may read. ValueError: the table contradicts itself."""
 
     num_refs: int
-    """Leading frames isolated in time: 1 in training, 1 + overlap in long sampling, 0 for plain SVD."""
+    """Leading frames isolated in time: the references, and in long sampling `overlap` more; 0 for plain SVD."""
     sources: tuple[tuple[int, ...], ...]
-    """(S, t): frame t attends to the joined tokens of frames sources[0][t], sources[1][t], ..."""
+    """(S, t): frame t attends to the joined tokens of frames sources[0][t], sources[1][t], ...; below the first row
+    NOBODY = none."""
     gain: tuple[tuple[float, ...], ...] | None = None
     """(S, t): weight of each source (alpha in the paper, section 5.2); None = 1 everywhere."""
     gain_layers: int | None = 13
@@ -42,7 +47,9 @@ class FrameLayout:
         if not self.sources or not self.sources[0]:
             raise ValueError("sources needs at least one row, of at least one frame")
         t = self.num_frames
-        if any(len(row) != t or not all(0 <= s < t for s in row) for row in self.sources):
+        first, *others = self.sources
+        allowed = all(0 <= s < t for s in first) and all(s == NOBODY or 0 <= s < t for row in others for s in row)
+        if any(len(row) != t for row in self.sources) or not allowed:
             raise ValueError(f"every row of sources needs {t} frame numbers in 0..{t - 1}: {self.sources}")
         if not 0 <= self.num_refs < t:
             raise ValueError(f"num_refs is {self.num_refs}, but needs to leave a video frame out of {t} frames")
@@ -62,29 +69,38 @@ class FrameLayout:
         return cls(0, (tuple(range(num_frames)),))
 
     @classmethod
-    def referenced(cls, window: int, num_refs: int = 1) -> FrameLayout:
+    def referenced(cls, window: int, num_refs: int = 1, references: int = 1) -> FrameLayout:
         """Return the layout of reference attention (paper, 4.3), for training and the first segment: video frames also
-        read frame 0."""
+        read the first `references` frames, all of them (the paper has one)."""
         t = num_refs + window
-        return cls(num_refs, (tuple(range(t)), (*range(num_refs), *[0] * window)))
+        read = ((*range(num_refs), *[reference] * window) for reference in range(references))
+        return cls(num_refs, (tuple(range(t)), *read))
 
     @classmethod
     def prev_referenced(
-        cls, window: int, overlap: int, gain: float = 10.0, reach: int = 3, gain_layers: int | None = 13
+        cls,
+        window: int,
+        overlap: int,
+        gain: float = 10.0,
+        reach: int = 3,
+        gain_layers: int | None = 13,
+        references: int = 1,
     ) -> FrameLayout:
         """Return the layout of prev-reference attention (paper, 5.2), for every segment after the first.
 
-        The frames are the reference, `overlap` results of the previous segment, and the `window`. Of the window the
+        The frames are the references, `overlap` results of the previous segment, and the `window`. Of the window the
         first `overlap` frames read themselves and, `gain` times as strongly, their previous result. Each later one
-        reads the reference and the frame `reach` to its left, or `overlap` if that is less, but not itself.
+        reads the references and the frame `reach` to its left, or `overlap` if that is less, but not itself.
         """
-        refs, reach = 1 + overlap, min(reach, overlap)
+        refs, reach = references + overlap, min(reach, overlap)
         overlapped, new = range(refs, refs + overlap), range(refs + overlap, refs + window)
         sources = (
             (*range(refs), *overlapped, *(t - reach for t in new)),
             (*range(refs), *(t - overlap for t in overlapped), *(0 for _ in new)),
+            *((*range(refs), *(NOBODY for _ in overlapped), *(r for _ in new)) for r in range(1, references)),
         )
-        gains = (tuple([1.0] * (refs + window)), tuple(gain if t in overlapped else 1.0 for t in range(refs + window)))
+        strong = tuple(gain if t in overlapped else 1.0 for t in range(refs + window))
+        gains = (tuple([1.0] * (refs + window)), *[strong] * references)
         return cls(refs, sources, gains if overlap else None, gain_layers)
 
     def with_sources(self, other: FrameLayout) -> FrameLayout:
@@ -117,7 +133,8 @@ class FrameLayout:
             # The same frame read twice weighs as much as once with the sum of both gains.
             weight: dict[int, float] = {}
             for s, row in enumerate(self.sources):
-                weight[row[t]] = weight.get(row[t], 0.0) + (gain[s][t] if gain else 1.0)
+                if row[t] != NOBODY:
+                    weight[row[t]] = weight.get(row[t], 0.0) + (gain[s][t] if gain else 1.0)
             first = next(iter(weight.values()))
             log_gain = tuple(math.log(w / first) for w in weight.values())
             found.setdefault(log_gain, []).append((t, tuple(weight)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from lvcd.frames import FrameLayout
+from lvcd.frames import NOBODY, FrameLayout
 
 GAINS = (1.0, 10.0, 0.25, 3.0)
 
@@ -18,7 +18,9 @@ def layouts(draw, most: int = 7) -> FrameLayout:
     def table(cell):
         return tuple(draw(st.lists(st.tuples(*[cell] * t), min_size=rows, max_size=rows)))
 
-    sources = table(st.integers(0, t - 1))
+    first, *others = table(st.integers(0, t - 1))
+    nobody = draw(st.lists(st.integers(0, t - 1), max_size=t)) if draw(st.booleans()) else []
+    sources = (first, *(tuple(NOBODY if frame in nobody else s for frame, s in enumerate(row)) for row in others))
     gain = table(st.sampled_from(GAINS)) if draw(st.booleans()) else None
     return FrameLayout(draw(st.integers(0, t - 1)), sources, gain, draw(st.sampled_from((None, 0, 2))))
 

@@ -32,11 +32,18 @@ class DenseReference:
         k, v = (y.view(-1, t, n, y.shape[-1]) for y in (k, v))
         k, v = (torch.cat([y[:, list(row)] for row in layout.sources], dim=2).flatten(0, 1) for y in (k, v))
         mask = None
+        if any(source < 0 for row in layout.sources for source in row):
+            mask = torch.zeros(t, 1, n, n * len(layout.sources))
         if layout.gain is not None and (layout.gain_layers is None or self.layer < layout.gain_layers):
             mask = torch.zeros(t, 1, n, n * len(layout.sources))
             for s, row in enumerate(layout.gain):
                 for frame, gain in enumerate(row):
                     mask[frame, :, :, s * n : (s + 1) * n] = math.log(gain)
+        if mask is not None:
+            for s, row in enumerate(layout.sources):
+                for frame, source in enumerate(row):
+                    if source < 0:
+                        mask[frame, :, :, s * n : (s + 1) * n] = -math.inf
             mask = mask.repeat(x.shape[0] // t, 1, 1, 1)
         return attention(attn, q, k, v, mask)
 

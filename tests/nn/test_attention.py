@@ -50,6 +50,8 @@ PUBLISHED = (
     FrameLayout.referenced(4),
     FrameLayout.referenced(4, 3),
     FrameLayout.prev_referenced(6, 2),
+    FrameLayout.referenced(4, 3, 2),
+    FrameLayout.prev_referenced(6, 2, references=3),
     FrameLayout.prev_referenced(6, 4).with_sources(FrameLayout.referenced(6, 5)),
 )
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from lvcd.errors import InputError
-from lvcd.frames import FrameLayout
+from lvcd.frames import NOBODY, FrameLayout
 from lvcd.nn.attention_maps import record_attention, spatial_self_attentions
 
 LAYOUTS = {
     "referenced": FrameLayout.referenced(3),
     "prev_referenced": FrameLayout.prev_referenced(4, 2),
     "gain in the first layer alone": FrameLayout.prev_referenced(4, 2, gain_layers=1),
+    "three references": FrameLayout.prev_referenced(4, 2, references=3),
     "plain": FrameLayout.plain(3),
 }
 
@@ -49,6 +50,8 @@ def by_loops(attn, x, layout, layer):
                 for head in range(heads):
                     terms = []
                     for s, row in enumerate(layout.sources):
+                        if row[frame] == NOBODY:
+                            continue
                         factor = layout.gain[s][frame] if biased else 1.0
                         for other in range(n):
                             dot = float(q[b, frame, place, head] @ k[b, row[frame], other, head])

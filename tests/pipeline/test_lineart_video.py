@@ -138,6 +138,76 @@ def test_a_reference_frame_is_a_reference_with_its_sketch(pipeline):
         close(frames[frame], apart[frame])
 
 
+# ------------------------------------------------------------------------------------------------------------ many keys
+
+
+def painted_from(pipeline, keys, sketches, **more):
+    keys = {number: picture(seed=seed) for number, seed in keys.items()}
+    more = {"num_inference_steps": 1, "overlap": 2, "output_type": "pt", "generator": seeded(), **more}
+    return pipeline(sketches=sketches, keys=keys, **more).frames[0]
+
+
+def test_one_key_is_a_reference_frame(pipeline):
+    sketches = clip(8)
+    for own in (0, 3, 7):
+        key = painted_from(pipeline, {own: 0}, sketches)
+        assert torch.equal(key, paint(pipeline, sketches=sketches, reference_frame=own))
+
+
+def test_one_sheet_of_the_clips_size_is_a_reference(pipeline):
+    sketches = clip(8)
+    sheet = pipeline(sketches=sketches, sheets=[picture()], num_inference_steps=1, overlap=2, output_type="pt",
+                     generator=seeded()).frames[0]  # fmt: skip
+    assert torch.equal(sheet, paint(pipeline, sketches=sketches))
+
+
+@pytest.mark.parametrize("count", LENGTHS)
+def test_keys_come_out_as_they_went_in(pipeline, count):
+    for numbers in ({0, count - 1}, {0, count // 2, count - 1}, set(range(count))):
+        frames = painted_from(pipeline, {n: n for n in numbers}, clip(count), output_type="pil")
+        assert len(frames) == count
+        assert {n for n in range(count) if np.array_equal(frames[n], picture(seed=n))} == numbers
+
+
+def test_every_reference_is_heeded_by_every_frame(pipeline):
+    sketches = clip(9)
+    both = painted_from(pipeline, {0: 0, 8: 1}, sketches)
+    for changed in ({0: 5, 8: 1}, {0: 0, 8: 5}):
+        frames = painted_from(pipeline, changed, sketches)
+        assert ((frames - both).abs().amax(dim=(1, 2, 3))[1:-1] > 1e-4).all()
+    with_sheet = painted_from(pipeline, {0: 0, 8: 1}, sketches, sheets=[picture((20, 50), 3)])
+    assert ((with_sheet - both).abs().amax(dim=(1, 2, 3))[1:-1] > 1e-4).all()
+
+
+def test_the_order_of_keys_does_not_matter(pipeline):
+    sketches = clip(9)
+    assert torch.equal(
+        painted_from(pipeline, {0: 0, 4: 2, 8: 1}, sketches), painted_from(pipeline, {8: 1, 0: 0, 4: 2}, sketches)
+    )
+
+
+def test_a_batch_of_clips_with_keys_is_each_alone(pipeline):
+    clips = [clip(6, seed=s) for s in (0, 1)]
+    keys = [{0: picture(seed=s), 5: picture(seed=s + 2)} for s in (0, 1)]
+    sheets = [[picture((20, 50), 4)], [picture((40, 20), 5)]]
+    generators = [seeded(s) for s in (0, 1)]
+    settings = {"num_inference_steps": 1, "overlap": 2, "output_type": "pt"}
+    together = pipeline(sketches=clips, keys=keys, sheets=sheets, generator=generators, **settings).frames
+    for s in (0, 1):
+        alone = pipeline(sketches=clips[s], keys=keys[s], sheets=sheets[s], generator=seeded(s), **settings).frames[0]
+        close(together[s], alone)
+
+
+def test_far_keys_do_not_reach_a_segment(pipeline):
+    """With one key a segment, the first segment reads the first key alone."""
+    sampling = pipeline.sampling_config(1, 2, max_keys=1)
+    sketches = clip(13)
+    one, other = (
+        painted_from(pipeline, {0: 0, 12: s}, sketches, sampling=sampling, output_type="latent") for s in (1, 2)
+    )
+    assert torch.equal(one[:4], other[:4]) and not torch.equal(one[11], other[11])
+
+
 # ------------------------------------------------------------------------------------------------------ sizes and forms
 
 
@@ -286,6 +356,11 @@ STREAMS = {
     "heun": {"changes": {"solver": "heun"}},
     "guided": {"changes": {"guidance": 2.0}},
     "latents": {"decode": False},
+    "keys": {
+        "own": 0,
+        "keys": {6: torch.rand(1, 3, 18, 22, generator=seeded(1)), 12: torch.zeros(1, 3, 18, 22)},
+        "sheets": [torch.ones(1, 3, 18, 22)],
+    },
 }
 
 
@@ -583,6 +658,11 @@ def test_offloaded_it_paints_the_same(kind):
         ({"reference_frame": -1}, "reference frame -1"),
         ({"reference_frame": 0, "reference_sketch": clip(1)[0]}, "not both"),
         ({"generator": [seeded()] * 2}, "2 generators"),
+        ({"keys": {8: picture()}}, "key 8"),
+        ({"keys": {-1: picture()}}, "key -1"),
+        ({"keys": {3: picture()}, "reference_frame": 3}, "two"),
+        ({"keys": {3: picture((32, 40))}}, "key 3.*aspect"),
+        ({"keys": [{0: picture()}, {1: picture()}], "reference": [picture()] * 2, "sketches": [clip(3)] * 2}, "same"),
         ({"lines": "purple", "sketches": [picture()] * 2}, "purple"),
         ({"sketches": [picture(), picture((40, 32))]}, "sketch 1 is 32x40 but sketch 0 is 32x32"),
         ({"sketches": [picture(), clip(1)[0]]}, "one form"),

@@ -11,7 +11,13 @@ from lvcd.diffusion.solver import SOLVERS
 from lvcd.frames import FrameLayout
 from lvcd.sampling.config import SamplingConfig
 from lvcd.sampling.segments import plan_segments
-from lvcd.sampling.sequential import REFERENCE, sample_segments, shift_noise
+from lvcd.sampling.sequential import (
+    REFERENCE,
+    nearest_reference,
+    nearest_references,
+    sample_segments,
+    shift_noise,
+)
 from tests.helpers import oracles
 
 SCALE = 0.5
@@ -56,7 +62,7 @@ class Fake:
 
 def drawn(config: SamplingConfig, clips: int = 1):
     g = torch.Generator().manual_seed(0)
-    return torch.randn(clips, config.slots, *SHAPE, generator=g), torch.randn(clips, *SHAPE, generator=g)
+    return torch.randn(clips, config.slots, *SHAPE, generator=g), torch.randn(clips, 1, *SHAPE, generator=g)
 
 
 def run(config: SamplingConfig, frames: int, fake: Fake | None = None, clips: int = 1, **more):
@@ -104,7 +110,7 @@ def test_the_originals_loop(window, data):
         noise[0],
         [s.frames for s in segments],
         SCALE,
-        reference[0],
+        reference[0, 0],
         overlap,
         99 if blend_steps is None else blend_steps,
     )
@@ -129,7 +135,7 @@ def test_noise_moves_on_with_its_frame():
 def test_noise_moves_on_again_and_again():
     fake, config = Fake(), sampling()
     slots = torch.arange(19.0).view(1, 19, 1, 1, 1).expand(1, 19, *SHAPE)
-    results = list(sample_segments(fake, plan_segments(34, 14, 4), slots, torch.zeros(1, *SHAPE), SCALE, config))
+    results = list(sample_segments(fake, plan_segments(34, 14, 4), slots, torch.zeros(1, 1, *SHAPE), SCALE, config))
     want = list(range(19))
     assert len(results) == 3
     for i, (_, _, carry) in enumerate(results):
@@ -156,18 +162,52 @@ def test_conditions():
     fake, config = Fake(), sampling(window=5, overlap=2)
     results = run(config, 11, fake)
     reference = drawn(config)[1]
-    assert torch.equal(fake.concat[0], reference[:, None].expand(-1, 8, -1, -1, -1))
+    assert torch.equal(fake.concat[0], reference.expand(-1, 8, -1, -1, -1))
     for i in (1, 2):
         concat = fake.concat[i]
-        assert torch.equal(concat[:, :1], reference[:, None])
+        assert torch.equal(concat[:, :1], reference)
         close(concat[:, 1:3], results[i - 1][2].latents / SCALE)
-        assert torch.equal(concat[:, 3:], reference[:, None].expand(-1, 5, -1, -1, -1))
+        assert torch.equal(concat[:, 3:], reference.expand(-1, 5, -1, -1, -1))
+
+
+def test_conditions_of_several_references():
+    """Two keys, at frames 0 and 8, and a sheet: latents and frame numbers of every slot, segment by segment."""
+    fake, config = Fake(), sampling(window=5, overlap=2)
+    references = torch.arange(3.0).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    noise = torch.randn(1, config.slots + 2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    segments = plan_segments(11, 5, 2)
+    results = list(sample_segments(fake, segments, noise, references, SCALE, config, places=(0, 8, None)))
+    assert fake.frames[:2] == [(-1, -2, -3, -1, -1, 0, 1, 2, 3, 4), (-1, -2, -3, 3, 4, 3, 4, 5, 6, 7)]
+    assert fake.concat[0][0, :, 0, 0, 0].tolist() == [0, 1, 2, 0, 0, *[0] * 5]  # frame 4 is as near to both
+    assert fake.concat[1][0, [0, 1, 2, 5, 6, 7, 8, 9], 0, 0, 0].tolist() == [0, 1, 2, 0, 0, 1, 1, 1]
+    close(fake.concat[1][:, 3:5], results[0][2].latents / SCALE)
+    assert painted(results).shape[1] == 11
+    assert fake.of(0)[0][2] == FrameLayout.referenced(5, 5, 3)
+    assert fake.of(1)[0][2] == FrameLayout.prev_referenced(5, 2, references=3)
+
+
+def test_a_segment_holds_its_nearest_keys_and_all_sheets():
+    places = (0, 30, None, 60, 90)
+    assert nearest_references(places, range(0, 14), 2) == (0, 1, 2)
+    assert nearest_references(places, range(25, 39), 1) == (1, 2)
+    assert nearest_references(places, range(70, 84), 2) == (2, 3, 4)
+    assert nearest_references(places, range(70, 84), None) == (0, 1, 2, 3, 4)
+    assert nearest_reference(places, 74, (2, 3, 4)) == 3 and nearest_reference(places, 76, (2, 3, 4)) == 4
+    assert nearest_reference((None, None), 5, (0, 1)) == 0
+
+
+@given(
+    st.lists(st.none() | st.integers(0, 99), min_size=1, max_size=8), st.integers(0, 99), st.none() | st.integers(1, 9)
+)
+def test_every_segment_holds_equally_many_references(places, start, most):
+    count = len(nearest_references(places, (0,), most))
+    assert len(nearest_references(places, range(start, start + 14), most)) == count
 
 
 def test_another_reference_latent_in_later_segments():
     fake, config = Fake(), sampling(window=5, overlap=2)
-    later = torch.full((1, *SHAPE), 7.0)
-    run(config, 11, fake, later_reference=later)
+    later = torch.full((1, 1, *SHAPE), 7.0)
+    run(config, 11, fake, later_references=later)
     assert (fake.concat[0] != 7).all()
     for concat in fake.concat[1:]:
         assert (concat[:, [0, 3, 4, 5, 6, 7]] == 7).all() and (concat[:, 1:3] != 7).all()

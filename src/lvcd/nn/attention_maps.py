@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvcd.errors import InputError
-from lvcd.frames import FrameLayout
+from lvcd.frames import NOBODY, FrameLayout
 
 from .attention import ReferenceAttnProcessor
 from .encoder import LayoutUNet
@@ -112,4 +112,6 @@ def _attention_map(attn: Attention, x: Tensor) -> AttentionMap:
     last = layout.gain_layers
     if layout.gain is not None and (last is None or processor.layer < last):
         logits = logits + torch.tensor(layout.gain, device=x.device).log().T[None, :, None, None, :, None]
+    unread = torch.tensor(layout.sources, device=x.device).T == NOBODY
+    logits = logits.masked_fill(unread[None, :, None, None, :, None], -math.inf)
     return AttentionMap(layout, logits.flatten(4).softmax(4).unflatten(4, logits.shape[4:]).mean(2))

@@ -70,17 +70,20 @@ class SketchClip(Sequence):
         return None if self.are_sketches else DrawingReader(self, settings)
 
 
-def batch_of_clips(reference: Any, sketches: Any) -> tuple[list[np.ndarray | Tensor], list[SketchClip]]:
+def batch_of_clips(
+    reference: Any, sketches: Any, many: bool = False
+) -> tuple[list[np.ndarray | Tensor] | None, list[SketchClip]]:
     """Sort what a pipeline call is given => references in standard form, and for each a clip; all clips of one length.
 
-    A list of references, or a tensor (b ...) with b > 1, wants a list of clips, or a tensor (b N ...).
+    A list of references, or a tensor (b ...) with b > 1, wants a list of clips, or a tensor (b N ...). None: there are
+    no references; `many` says whether there are many clips.
     Raises InputError if there are not as many clips as references, or their lengths or sizes differ.
     """
-    many_references = _is_list(reference) or (_has_dims(reference, 4) and len(reference) > 1)
+    many_references = many or _is_list(reference) or (_has_dims(reference, 4) and len(reference) > 1)
     many_clips = _has_dims(sketches, 5) or (many_references and _is_list(sketches))
-    references = list(reference) if many_references else [reference]
+    references = list(reference) if many_references and reference is not None else [reference]
     clips = list(sketches) if many_clips else [sketches]
-    if len(references) != len(clips):
+    if reference is not None and len(references) != len(clips):
         raise InputError(f"there are {len(references)} references and {len(clips)} clips of sketches: give each clip "
                          "one reference")  # fmt: skip
     if not clips:
@@ -91,7 +94,29 @@ def batch_of_clips(reference: Any, sketches: Any) -> tuple[list[np.ndarray | Ten
         if len(set(values)) > 1:
             raise InputError(f"the clips of a batch have the {what} {', '.join(map(str, values))}: give each as many "
                              "sketches of one size, or paint them one by one")  # fmt: skip
-    return [standard_form(one, "the reference") for one in references], read
+    return None if reference is None else [standard_form(one, "the reference") for one in references], read
+
+
+def keys_of_clips(keys: Any, count: int) -> list[dict[int, np.ndarray | Tensor]]:
+    """Sort the keys of a pipeline call, one mapping for each of `count` clips or None => mappings of standard forms.
+
+    Raises InputError if they are not as many, or name other sketches in one clip than in another.
+    """
+    found = [{}] * count if keys is None else list(keys) if _is_list(keys) else [keys]
+    if len(found) != count or len({frozenset(one) for one in found}) > 1:
+        raise InputError("the keys of a batch need one mapping for each clip, all with the same numbers of sketches")
+    return [{number: standard_form(one[number], f"key {number}") for number in one} for one in found]
+
+
+def sheets_of_clips(sheets: Any, count: int) -> list[list[np.ndarray | Tensor]]:
+    """Sort the sheets of a pipeline call, a list for one clip, a list of lists for several => lists of standard forms.
+
+    Raises InputError if there are not as many lists as clips, or they have not equally many sheets.
+    """
+    lists = [[]] * count if not len(sheets) else list(sheets) if _is_list(sheets[0]) else [sheets]
+    if len(lists) != count or len(set(map(len, lists))) > 1:
+        raise InputError("the sheets of a batch need one list for each clip, all with equally many")
+    return [[standard_form(one, "the sheet") for one in each] for each in lists]
 
 
 def single_drawings(drawings: Any, count: int) -> list[SketchClip]:
@@ -131,6 +156,22 @@ def color(image: PIL.Image.Image | np.ndarray | Tensor, size: tuple[int, int], n
             f"{name} is {w}x{h} and the sketches are {width}x{height}: crop one to the aspect ratio of the other"
         )
     return resize(pixels, size) * 2 - 1
+
+
+def sheet(image: np.ndarray | Tensor, size: tuple[int, int]) -> Tensor:
+    """Convert a model sheet of any size and aspect to a tensor (3 H W) in [-1, 1] at `size`.
+
+    It is scaled to fit in, and centered on the color that is most common at its border.
+    """
+    (h, w), (height, width) = size_of(image), size
+    scale = min(height / h, width / w)
+    inner = max(1, round(h * scale)), max(1, round(w * scale))
+    small = resize(color(image, (h, w)), inner)
+    border = torch.cat([small[:, [0, -1]].flatten(1), small[:, :, [0, -1]].flatten(1)], 1)
+    whole = border.median(1).values[:, None, None].repeat(1, height, width)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    whole[:, top : top + inner[0], left : left + inner[1]] = small
+    return whole
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,13 +30,22 @@ from lvcd.nn.vae import ColorVAE
 from lvcd.sampling.config import SamplingConfig
 from lvcd.sampling.decode import ChunkDecoder
 from lvcd.sampling.segments import plan_segments
-from lvcd.sampling.sequential import REFERENCE, SegmentState, SlotDenoise, sample_segments
+from lvcd.sampling.sequential import (
+    REFERENCE,
+    SegmentState,
+    SlotDenoise,
+    nearest_reference,
+    nearest_references,
+    sample_segments,
+)
 
 from .image_forms import Image
-from .inputs import Padding, batch_of_clips, color, single_drawings, sketch
+from .inputs import Padding, batch_of_clips, color, keys_of_clips, sheet, sheets_of_clips, single_drawings, sketch
 
 logger = logging.get_logger(__name__)
 
+Keys = Mapping[int, Image]
+"""Number of a sketch, from 0 -> its colored version, which is its result."""
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -133,14 +142,16 @@ class LineartVideoPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        reference: Image | Sequence[Image],  # the colored frame; one for each clip
-        sketches: Any,  # line art of one clip: see SketchClip; or a list of clips
+        reference: Image | Sequence[Image] | None = None,  # a colored frame; one for each clip
+        sketches: Any = (),  # line art of one clip: see SketchClip; or a list of clips
         num_inference_steps: int | None = None,  # None = the model's own
         overlap: int = 4,  # frames that segments share, 0 .. window - 1
         generator: Generators = None,  # one for each clip makes a clip's result independent of its batch
         output_type: str = "pil",  # pil, np, pt or latent
         reference_sketch: Image | Sequence[Image] | None = None,  # the reference's line art, one for each clip
         reference_frame: int | None = None,  # the reference is the colored version of this sketch, and its result
+        keys: Keys | Sequence[Keys] | None = None,  # more colored frames; one mapping for each clip
+        sheets: Sequence[Image] | Sequence[Sequence[Image]] = (),  # colored pictures of any size and of no sketch
         lines: str = "auto",  # dark, light, alpha or extract: how images show lines
         height: int | None = None,  # paint at this size, px; None = the sketches'
         width: int | None = None,
@@ -158,7 +169,9 @@ class LineartVideoPipeline(DiffusionPipeline):
         """Paint one clip, or a batch of clips of equal length and size.
 
         References and sketches may be PIL images, arrays, tensors or paths: `Image` says what each means.
-        With neither reference_sketch nor reference_frame, the reference's lines are extracted from it.
+        Colors come from `reference`, the keys and the sheets: at least one of them. Each frame reads all that its
+        segment holds; it is conditioned on its nearest key. A key comes out as it went in. With neither
+        reference_sketch nor reference_frame, the reference's lines are extracted from it, as a sheet's are.
         `callback_on_step_end(pipeline, step, sigma, {"latents": estimate})` sees each estimate of the clean latents
         (b slots c h w) and may return another. Raises InputError for input that cannot be used.
         """
@@ -175,7 +188,9 @@ class LineartVideoPipeline(DiffusionPipeline):
             raise InputError("sigmas or timesteps stand for num_inference_steps, and sampling has its own: give one")
 
         # 1. One clip is a batch of one, images are in one form.
-        references, clips = batch_of_clips(reference, sketches)
+        nested = len(sheets) > 0 and isinstance(sheets[0], Sequence) and not isinstance(sheets[0], str)
+        references, clips = batch_of_clips(reference, sketches, nested or isinstance(keys, Sequence))
+        key_frames, sheet_lists = keys_of_clips(keys, len(clips)), sheets_of_clips(sheets, len(clips))
         own = [None] * len(clips) if reference_sketch is None else single_drawings(reference_sketch, len(clips))
         again = [n for n in range(len(clips)) for _ in range(num_videos_per_prompt)]
 
@@ -193,7 +208,7 @@ class LineartVideoPipeline(DiffusionPipeline):
 
         # 3. Paint, decode, and put the pieces together.
         chunks = self.stream(
-            torch.stack([color(references[n], size) for n in again]),
+            None if references is None else torch.stack([color(references[n], size) for n in again]),
             sketch_of,
             len(clips[0]),
             sampling or self.sampling_config(num_inference_steps, overlap, guidance=guidance_scale, sigmas=levels),
@@ -202,6 +217,11 @@ class LineartVideoPipeline(DiffusionPipeline):
             decode_chunk_size=decode_chunk_size,
             reference_sketch=torch.stack([own_lines[n] for n in again]) if own_lines else None,
             reference_frame=reference_frame,
+            keys={
+                frame: torch.stack([color(key_frames[n][frame], size, f"key {frame}") for n in again])
+                for frame in key_frames[0]
+            },
+            sheets=[torch.stack([sheet(sheet_lists[n][i], size) for n in again]) for i in range(len(sheet_lists[0]))],
             decode=output_type != "latent",
             callback_on_step_end=callback_on_step_end,
         )
@@ -220,7 +240,7 @@ class LineartVideoPipeline(DiffusionPipeline):
     @torch.no_grad()
     def stream(
         self,
-        reference: Tensor,  # (b 3 H W) in [-1, 1]
+        reference: Tensor | None,  # (b 3 H W) in [-1, 1]
         sketch: Callable[[int], Tensor],  # frame number -> (b 1 H W) in [0, 1], line = 1; asked for when needed
         num_frames: int,
         sampling: SamplingConfig,
@@ -229,6 +249,8 @@ class LineartVideoPipeline(DiffusionPipeline):
         decode_chunk_size: int | None = None,
         reference_sketch: Tensor | None = None,  # (b 1 H W)
         reference_frame: int | None = None,
+        keys: Mapping[int, Tensor] | None = None,  # number of a sketch -> it in color (b 3 H W) in [-1, 1]
+        sheets: Sequence[Tensor] = (),  # references of no sketch (b 3 H W) in [-1, 1]
         decode: bool = True,  # False = yield latents
         callback_on_step_end: Callable | None = None,
         on_step: Callable[[int, int], object] | None = None,  # gets the denoising steps done, and all of them
@@ -250,48 +272,69 @@ class LineartVideoPipeline(DiffusionPipeline):
         if reference_frame is not None and reference_sketch is not None:
             raise InputError("the reference has a sketch of its own or is a frame of the clip, not both")
 
+        own = dict(keys or {})
+        if outside := [frame for frame in own if not 0 <= frame < num_frames]:
+            raise InputError(f"key {outside[0]} is none of the sketches 0 to {num_frames - 1}")
+        if reference_frame is not None and reference is not None:
+            if reference_frame in own:
+                raise InputError(f"sketch {reference_frame} has two colored versions: give one")
+            own[reference_frame] = reference
+        own = dict(sorted(own.items()))
+        free = [*([reference] if reference is not None and reference_frame is None else []), *sheets]
+        pictures = [*own.values(), *free]
+        if not pictures:
+            raise InputError("there is nothing to take colors from: give a reference, a key or a sheet")
+
         self._interrupt = False
 
-        # 2. Encode the reference: a token, a latent, and its sketch.
-        padding = Padding(reference.shape[-2], reference.shape[-1], self.size_multiple)
-        token, latent = self._encode_reference(reference, padding)
+        # 2. Encode the references: tokens, latents, and their sketches.
+        padding = Padding(pictures[0].shape[-2], pictures[0].shape[-1], self.size_multiple)
+        encoded = [self._encode_reference(picture, padding) for picture in pictures]
+        tokens, modes = (torch.stack(each, dim=1) for each in zip(*encoded))  # (b n 1 d), (b n c h w)
         scale = self.vae.config.scaling_factor
-        if reference_frame is not None:
-            reference_sketch = sketch(reference_frame)
-        elif reference_sketch is None:
-            reference_sketch = xdog(reference.float())
+        drawn = [*(sketch(frame) for frame in own), *(xdog(picture.float()) for picture in free)]
+        if reference_sketch is not None:
+            drawn[len(own)] = reference_sketch
 
-        # 3. Plan segments over all frames but the reference's own, if that is the first or the last.
-        first = 1 if reference_frame == 0 else 0
-        last = num_frames - 1 if reference_frame == num_frames - 1 > 0 else num_frames
+        # 3. Plan segments over all frames but those that are given, if they are the first or the last.
+        first = 1 if 0 in own else 0
+        last = num_frames - 1 if num_frames - 1 in own and num_frames > 1 else num_frames
         segments = plan_segments(last - first, sampling.slots - 1 - sampling.overlap, sampling.overlap)
+        places = [*(frame - first for frame in own), *[None] * len(free)]
+        refs = len(nearest_references(places, (0,), sampling.max_keys))
 
         def prepare(frames: Sequence[int], concat: Tensor) -> SlotDenoise:
-            read = {f: reference_sketch if f == REFERENCE else sketch(first + f) for f in set(frames)}
-            lines = torch.stack([read[f].to(latent) for f in frames], dim=1)
+            read = {f: drawn[REFERENCE - f] if f < 0 else sketch(first + f) for f in set(frames)}
+            lines = torch.stack([read[f].to(modes) for f in frames], dim=1)
+            # Attention to one token never trains queries and keys: those of several are read alike.
+            token = tokens[:, [REFERENCE - f for f in frames[:refs]]].mean(dim=1)
             return self._denoiser(token, concat, padding.pad(lines, "constant"), sampling.guidance)
 
         # 4. Draw noise from each clip's own generator, or take what the last segment before an interruption left.
         decoder = self._decode if decode else lambda z: z
-        chunks = ChunkDecoder(decoder, latent.float() * scale, **_chunk(decode_chunk_size))
+        leading = modes[:, nearest_reference(places, 0, range(len(places)))]
+        chunks = ChunkDecoder(decoder, leading.float() * scale, **_chunk(decode_chunk_size))
         if state is None:
-            shape = (reference.shape[0], sampling.slots, *latent.shape[1:])
-            noise = _noise(generator, latents, shape).to(latent.device)
+            shape = (len(leading), sampling.slots - 1 + refs, *leading.shape[1:])
+            noise = _noise(generator, latents, shape).to(leading.device)
             before, done = None, 0
         else:
             before, done = _unpack(state, chunks)
             noise = before.noise
 
         # 5. Sample segment after segment, and decode what is complete.
-        place = _FramePlacement(padding.crop, reference if decode else latent.float() * scale, first, reference_frame)
+        given = own if decode else {frame: modes[:, i].float() * scale for i, frame in enumerate(own)}
+        empty = (pictures[0] if decode else leading.float())[:, None][:, :0]
+        place = _FramePlacement(padding.crop, given, first, empty)
         total = len(segments) * (len(levels) - 1)
         with self.progress_bar(total=total) as bar:
             steps = _StepReporter(self, levels, total, bar.update, on_step, callback_on_step_end)
             steps.advance(done * (len(levels) - 1))
             try:
                 for _, finished, after in sample_segments(
-                    prepare, segments[done:], noise, latent, scale, sampling, before, on_denoised=steps
-                ):
+                    prepare, segments[done:], noise, modes, scale, sampling, before, on_denoised=steps,
+                    places=places, most=sampling.max_keys,
+                ):  # fmt: skip
                     steps.start_segment()
                     done += 1
                     frames = place(chunks.push(finished), chunks.decoded)
@@ -299,7 +342,9 @@ class LineartVideoPipeline(DiffusionPipeline):
             except _InterruptedError:
                 last = num_frames  # what is finished is returned, without a last frame that is the reference
             frames = place(chunks.flush(), chunks.decoded)
-        yield PaintedChunk(torch.cat([frames, place.own[:, None]], dim=1) if last < num_frames else frames, None)
+        if last < num_frames:
+            frames = torch.cat([frames, given[last][:, None].to(frames)], dim=1)
+        yield PaintedChunk(frames, None)
 
     def _encode_reference(self, reference: Tensor, padding: Padding) -> tuple[Tensor, Tensor]:
         """Encode references (b 3 H W) in [-1, 1] => CLIP token (b 1 d) and latent (b c h w), unscaled."""
@@ -341,10 +386,10 @@ class LineartVideoPipeline(DiffusionPipeline):
 
 
 class _FramePlacement:
-    """Knows which frame of the clip a decoded slot is. The reference's own frame is the reference itself."""
+    """Knows which frame of the clip a decoded slot is. A frame that is given in color is that very picture."""
 
-    def __init__(self, crop: Callable[[Tensor], Tensor], own: Tensor, first: int, reference_frame: int | None):
-        self.crop, self.own, self.first, self.reference_frame = crop, own, first, reference_frame
+    def __init__(self, crop: Callable[[Tensor], Tensor], given: Mapping[int, Tensor], first: int, empty: Tensor):
+        self.crop, self.given, self.first, self.empty = crop, given, first, empty
 
     def __call__(self, chunks: list[Tensor], end: int) -> Tensor:
         """Turn decoded slots, chunks of (b n 3 H W) up to slot `end`, into frames of the clip (b n' 3 H W).
@@ -352,13 +397,13 @@ class _FramePlacement:
         Slot 0 is the reference: frame 0 of the clip if painting began at frame 1, and else no frame of the clip.
         """
         if not chunks:
-            return self.own[:, None][:, :0]
+            return self.empty
         slots = torch.cat(chunks, dim=1)
         frames = []
         for number, frame in enumerate(slots.unbind(1), end - slots.shape[1] - 1 + self.first):
             if number >= 0:
-                frames.append(self.own.to(frame) if number == self.reference_frame else self.crop(frame))
-        return torch.stack(frames, dim=1) if frames else self.own[:, None][:, :0]
+                frames.append(self.given[number].to(frame) if number in self.given else self.crop(frame))
+        return torch.stack(frames, dim=1) if frames else self.empty
 
 
 class _StepReporter:

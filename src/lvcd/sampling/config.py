@@ -76,6 +76,8 @@ class SamplingConfig:
     """False for networks whose temporal layers were trained to see the reference."""
     guidance: float | tuple[float, float] = 1.0
     """Classifier-free guidance: 1 = none; a pair runs from the first slot to the last."""
+    max_keys: int | None = 4
+    """A segment holds its nearest so many references of those with a place in time; None = all."""
     prev_sample: bool = False
     """Ablation: each segment is painted from the last frame of the one before, in place of these schemes (Table 2)."""
 
@@ -84,7 +86,8 @@ class SamplingConfig:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise InputError(f"sampling.{name}={value}: choose one of {', '.join(known)}")
-        least = {"steps": 1, "window": 1, "overlap": 0, "blend_steps": 0, "prev_reference_steps": 0, "reach": 0}
+        least = {"steps": 1, "window": 1, "overlap": 0, "blend_steps": 0, "prev_reference_steps": 0, "reach": 0,
+                 "max_keys": 1}  # fmt: skip
         for name, low in least.items():
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < low):
@@ -138,21 +141,23 @@ class SamplingConfig:
 
     @property
     def slots(self) -> int:
-        """Frames of a network call: the reference, the previous segment's results, and the window."""
+        """Frames of a network call with one reference: it, the previous segment's results, and the window."""
         assert self.window is not None, "complete() comes first"
         return 1 + self.overlap + self.window
 
-    def layout(self, first_segment: bool, sigma: Tensor | float) -> FrameLayout:
-        """Return who sees whom in a network call at noise level sigma."""
-        layout = self._layout(first_segment, sigma)
+    def layout(self, first_segment: bool, sigma: Tensor | float, references: int = 1) -> FrameLayout:
+        """Return who sees whom in a network call with so many references at noise level sigma."""
+        layout = self._layout(first_segment, sigma, references)
         return layout.ablated(self.reference_attention is not False, self.isolation is not False)
 
-    def _layout(self, first_segment: bool, sigma: Tensor | float) -> FrameLayout:
+    def _layout(self, first_segment: bool, sigma: Tensor | float, references: int) -> FrameLayout:
         assert self.window is not None, "complete() comes first"
-        referenced = FrameLayout.referenced(self.window, 1 + self.overlap)
+        referenced = FrameLayout.referenced(self.window, references + self.overlap, references)
         if first_segment or self.overlap == 0 or self.prev_reference_steps == 0:
             return referenced
-        prev = FrameLayout.prev_referenced(self.window, self.overlap, self.gain, self.reach, self.gain_layers)
+        prev = FrameLayout.prev_referenced(
+            self.window, self.overlap, self.gain, self.reach, self.gain_layers, references
+        )
         steps = self.prev_reference_steps
         if steps is None or steps >= len(self.noise_levels) - 1 or sigma > self.noise_levels[steps]:
             return prev
