@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import multiprocessing
 import os
+import pkgutil
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lvcd.errors import InputError
 
@@ -19,6 +24,7 @@ MALLOC_KEEP_BLOCK_MIB = 256
 """Blocks of up to this size are taken from memory that was freed before; larger ones are fetched from the kernel."""
 MALLOC_KEEP_TOTAL_MIB = 512
 """Freed memory that the process keeps at most."""
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
 
@@ -87,6 +93,35 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, MALLOC_KEEP_BLOCK_MIB << 20)
         mallopt(_M_TRIM_THRESHOLD, MALLOC_KEEP_TOTAL_MIB << 20)
+
+
+def end_with_parent() -> None:
+    """Let this process, which was just started, end as soon as the process that started it does, even by a kill.
+
+    On Linux the kernel sees to it. It counts the parent's thread as the parent: start processes in one that lives on.
+    Elsewhere a thread waits for the parent's end, if Python's multiprocessing has started this process.
+    """
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if parent is not None and os.getppid() != parent.pid:  # it ended before
+            os._exit(1)
+    elif parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()
+
+
+def run_with_parent(function: str, *arguments: Any) -> None:
+    """Run a function, given as `module:name`, in a process that ends with its parent, see `end_with_parent`.
+
+    The module is imported only then: where that takes seconds, a kill of the parent is not missed meanwhile.
+    """
+    end_with_parent()
+    pkgutil.resolve_name(function)(*arguments)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
@@ -21,6 +20,7 @@ import cv2
 import torch
 
 from lvcd.errors import InputError
+from lvcd.system import run_with_parent
 
 from .process import FilmJob, process_film
 
@@ -61,7 +61,8 @@ class _Cancelled(Exception):  # noqa: N818  # it is no error
 def _processes(workers: int, jobs: Sequence[FilmJob], tick: Callable[[], object]) -> Iterator[Wait]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks
     cancelled = context.Event()
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (cancelled,)) as pool:
+    start = (f"{__name__}:{_start_worker.__name__}", cancelled)
+    with concurrent.futures.ProcessPoolExecutor(workers, context, run_with_parent, start) as pool:
         with _sigint_blocked():  # workers inherit that: Ctrl-C reaches all processes, and this one stops the others
             futures = [pool.submit(_process, job) for job in jobs]
 
@@ -95,20 +96,12 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _start_worker(cancelled: Event) -> None:
-    """Prepare a new worker process: it ends with the run, even if that is killed."""
+    """Prepare a new worker process."""
     global _cancelled
     _cancelled = cancelled
     if not hasattr(signal, "pthread_sigmask"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     _use_one_core()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)  # the run was killed
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _use_one_core() -> None:

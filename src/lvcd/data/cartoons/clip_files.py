@@ -12,6 +12,7 @@ import cv2
 from lvcd.io.images import encode_png
 from lvcd.lineart.sketch import png_from_ink
 from lvcd.shards.format import metadata_json
+from lvcd.system import end_with_parent
 
 from . import FPS, draw
 from .splits import ClipRecipe
@@ -22,6 +23,7 @@ PNG_LEVEL = 6
 
 def start_process() -> None:
     """Prepare a worker process: it uses one core, and leaves Ctrl-C to its parent."""
+    end_with_parent()
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

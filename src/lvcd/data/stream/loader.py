@@ -13,15 +13,19 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from lvcd.system import end_with_parent
+
 from .raw_batch import RawBatch
 
 
 def ignore_signals(worker: int) -> None:
-    """Let a new worker process ignore the signals that end a run: the process that trains answers them, and saves.
+    """Let a new worker process ignore the signals that end a run: the process that trains answers them, and saves. If
+    that is killed, the worker ends, too.
 
     Ctrl-C reaches a whole group of processes, and SLURM's SIGUSR1 or SIGUSR2 too, before a job's time is over.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
+    end_with_parent()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
         if number := getattr(signal, name, None):  # Windows has the first two
             signal.signal(number, signal.SIG_IGN)
 

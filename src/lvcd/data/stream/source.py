@@ -89,6 +89,23 @@ class ShardSource:
         raise AssertionError
 
 
+MORTAL = """exec 3<&0 0</dev/null
+(
+{}
+) 3<&- &
+command=$!
+(exec >/dev/null; read _ <&3; kill -9 0) &
+watch=$!
+exec 3<&- >/dev/null
+wait $command
+status=$?
+kill $watch
+exit $status
+"""
+"""A shell's program that runs a command, and kills it and all that it has started once stdin is closed: where the
+process that reads its output was killed, the kernel closes that."""
+
+
 class Pipe:
     """A file that is read forward only: the output of a command, or of what webdataset opens an address with.
 
@@ -97,8 +114,17 @@ class Pipe:
 
     def __init__(self, address: str, timeout: float):
         self._timeout, self._at, self._is_command = timeout, 0, address.startswith("pipe:")
+        self._lifeline: int | None = None  # open as long as this process lives
         if self._is_command:  # in a session of its own, so that all that the shell started ends with it
-            self._pipe = Command(address[5:], mode="rb", shell=True, bufsize=0, start_new_session=True)
+            read_end, self._lifeline = os.pipe()
+            try:
+                command = MORTAL.replace("{}", address[5:])
+                self._pipe = Command(command, mode="rb", shell=True, bufsize=0, start_new_session=True, stdin=read_end)
+            except BaseException:
+                os.close(self._lifeline)
+                raise
+            finally:
+                os.close(read_end)
         else:
             try:
                 self._pipe = gopen(address, "rb", bufsize=0)
@@ -141,6 +167,9 @@ class Pipe:
             os.killpg(self._pipe.proc.pid, signal.SIGKILL)
         self._pipe.proc.kill()
         self._pipe.close()
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
     def _read_some(self, size: int) -> bytes:
         file = self._pipe.stream.fileno()
