@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 
+from lvcd.io.disk import Lock
 from lvcd.training.run_folder import newest_checkpoint
 from tests.helpers.processes import CEILING
 from tests.helpers.train_program import TINY, start_train, step_of_checkpoint
@@ -77,3 +78,18 @@ def test_bad_input_is_one_line(words, message, tmp_path, typed, capfd):
     lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
     assert code == 2 and len(lines) == 1 and message in lines[0], lines
     assert not run.exists()
+
+
+def test_a_second_training_in_one_folder_is_refused_and_changes_nothing(tmp_path, typed, capfd):
+    run = tmp_path / "run"
+    run.mkdir()
+    first = Lock(run / ".lock", "busy")  # as a training holds it
+    assert typed("train.py", "experiment=mini_cpu", f"run_dir={run}") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert str(run) in line and "another training" in line and [p.name for p in run.iterdir()] == [".lock"]
+    first.release()
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "best.ckpt").touch()
+    assert typed("train.py", "experiment=mini_cpu", f"run_dir={run}") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "resume=true" in line and [p.name for p in run.iterdir()] == ["checkpoints"]  # no other run's settings

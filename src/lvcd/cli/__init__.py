@@ -6,10 +6,13 @@ and `main(words)`.
 
 from __future__ import annotations
 
+# isort: off
+from .interrupts import finish_imports, interruptible  # first: from here on, Ctrl-C is no traceback
+# isort: on
+
 import argparse
 import difflib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -59,22 +62,22 @@ OF_HYDRA: dict[str, ModuleType] = {"eval": eval, "train": train}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; argv is None for the words that were typed."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return interruptible(lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
     if words and words[0] in OF_HYDRA:
         return OF_HYDRA[words[0]].main(words[1:])
     if words[:2] == ["prepare", "cartoons"]:
         words[:2] = ["prepare-cartoons"]
     arguments = _parser().parse_args(words)
     keep_freed_memory()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         COMMANDS[arguments.command].run(arguments)
         sys.stdout.flush()
     except InputError as error:
         print(f"lvcd {arguments.command.replace('-', ' ')}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # who reads, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -138,3 +141,6 @@ def _parser() -> argparse.ArgumentParser:
         if name not in OF_HYDRA:
             command.arguments(added)
     return parser
+
+
+finish_imports()

@@ -15,7 +15,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 import lvcd.conf
 from lvcd.errors import InputError
 
+from .interrupts import interruptible
 from .sweep import IN_RUN_DIR, is_sweep, override_lists, parse_overrides
 
 Tree = Literal["train", "eval"]
@@ -42,6 +43,8 @@ FLAGS_WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cn": "--config-name", "-
 """Hydra's flags that a word follows, by their short forms."""
 FLAGS = {"-h": "--help", "-r": "--run", "-m": "--multirun", "-sc": "--shell-completion"}
 OTHER_FLAGS = ("--hydra-help", "--version", "--resolve")
+LOCK_FILE = ".lock"
+"""File in the folder of a run that a process has for itself."""
 SET_BY_HYDRA = ("sweep", "launcher")
 """Groups that set how Hydra itself runs: all jobs of a sweep have the same."""
 
@@ -92,20 +95,31 @@ def compose_config(tree: Tree, words: Sequence[str] = (), hydra_too: bool = Fals
     return _compose(tree, given.config_name or tree, given.overrides, given.searchpath, hydra_too)
 
 
-def start(program: Program, job: Callable[[DictConfig], Any], words: Sequence[str], usage: str) -> int:
+def start(
+    program: Program,
+    job: Callable[[DictConfig], Any],
+    words: Sequence[str],
+    usage: str,
+    alone: Callable[[DictConfig], AbstractContextManager[None]] | None = None,
+) -> int:
     """Check the words, then have Hydra call `job` with their configuration, or in a sweep with every job's.
 
     `sys.argv` may be anything; during the job it is what starts the same program again.
     usage   what --help prints, before the groups of the configuration
+    alone   takes a single run's folder for this process, before Hydra writes into it. InputError: it cannot be had
     => exit code; 2: a word is wrong, and a line on stderr says so
     """
+    held: AbstractContextManager[None] = nullcontext()
     try:
         given = HydraWords.parse(words)
         if "--help" in given.flags:
             print(usage.replace(f"lvcd {program.tree} ", program.command([]) + " ") + _groups(program.tree))
             return 0
         if not {"--hydra-help", "--version", "--shell-completion"} & set(given.flags):
-            check_words(program.tree, given)
+            composed = check_words(program.tree, given)
+            if alone is not None and composed is not None and not {"--cfg", "--info"} & set(given.flags):
+                held = alone(composed)
+                held.__enter__()
     except InputError as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return 2
@@ -115,13 +129,19 @@ def start(program: Program, job: Callable[[DictConfig], Any], words: Sequence[st
     sys.argv = [argv[0], *given.for_hydra()]
     try:
         name = given.config_name or program.tree
-        hydra.main(str(conf_folder(program.tree)), name, HYDRA_VERSION)(job)()
+        return interruptible(lambda: _run_hydra(program.tree, name, job))
+    finally:
+        held.__exit__(None, None, None)
+        sys.argv, _started = argv, None
+
+
+def _run_hydra(tree: Tree, name: str, job: Callable[[DictConfig], Any]) -> int:
+    try:
+        hydra.main(str(conf_folder(tree)), name, HYDRA_VERSION)(job)()
     except SystemExit as end:
         if isinstance(end.code, str):  # argparse's and Hydra's own
             print(end.code, file=sys.stderr)
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
-    finally:
-        sys.argv, _started = argv, None
     return 0
 
 
@@ -265,16 +285,17 @@ def _job_folder_words(overrides: Sequence[str]) -> str:
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-def check_words(tree: Tree, given: HydraWords) -> None:
+def check_words(tree: Tree, given: HydraWords) -> DictConfig | None:
     """Compose once before Hydra does, in a sweep once for every value that occurs.
 
+    => a single run's configuration; None in a sweep
     InputError: a word is wrong, or the run's folder cannot be written.
     """
     if not given.is_sweep:
         composed = _compose(tree, given.config_name or tree, given.overrides, given.searchpath, hydra_too=True)
         with _one_line_of_hydra(given.overrides, [], lambda: []):
             _check_folder(str(composed.hydra.run.dir))
-        return
+        return composed
     if "launcher=slurm" in given.overrides and not shutil.which("srun"):
         raise InputError("launcher=slurm needs srun, which is not here: go where sbatch works, or give launcher=local")
     with _one_line_of_hydra(given.overrides, [], lambda: []):
@@ -290,6 +311,7 @@ def check_words(tree: Tree, given: HydraWords) -> None:
         more = [f"{param}={values}" for param, values in params.items() if param not in typed]
         for run in override_lists([*runs[-1], *more]) if more else []:
             _compose(tree, name, run, given.searchpath, hydra_too=True)
+    return None
 
 
 def _compose(tree: Tree, name: str, overrides: Sequence[str], searchpath: Sequence[str], hydra_too: bool) -> DictConfig:
@@ -411,7 +433,11 @@ def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
         if (message := user_message(error)) is None:
             raise
         print(f"{name}: {message}", file=sys.stderr)
-        if folder and folder.is_dir() and all(p.name == ".hydra" or p.suffix == ".log" for p in folder.iterdir()):
+        if (
+            folder
+            and folder.is_dir()
+            and all(p.name in (".hydra", LOCK_FILE) or p.suffix == ".log" for p in folder.iterdir())
+        ):
             shutil.rmtree(folder)
         sys.exit(2)
 

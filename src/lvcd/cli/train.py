@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,12 +40,52 @@ class TrainedModel(NamedTuple):
     """The best value of config.monitor in validation; None = it was never computed."""
 
 
+_own_folders: set[Path] = set()
+
+
+@contextmanager
+def alone_in_folder(config: DictConfig) -> Iterator[None]:
+    """Let no other training write to the folder of a run meanwhile; ranks that Lightning or a cluster starts may.
+
+    InputError: another training does, or the folder holds another run's checkpoints.
+    """
+    from lvcd.io.disk import Lock, writing
+
+    from .hydra_entry import LOCK_FILE
+
+    run = Path(config.run_dir)
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    if run in _own_folders or any(os.environ.get(name, "0") not in ("", "0") for name in ranks):
+        yield
+        return
+    if not config.resume and any((run / "checkpoints").glob("*.ckpt")):
+        from lvcd.training.run_folder import checkpoint_to_resume
+
+        checkpoint_to_resume(run, config.resume)  # says what to do
+    with writing(run, "choose another run_dir"):
+        run.mkdir(parents=True, exist_ok=True)
+        lock = Lock(
+            run / LOCK_FILE, f"another training writes to {run} right now: wait for it, or choose another run_dir"
+        )
+    _own_folders.add(run)
+    try:
+        yield
+    finally:
+        _own_folders.discard(run)
+        lock.release()
+
+
 def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     """Fit the module of a composed configuration, then export it; => None if the run was stopped by a signal.
 
     resume_command   that is printed when the run is stopped
     InputError: a setting, a file or the device cannot be used.
     """
+    with alone_in_folder(config):
+        return _train(config, resume_command)
+
+
+def _train(config: DictConfig, resume_command: str) -> TrainedModel | None:
     import lightning
     import torch
     from hydra.utils import instantiate
@@ -55,7 +97,14 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     from lvcd.training.fsdp import with_full_weights
     from lvcd.training.plan import plan_training
     from lvcd.training.plan.fit_report import out_of_memory_message
-    from lvcd.training.run_folder import BEST, MODEL_FOLDER, checkpoint_to_resume, initialize_from, previous_stage
+    from lvcd.training.run_folder import (
+        BEST,
+        MODEL_FOLDER,
+        checkpoint_to_resume,
+        initialize_from,
+        previous_stage,
+        remove_unfinished,
+    )
 
     silence_libraries()
     keep_freed_memory()
@@ -65,6 +114,8 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
     torch.set_float32_matmul_precision("high")
     run = Path(config.run_dir)
     resume = checkpoint_to_resume(run, config.resume)
+    if run in _own_folders:
+        remove_unfinished(run)
     data = instantiate(config.data, _convert_="all")
     module = instantiate(config.module, _convert_="all")
     start = config.init_from or (config.stage.after and previous_stage(Path(config.stage.after)))
@@ -80,7 +131,12 @@ def train(config: DictConfig, resume_command: str = "") -> TrainedModel | None:
         if isinstance(callback, Speed):
             callback.find_flops(trainer, settings)
     with on_out_of_memory(lambda: out_of_memory_message(plan_training(settings))):
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        except SystemExit as end:
+            if trainer.interrupted and end.code == 1:  # Lightning's way to end at Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
     if any(isinstance(c, StopOnSignal) and c.saved for c in callbacks):
         if trainer.is_global_zero:
             print(f"stopped after step {trainer.global_step}; go on with: {resume_command}")
@@ -126,4 +182,4 @@ def main(words: Sequence[str], script: str | None = None) -> int:
     """
     from .hydra_entry import Program, start
 
-    return start(Program("train", script), job, words, USAGE)
+    return start(Program("train", script), job, words, USAGE, alone_in_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from lvcd.errors import InputError
 
 BASE_KEY = "base"
 """Key of a checkpoint under which the fingerprints of the starting model are."""
+PART = ".part"
+"""End of the name of a checkpoint that is being written; a kill leaves it, and the next start of the run removes it."""
 TRAINING_FILE = "training.json"
 """File in an exported model's folder that says which weights of its run it holds: `weights` (last, best, or the name of
 a checkpoint) and `step`, the optimizer step after which they were saved."""
@@ -30,15 +33,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `path`.part, flush it to the disk and rename it to `path`."""
+        """Write a hidden file beside `path`, with a name of its own, flush it to the disk and rename it to `path`."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        with part.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+        try:
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def keep_trained_weights(

@@ -12,7 +12,7 @@ import torch
 from lvcd.checkpoints.digest import SKIP_DIGEST, is_skipped
 from lvcd.errors import InputError
 
-from .checkpoint import saved_weights
+from .checkpoint import PART, saved_weights
 
 CHECKPOINT_FOLDER, MODEL_FOLDER = "checkpoints", "model"
 """Folders within a run's folder; the model is exported after the last step."""
@@ -76,6 +76,12 @@ def previous_stage(run: Path) -> Path:
 def find_checkpoints(run: Path) -> list[Path]:
     """Return a run's checkpoints, and those that Lightning saves when SLURM is about to end the job."""
     return [*(run / CHECKPOINT_FOLDER).glob("*.ckpt"), *run.glob("hpc_ckpt_*.ckpt")]
+
+
+def remove_unfinished(run: Path) -> None:
+    """Remove the checkpoints that a killed process was writing. Nobody else may be writing to the run."""
+    for file in (run / CHECKPOINT_FOLDER).glob(f"*{PART}"):
+        file.unlink(missing_ok=True)
 
 
 def newest_checkpoint(run: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from lvcd.errors import InputError
 REQUEUE_SIGNALS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """Signals that SLURM sends before a job's time is over, if Lightning or submitit asked for one."""
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""Signal of a terminal that was closed; None on Windows."""
+
 
 class StopOnSignal(lightning.Callback):
-    """On SIGINT or SIGTERM: finishes the optimizer step, saves `last.ckpt` and stops. A second one stops at once.
+    """On SIGINT, SIGTERM or SIGHUP: finishes the step, saves `last.ckpt` and stops. A second one stops at once.
 
     The same before SLURM ends a job, on a signal that Lightning or submitit handles, which then queue the job again.
     By themselves they would do so in the middle of a step, on each rank in another place, and submitit without saving.
@@ -42,13 +46,17 @@ class StopOnSignal(lightning.Callback):
     def on_train_start(self, trainer: Any, module: Any) -> None:
         """Take over the signals' handlers."""
         handled = [number for number in REQUEUE_SIGNALS if callable(signal.getsignal(number))]
-        for number in (signal.SIGINT, signal.SIGTERM, *handled):
+        hangup = [] if HANGUP is None or signal.getsignal(HANGUP) is signal.SIG_IGN else [HANGUP]  # nohup ignores it
+        for number in (signal.SIGINT, signal.SIGTERM, *hangup, *handled):
             self._handlers[number] = signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
         if self.received not in REQUEUE_SIGNALS:  # SIGTERM follows when a job is queued again
             self.received = number
-        if number not in REQUEUE_SIGNALS:
+        if number == HANGUP:
+            signal.signal(number, signal.SIG_IGN)  # a shell sends one more than the terminal
+            leave_terminal()
+        elif number not in REQUEUE_SIGNALS:
             signal.signal(number, signal.default_int_handler)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
@@ -74,6 +82,15 @@ class StopOnSignal(lightning.Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+def leave_terminal() -> None:
+    """Send to nowhere what was to be shown on a terminal that is gone: a line that cannot be shown ends a run."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"\n")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 class NanLossError(InputError):
