@@ -15,7 +15,7 @@ FLOORS = (
     ("errors", "frames", "pixel_values", "spacing", "weights"),
     ("diffusion", "flats", "io", "lineart", "loggers", "nn", "report", "system"),
     ("checkpoints", "metrics", "palettes", "sampling", "shards"),
-    ("data", "inspection", "leaderboard", "pipeline"),
+    ("data", "inspection", "leaderboard", "pipeline", "review"),
     ("prepare", "training"),
     ("evaluation",),
     ("cli",),

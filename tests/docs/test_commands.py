@@ -143,6 +143,8 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --sketches shot/ --reference key.png --output cels_fast/ --flat --size 256x144": Run(
         {"--size": "32x24"}, PAINT
     ),
+    "lvcd colorize --sketches shot/ --reference key.png --output regions/ --show-regions": Run(),
+    "lvcd review cels/ --allow doubt=1000 --allow speck=1000 --allow open=1000 --allow change=1000": Run(add="--allow off=1000"),
     "lvcd palette key.png --out day.gpl": Run(),
     "lvcd colorize --sketches shot/ --reference key.png --output cels_day/ --flat --palette day.gpl": Run(add=PAINT),
     "lvcd palette day.gpl --out day.aco": Run(),

@@ -197,3 +197,17 @@ def test_a_regions_color_occurs_in_the_reference(seed):
     colors, purity = fill_colors(frame, sketch, regions.map, np.zeros(3, np.float32))
     inside = frame.reshape(-1, 3)
     assert all((inside == color).all(1).any() for color in colors) and ((purity >= 0) & (purity <= 1)).all()
+
+
+def test_the_rim_of_a_resized_frame_is_no_fill():
+    frame, lines = drawing((14, 30, RED))
+    frame[20:22, 36:38] = BLUE  # a highlight of 2 px, closed, and what resizing leaves around it
+    frame[18:24, 34:40][[0, 0, 5, 5], [2, 3, 2, 3]] = frame[18:24, 34:40][[2, 3, 2, 3], [0, 0, 5, 5]] = BLUE * 0.95
+    inside = np.zeros((H, W), bool)
+    inside[18:24, 34:40] = True
+    frame[inside & (frame == RED).all(-1)] = BLUE * 0.95
+    frame[2:6, 60:64] = BLUE  # elsewhere the color is even
+    regions = np.zeros((H, W), int)
+    regions[inside] = 1
+    colors, _ = fill_colors(frame, lines, regions, np.zeros(3, np.float32))
+    assert np.array_equal(colors[1], BLUE)

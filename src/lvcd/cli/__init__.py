@@ -35,6 +35,7 @@ from . import (
     plan,
     prepare,
     recolor,
+    review,
     train,
 )
 
@@ -53,6 +54,7 @@ COMMANDS: dict[str, ModuleType] = {
     "prepare": prepare,
     "prepare-cartoons": cartoons,
     "recolor": recolor,
+    "review": review,
     "train": train,
 }
 OF_HYDRA: dict[str, ModuleType] = {"eval": eval, "train": train}
@@ -73,7 +75,7 @@ def _run(words: list[str]) -> int:
     arguments = _parser().parse_args(words)
     keep_freed_memory()
     try:
-        COMMANDS[arguments.command].run(arguments)
+        code = COMMANDS[arguments.command].run(arguments)
         sys.stdout.flush()
     except InputError as error:
         print(f"lvcd {arguments.command.replace('-', ' ')}: {error}", file=sys.stderr)
@@ -81,7 +83,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:  # who reads, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return code or 0
 
 
 class _Parser(argparse.ArgumentParser):

@@ -55,6 +55,8 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--palette", type=Path, metavar="FILE",
                    help="with --flat: only the colors of this palette come out (.gpl, .aco, .ase, .act or .json), and "
                         "index maps for lvcd recolor lie beside the frames")  # fmt: skip
+    c.add_argument("--show-regions", action="store_true",
+                   help="paint nothing: show the regions between lines, and closed gaps in red")  # fmt: skip
     c.add_argument("--steps", type=int, help="denoising steps of each segment (default: the model's own)")
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
     c.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
@@ -97,7 +99,7 @@ def run(a: argparse.Namespace) -> None:
         level=a.level,
         psd_layer=a.psd_layer,
         size=a.size,
-        flat=a.flat,
+        flat=a.flat or a.show_regions,
         gap=a.gap,
         trace=a.trace,
         format=a.format,
@@ -106,6 +108,13 @@ def run(a: argparse.Namespace) -> None:
         seed=a.seed,
         dtype=a.dtype,
     )
+    if a.show_regions:
+        from lvcd.pipeline.show_regions import show_regions
+
+        path, words = show_regions(a.sketches, a.output, settings, (a.reference,), a.fps, a.resume, a.overwrite,
+                                   on_warning=lambda line: print(line, file=sys.stderr))  # fmt: skip
+        print(f"{path}: {words}")
+        return
     terminal = _Terminal(a.sketches, a.model == MINI)
     try:
         result = render_clip(

@@ -13,7 +13,16 @@ import numpy as np
 from .colors import UNIFORM, color_edges, fill_colors, line_colors, owners, reach_of
 from .fills import PAPER_MAX, Array, line_color
 from .indexed import IndexedFrame, nearest_entries
-from .regions import LINE_THRESHOLD, NEIGHBOR_ROUNDS, POSITION_SCALE, SCORE_WEIGHTS, Gap, Regions, match_scores
+from .regions import (
+    LINE_THRESHOLD,
+    NEIGHBOR_ROUNDS,
+    POSITION_SCALE,
+    SCORE_WEIGHTS,
+    Gap,
+    Regions,
+    match_scores,
+    overlaps,
+)
 
 REFERENCE_WEIGHT = 0.8
 """Weight of a match with a region of the reference; one with a region of the drawing before has 1."""
@@ -32,6 +41,8 @@ AGREES = 0.35
 """Distance of two colors that agree, Euclidean over RGB in [0, 1]."""
 LARGE_REGION = 0.1
 """Area, of the frame's, of a region whose fill the model's paint may overrule."""
+SAME_PLACE = 0.5
+"""Overlap of two regions, of their union, from which they are at one place."""
 
 Trace = Literal["darker", "lighter"]
 
@@ -88,6 +99,14 @@ class PaintBucket:
         self.doubt = np.zeros(len(fills), np.float32)
         """(r): of each region of the drawing filled last, the score of the best match that has another color than the
         chosen one, as a fraction of the chosen one's, in [0, 1]."""
+        self.changed = np.zeros(len(fills), bool)
+        """(r): which regions of the drawing filled last have another color than the region at their place in the
+        drawing before; none, if that is the reference."""
+        self.was = self.colors
+        """(r 3): the colors of the regions at their places in the drawing before."""
+        self.drawn = drawn
+        """(H W): ink and trace lines of the drawing filled last."""
+        self._is_first = True
         self.indexed: IndexedFrame | None = None
         """With a palette, the drawing filled last in its numbers."""
 
@@ -101,7 +120,7 @@ class PaintBucket:
 
         painted: the same frame as a model painted it (H W 3), if one did. trace: trace lines (H W).
         """
-        drawn = _union(ink, trace)
+        self.drawn = drawn = _union(ink, trace)
         regions = Regions.from_lines(drawn, self.gap, painted)
         scores = np.concatenate(
             [match_scores(regions, self.before), REFERENCE_WEIGHT * match_scores(regions, self.first)], 1
@@ -113,8 +132,11 @@ class PaintBucket:
             weight = PAINTED_WEIGHT * regions.area / (regions.area + SMALL_REGION * ink.size)
             scores = scores + weight[:, None] * np.exp(-distance / (2 * COLOR_SCALE**2))
         chosen = scores.argmax(1)
+        place, share = overlaps(regions, self.before)
+        self.was, was_first, self._is_first = self.colors[place], self._is_first, False
         self.doubt = _doubt(scores, chosen, matches[:, :3])
         self.before, self.matched = regions, matches[chosen]
+        self.changed = (share >= SAME_PLACE) & (np.abs(self.was - self.colors) > 1 / 512).any(1) & (not was_first)
         fill = self.colors[regions.map]
         self.kept = self._doubtful(regions, fill, painted, drawn)
         instead = self.reference if painted is None else painted
@@ -132,6 +154,7 @@ class PaintBucket:
         matched (r 7), parts (p): `self.matched` and `self.before.parts` as they were then.
         """
         self.before, self.matched = Regions.from_lines(_union(ink, trace), self.gap, parts=parts), matched
+        self._is_first = False
 
     def _doubtful(self, regions: Regions, fill: Array, painted: Array | None, drawn: Array) -> Array:
         """Return which regions (r) are not to be filled."""

@@ -16,6 +16,8 @@ UNIFORM = 0.1
 """Distance of two colors, Euclidean over RGB in [0, 1], up to which they are one fill."""
 FEW_PX = 20
 """Pixels without ink below which a region's color may be the noise of its surroundings."""
+PURE = 0.9
+"""Of a region's pixels: with so many of one color it is the region's, however small the region is."""
 NEAR, FAR = 0.1, 0.3
 """Distance, of a small region's color, within which a frequent color of the frame is taken in its place; and of one
 that shows through ink alone."""
@@ -67,7 +69,7 @@ def fill_colors(frame: Array, ink: Array, regions: Array, line_color: Array) -> 
         here = slice(bounds[region], bounds[region + 1])
         middle = _weighted_median(exact[here], times[here])
         colors[region] = exact[here][np.square(exact[here] - middle).sum(1).argmin()]
-    doubtful = np.flatnonzero((area < FEW_PX) & ((share < 0.9) | covered) | covered)
+    doubtful = np.flatnonzero((area < FEW_PX) & ((share < PURE) | covered) | covered)
     if len(doubtful) and clear.any():
         palette = frequent_colors(frame, clear)
         for region in doubtful if len(palette) else []:
@@ -78,6 +80,7 @@ def fill_colors(frame: Array, ink: Array, regions: Array, line_color: Array) -> 
             distance = np.square(palette - color).sum(1)
             if distance.min() <= reach**2:
                 colors[region] = palette[distance.argmin()]
+    _without_rims(colors, share < PURE, even_colors(frame))
     near = np.square(pixel - colors[number]).sum(1) <= UNIFORM**2
     purity = np.bincount(number[near], minlength=count) / np.maximum(area, 1)
     purity[covered] = 1
@@ -90,6 +93,25 @@ def frequent_colors(frame: Array, counted: Array) -> Array:
     code = np.rint(pixel * 255).astype(np.int64) @ np.array([65536, 256, 1])
     _, first, times = np.unique(code, return_index=True, return_counts=True)
     return pixel[first][times >= max(8, FREQUENT * frame[..., 0].size)].astype(np.float32)  # type: ignore[no-any-return]
+
+
+def even_colors(frame: Array) -> Array:
+    """Return the exact colors (n 3) of a frame (H W 3) that some pixel has in common with all its neighbors."""
+    around = np.ones((3, 3), np.uint8)
+    even = frame[(cv2.dilate(frame, around) == cv2.erode(frame, around)).all(-1)]
+    code = np.rint(even * 255).astype(np.int64) @ np.array([65536, 256, 1])
+    return even[np.unique(code, return_index=True)[1]].astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _without_rims(colors: Array, mixed: Array, even: Array) -> None:
+    """Replace colors (r 3) of mixed regions (r) bool that are nowhere even, such as the rim that resizing a frame
+    leaves around its lines, by a near color (n 3) that is."""
+    if not len(even):
+        return
+    for region in np.flatnonzero(mixed):
+        distance = np.square(even - colors[region]).sum(1)
+        if distance.min() <= NEAR**2:
+            colors[region] = even[distance.argmin()]
 
 
 def _weighted_median(values: Array, times: Array) -> Array:

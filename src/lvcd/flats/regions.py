@@ -148,6 +148,19 @@ def _borders(inside: Array, count: int) -> Array:
     return shared / np.maximum(shared.sum(1, keepdims=True), 1)
 
 
+def overlaps(a: Regions, b: Regions) -> tuple[Array, Array]:
+    """Find the region of b that each of a overlaps most => their numbers (a), and the overlap (a), of the union.
+
+    Every second pixel is looked at.
+    """
+    one, other = a.map[::2, ::2].ravel(), b.map[::2, ::2].ravel()
+    meet = np.bincount(one * len(b.area) + other, minlength=len(a.area) * len(b.area)).reshape(len(a.area), -1)
+    best = meet.argmax(1)
+    most = meet[np.arange(len(best)), best]
+    union = meet.sum(1) + meet.sum(0)[best] - most
+    return best, most / np.maximum(union, 1)
+
+
 def match_scores(a: Regions, b: Regions) -> Array:
     """Score each pair of regions of two drawings => (a b), larger for regions that are more likely the same."""
     meet = np.zeros((len(a.area), len(b.area)))

@@ -12,8 +12,9 @@ from lvcd.lineart.xdog import xdog
 
 from .palette_files import MAX_COLORS, Array, Palette
 
-ALIKE = 6
-"""Difference of a channel up to which two colors are one, the more frequent: noise of a JPEG, or of a scan."""
+ALIKE, RARE = 6, 0.05
+"""Difference of a channel, and share of the pixels, up to which a color is the noise of a more frequent one: in a JPEG,
+or a scan."""
 MIN_PX = 4
 """Pixels of a fill that have its color all around them."""
 
@@ -29,18 +30,32 @@ def find_palette(picture: Array) -> Palette:
         opaque = picture[..., 3] > 0
         share = picture[..., 3:].astype(np.float32) / 255
         pixels = np.rint(pixels * share + 255 * (1 - share)).astype(np.uint8)  # as a reference is read
-    around = np.ones((3, 3), np.uint8)
-    even = (cv2.dilate(pixels, around) == cv2.erode(pixels, around)).all(-1)
-    inside = pixels[even & opaque]
-    colors, times = np.unique(inside, axis=0, return_counts=True) if len(inside) else (inside, np.zeros(0, int))
     found: list[Array] = []
-    for color in [*colors[np.argsort(-times, kind="stable")][: np.count_nonzero(times >= MIN_PX)].astype(int),
-                  *_line_color(pixels)]:  # fmt: skip
-        if all(np.abs(color - other).max() > ALIKE for other in found) and len(found) < MAX_COLORS:
+    counts: list[int] = []
+    for color, count in zip(*flat_colors(pixels, opaque)):
+        noise = any(np.abs(color - o).max() <= ALIKE and count < RARE * n for o, n in zip(found, counts))
+        if not noise and len(found) < MAX_COLORS:
+            found.append(color)
+            counts.append(count)
+    for color in _line_color(pixels):
+        if len(found) < MAX_COLORS and all(np.abs(color - other).max() > ALIKE for other in found):
             found.append(color)
     if not found:
         found = [np.median(pixels.reshape(-1, 3), 0).astype(int)]
     return Palette.of([("#{:02x}{:02x}{:02x}".format(*color), color) for color in found])
+
+
+def flat_colors(pixels: Array, opaque: Array) -> tuple[Array, Array]:
+    """Find the colors of the fills of a picture, uint8 (H W 3), where it is opaque, bool (H W).
+
+    => colors (n 3), the most frequent first, and how many pixels have each all around them (n), at least MIN_PX.
+    """
+    around = np.ones((3, 3), np.uint8)
+    even = (cv2.dilate(pixels, around) == cv2.erode(pixels, around)).all(-1)
+    code = pixels[even & opaque].astype(np.int64) @ np.array([65536, 256, 1])
+    unique, times = np.unique(code, return_counts=True)
+    order = np.argsort(-times, kind="stable")[: np.count_nonzero(times >= MIN_PX)]
+    return np.stack([unique >> 16, unique >> 8 & 255, unique & 255], -1)[order], times[order]
 
 
 def _line_color(pixels: Array) -> list[Array]:

@@ -14,14 +14,15 @@ from lvcd.checkpoints.config_files import read_model_index
 from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
-from lvcd.io.output import ResumableOutput, is_movie, output_path
+from lvcd.io.output import ResumableOutput, is_image, is_movie, output_path
 from lvcd.io.reader import FrameReader, digest, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog
-from lvcd.palettes.palette_files import Palette, encode_json
+from lvcd.palettes.palette_files import Palette
 from lvcd.weights import MINI
 
 from .exposures import Exposures
+from .flat_records import write_colors, write_records
 from .image_forms import array
 from .inputs import color, resize
 from .render_inputs import RenderInputs, changed_at, check_places, find_ink_color, flat_palette, job_record, nearest
@@ -177,10 +178,8 @@ class _Painter:
         if saved and settings.flat:
             self._kept = {name: int(saved[1].get(name, 0)) for name in self._kept}
         filler = self._flat_filler(state) if settings.flat else None
-        if self.palette is not None:
-            self.out.write_beside("palette.json", encode_json(self.palette))
-            if self.out.path.suffix:
-                self._warn(f"{self.out.path} is a movie, which keeps no index maps: give a folder for lvcd recolor")
+        if self.palette is not None and (is_movie(self.out.path) or is_image(self.out.path)):
+            self._warn(f"{self.out.path} is one file, which keeps no index maps: give a folder for lvcd recolor")
         own = inputs.reference_lines(inputs.size, settings.drawing)
         for chunk in pipeline.stream(
             inputs.reference[None],
@@ -207,7 +206,7 @@ class _Painter:
 
     def _write(self, frame: Tensor, filler: Any) -> None:
         """Write what the model painted of the next drawing (3 h w) in [0, 1], wherever it is shown."""
-        number = self.drawings
+        number, is_reference = self.drawings, False
         if filler is not None:
             drawing = self._drawing(number)
             keep = self.settings.trace == "keep" and drawing.traces
@@ -222,18 +221,10 @@ class _Painter:
         self.out.write(first, array(frame))
         for index in again:
             self.out.repeat(index, first)
-        for index in (first, *again):
-            self._write_maps(index, filler)
+        for index in (first, *again) if filler is not None else ():
+            write_records(self.out, index, filler.bucket, self.palette, is_reference)
         self.drawings += 1
         self._report()
-
-    def _write_maps(self, number: int, filler: Any) -> None:
-        """Write the index maps of a frame, and the palette, beside the frames."""
-        if self.palette is not None and filler.indexed is not None:
-            from lvcd.palettes.recolor import IndexMaps
-
-            for name, data in IndexMaps.encode(self.out.name(number), filler.indexed, self.palette).items():
-                self.out.write_beside(name, data)
 
     def _flat_filler(self, state: dict[str, Tensor] | None) -> Any:
         from .paint import FlatFiller
@@ -254,6 +245,7 @@ class _Painter:
         ink_color = None if extracted else find_ink_color(self._picture(of), self._drawing(of).ink)
         colors = None if self.palette is None else self.palette.colors
         filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors)
+        write_colors(self.out, filler.bucket, self.palette)
         if state and self.drawings:
             filler.resume(self._drawing(self.drawings - 1), state)
         return filler

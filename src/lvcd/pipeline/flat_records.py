@@ -1,0 +1,40 @@
+"""What lies beside flat frames: the table of regions of each, the reference's colors, index maps and the palette."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from lvcd.flats import PaintBucket
+from lvcd.flats.region_table import region_table
+from lvcd.io.output import ResumableOutput
+from lvcd.palettes.of_picture import flat_colors
+from lvcd.palettes.palette_files import MAX_COLORS, Palette, encode_json
+from lvcd.palettes.recolor import IndexMaps
+
+
+def write_colors(out: ResumableOutput, bucket: PaintBucket, palette: Palette | None) -> None:
+    """Write the palette that frames are filled from, or else what the reference shows in flat colors."""
+    if palette is not None:
+        return out.write_beside("palette.json", encode_json(palette))
+    own = np.rint(np.concatenate([bucket.colors, bucket.matched[:, 3:6]]) * 255).astype(int)
+    pixels = np.rint(bucket.reference * 255).astype(np.uint8)
+    colors = np.concatenate([own, flat_colors(pixels, np.ones(pixels.shape[:2], bool))[0]])
+    first = np.sort(np.unique(colors, axis=0, return_index=True)[1])[:MAX_COLORS]
+    found = Palette.of([("#{:02x}{:02x}{:02x}".format(*color), color) for color in colors[first].tolist()])
+    out.write_beside("reference.json", encode_json(found))
+    return None
+
+
+def write_records(out: ResumableOutput, number: int, bucket: PaintBucket, palette: Palette | None, own: bool) -> None:
+    """Write the table of a frame's regions, and with a palette its index maps.
+
+    own: the frame is the reference as it was given, so that nothing in it was chosen.
+    """
+    name = out.name(number)
+    table = {"regions": [], "lines": []} if own else region_table(bucket)
+    out.write_beside(f"regions/{name}.json", json.dumps(table, separators=(",", ":")).encode())
+    if palette is not None and bucket.indexed is not None:
+        for file, data in IndexMaps.encode(name, bucket.indexed, palette).items():
+            out.write_beside(file, data)
