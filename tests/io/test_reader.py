@@ -20,7 +20,7 @@ from PIL import Image
 from lvcd.errors import InputError
 from lvcd.io.images import read_image, write_png
 from lvcd.io.movies import write_movie
-from lvcd.io.reader import RECENT_FRAMES, open_frames
+from lvcd.io.reader import RECENT_FRAMES, InputGuard, digest, open_frames
 
 
 def flat(index, size=(32, 48)):
@@ -623,3 +623,32 @@ def test_a_write_that_really_fails(tmp_path, suffix):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_an_input_that_changes_is_noticed(tmp_path, is_folder):
+    """By its content: a file that is touched, or written again with the same bytes, is what was read."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(3):
+        write_png(folder / f"{index}.png", np.full((8, 8, 3), index, np.uint8))
+    file = folder / "1.png"
+    path, data = folder if is_folder else file, file.read_bytes()
+    guard = InputGuard(path)
+    assert guard.digest == digest(path)
+    guard.check()
+    file.write_bytes(data)
+    os.utime(file, ns=(1, 1))
+    guard.check()
+    (tmp_path / "new").write_bytes(data[:-1])
+    os.replace(tmp_path / "new", file)
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(InputError, match="was changed while it was read"):
+        guard.check()
+    file.unlink()
+    with pytest.raises(InputError):
+        guard.check()
+    late = InputGuard(path)
+    file.write_bytes(data)
+    with pytest.raises(InputError, match="was changed"):
+        _ = late.digest

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,3 +177,28 @@ def test_bad_sketches_leave_nothing_behind(clip, model_folder, tmp_path, fault):
         render_clip(shot, clip[1], shot if fault == "inside" else out, model_folder, device="cpu", overwrite=True)
     assert str(caught.value).isprintable()
     assert not out.exists() and sorted(p.name for p in tmp_path.iterdir()) == ["shot"]
+
+
+@pytest.mark.parametrize("which", ["sketch", "reference"])
+def test_an_input_that_is_replaced_while_it_is_read_is_noticed(clip, model_folder, tmp_path, which):
+    """What was painted before stays, and goes on once the input is again what it was."""
+    sketches, reference = (
+        Path(shutil.copytree(clip[0], tmp_path / "sketches")),
+        shutil.copy(clip[1], tmp_path / "r.png"),
+    )
+    render = dict(model=model_folder, settings=SETTINGS, device="cpu")
+    file = sketches / "25.png" if which == "sketch" else Path(reference)
+    before, replaced = file.read_bytes(), []
+
+    def replace(progress):
+        if progress.frames > 9 and not replaced:
+            replaced.append(progress.frames)
+            write_png(file, 255 - read_image(file))
+
+    with pytest.raises(InputError, match="was changed while it was read"):
+        render_clip(sketches, Path(reference), tmp_path / "out", **render, on_progress=replace)
+    assert not (tmp_path / "out").exists()
+    file.write_bytes(before)
+    render_clip(sketches, Path(reference), tmp_path / "out", **render, resume=True)
+    render_clip(sketches, Path(reference), tmp_path / "once", **render)
+    assert images(tmp_path / "out") == images(tmp_path / "once")

@@ -386,3 +386,22 @@ def test_litter_of_a_torn_write_is_no_clip(tmp_path):
     with FilmCacheWriter(cache) as writer:
         assert writer.done == 2
     assert cache.file("pixels").stat().st_size == 2 * len(b"frame0drawing")
+
+
+def test_a_film_that_is_replaced_while_it_is_read_is_noticed(tmp_path, monkeypatch, capsys):
+    """The manifest's hash would be of other frames than the clips are."""
+    from lvcd.prepare import film_cache
+
+    film, other = movie(tmp_path / "film.mkv", 40), movie(tmp_path / "other.mkv", 40, (64, 48))
+    real = film_cache.FilmCacheWriter.add
+
+    def replacing(self, *args):
+        monkeypatch.setattr(film_cache.FilmCacheWriter, "add", real)
+        shutil.copy(other, film)
+        return real(self, *args)
+
+    monkeypatch.setattr(film_cache.FilmCacheWriter, "add", replacing)
+    assert main(["prepare", str(film), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    assert "was changed while it was read" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.tar")) and not (tmp_path / "out" / "manifest.json").exists()
+    prepared(film, tmp_path / "out")  # what it is now is another job, and the first came to nothing

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,45 @@ def digest(path: Path) -> str:
         return sha256(path)
     content = "".join(f"{file.name}\n{sha256(file)}\n" for file in frame_files(path))
     return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class InputGuard:
+    """Notices that a file, or an image of a folder, is changed while a command reads it.
+
+    path    as `digest` takes it; make the guard before the first look at it
+    """
+
+    def __init__(self, path: Path):
+        self.path, self._stamp = path, _stamp(path)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is read, as long as `check` finds nothing. InputError: unreadable, or changed already."""
+        found = digest(self.path)
+        if _stamp(self.path) != self._stamp:
+            raise InputError(self._changed)
+        return found
+
+    @property
+    def _changed(self) -> str:
+        return f"{printable(self.path)} was changed while it was read: leave it as it is and run again"
+
+    def check(self) -> None:
+        """Look whether the files are still those of the digest. InputError: they are others, or gone."""
+        if (stamp := _stamp(self.path)) == self._stamp:
+            return
+        if digest(self.path) != self.digest:
+            raise InputError(self._changed)
+        self._stamp = stamp  # touched, or copied over with the same bytes
+
+
+def _stamp(path: Path) -> tuple[tuple[Any, ...], ...]:
+    """Return what the file system says of a file, or of a folder's images: something of it changes with the content."""
+    try:
+        found = [(file.name, file.stat()) for file in (frame_files(path) if path.is_dir() else [path])]
+    except (InputError, OSError):
+        return ()
+    return tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in found)
 
 
 def _open_animation(path: Path, size: tuple[int, int]) -> FrameReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
 from lvcd.io.output import ResumableOutput, is_image, is_movie, output_path
-from lvcd.io.reader import FrameReader, digest, open_frames
+from lvcd.io.reader import FrameReader, InputGuard, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog
 from lvcd.palettes.palette_files import Palette
@@ -104,14 +104,16 @@ def render_clip(
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
     check_places(output, sketches, reference, reference_sketch, palette)
+    guards = [InputGuard(path) if path else None for path in (sketches, reference, reference_sketch)]
+    palette_guard = None if palette is None else InputGuard(palette)
     colors = None if palette is None else flat_palette(palette, settings)
     selection = FrameSelection(settings.level, settings.psd_layer, leave_out=(reference,))
     with on_out_of_memory(NO_MEMORY), open_frames(sketches, selection) as clip:
         contents = clip.contents()  # damage is found now, before the first frame, and not in the middle of the night
         exposures = Exposures.find(contents, range(len(clip)), clip.names)
         inputs = RenderInputs.read(clip, sketches, reference, reference_sketch, settings)
-        job = job_record(sketches, reference, reference_sketch, model, inputs.reader.lines, settings)
-        job |= {} if palette is None else {"palette": digest(palette)}
+        job = job_record(guards, model, inputs.reader.lines, settings)
+        job |= {} if palette_guard is None else {"palette": palette_guard.digest}
         if exposures.drawings != list(range(len(clip))):
             job["drawings"] = len(exposures.drawings)
         movie = is_movie(output_path(output))
@@ -133,7 +135,10 @@ def render_clip(
             if settings.reference_frame is not None:
                 own = exposures.place_of(settings.reference_frame, contents)
                 settings = replace(settings, reference_frame=own)
-            painter = _Painter(clip, exposures, inputs, settings, out, on_progress, on_warning, is_cancelled, colors)
+            watched = [guard for guard in (*guards, palette_guard) if guard]
+            painter = _Painter(
+                clip, exposures, inputs, watched, settings, out, on_progress, on_warning, is_cancelled, colors
+            )
             return RenderResult(painter.run(model, device, on_start), out.total, already_finished=False)
 
 
@@ -145,6 +150,7 @@ class _Painter:
         clip: FrameReader,
         exposures: Exposures,
         inputs: RenderInputs,
+        guards: Sequence[InputGuard],
         settings: RenderSettings,
         out: ResumableOutput,
         on_progress: Callable[[RenderProgress], object] | None,
@@ -155,6 +161,7 @@ class _Painter:
         self.palette = palette
         self.clip, self.exposures, self.inputs, self.settings, self.out = clip, exposures, inputs, settings, out
         self.on_progress, self.on_warning, self.is_cancelled = on_progress, on_warning, is_cancelled
+        self.guards = guards
         self.drawings = self.steps = self.total_steps = 0
         self._own: Tensor | None = None  # the reference (3 H W) in [0, 1] at the sketches' size, with flat
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
@@ -194,6 +201,8 @@ class _Painter:
         ):
             for frame in chunk.frames[0]:
                 self._write((frame + 1) / 2, filler)
+            for guard in self.guards:  # before the frames count as finished
+                guard.check()
             if chunk.state is not None:
                 tensors = {k: v.cpu() for k, v in chunk.state.items()} | (filler.state() if filler else {})
                 counts = {name: str(count) for name, count in self._kept.items()} if filler else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from lvcd.errors import InputError
 from lvcd.io.frame_folder import frame_files
 from lvcd.io.images import read_image
-from lvcd.io.reader import FrameReader, digest
+from lvcd.io.reader import FrameReader, InputGuard
 from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
 from lvcd.palettes.palette_files import Palette, read_palette
 
@@ -105,15 +106,16 @@ def _recorded(settings: RenderSettings) -> dict[str, Any]:
 
 
 def job_record(
-    sketches: Path, reference: Path, reference_sketch: Path | None, model: Path, lines: str, settings: RenderSettings
+    guards: Sequence[InputGuard | None], model: Path, lines: str, settings: RenderSettings
 ) -> dict[str, Any]:
-    """Return all that the frames depend on: a rendering is only resumed as the same job."""
+    """Return all that the frames depend on: a rendering is only resumed as the same job.
+
+    guards  of the sketches, the reference and the reference's sketch
+    """
     weights = sorted(f for f in model.rglob("*") if f.is_file()) if model.is_dir() else []
     stamps = [(str(f.relative_to(model)), f.stat().st_size, f.stat().st_mtime_ns) for f in weights]
     return {
-        "sketches": digest(sketches),
-        "reference": digest(reference),
-        "reference_sketch": digest(reference_sketch) if reference_sketch else None,
+        **dict(zip(("sketches", "reference", "reference_sketch"), (guard and guard.digest for guard in guards))),
         "model": hashlib.sha256(json.dumps(stamps).encode()).hexdigest(),
         **{name: list(value) if isinstance(value, tuple) else value for name, value in _recorded(settings).items()},
         "lines": lines,

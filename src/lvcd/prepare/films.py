@@ -11,7 +11,7 @@ from lvcd.errors import InputError
 from lvcd.io.disk import printable, reading
 from lvcd.io.frame_folder import frame_files
 from lvcd.io.images import IMAGE_SUFFIXES
-from lvcd.io.reader import digest
+from lvcd.io.reader import InputGuard
 
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".gif", ".avi", ".ts", ".mpg", ".mpeg", ".ogv")
 """Endings of movies in a folder; a file that is given by its own name may have any ending."""
@@ -23,12 +23,28 @@ class Film:
 
     path: Path
     """Absolute."""
-    digest: str
-    """SHA-256, as `lvcd.io.reader.digest` takes it."""
+    guard: InputGuard
+    """Of its files."""
     bytes: int
     drawings: Path | None
     """Its own line art; None = extracted."""
-    drawings_digest: str | None
+    drawings_guard: InputGuard | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, as `lvcd.io.reader.digest` takes it."""
+        return self.guard.digest
+
+    @property
+    def drawings_digest(self) -> str | None:
+        """The same of its line art."""
+        return self.drawings_guard.digest if self.drawings_guard else None
+
+    def check_unchanged(self) -> None:
+        """InputError: a file of the film or of its line art is not what its digest was taken of."""
+        self.guard.check()
+        if self.drawings_guard:
+            self.drawings_guard.check()
 
     @property
     def name(self) -> str:
@@ -45,8 +61,10 @@ def collect(inputs: Sequence[Path], drawings: Path | None) -> list[Film]:
     films = []
     for path in (film for given_path in inputs for film in _below(given_path)):
         line_art = _paired(path, drawings) if drawings else None
-        line_art_digest = digest(line_art) if line_art else None
-        films.append(Film(_absolute(path), digest(path), _size(path), line_art, line_art_digest))
+        guard, line_art_guard = InputGuard(_absolute(path)), InputGuard(line_art) if line_art else None
+        film = Film(_absolute(path), guard, _size(path), line_art, line_art_guard)
+        _ = film.digest, film.drawings_digest  # before anything else is read
+        films.append(film)
     return films
 
 

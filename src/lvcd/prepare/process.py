@@ -122,7 +122,9 @@ class _FilmPass:
                         self._add(shrink(frame, self._job.short_side))
                 self._close(self._finder.finish())
         except _LeftOut as error:
+            film.check_unchanged()
             return {"left_out": str(error).replace(str(film.path), film.name)}
+        film.check_unchanged()
         if not self._count:
             return {"left_out": f"not one frame of {printable(film.name)} can be read: copy it again"}
         return {
@@ -158,6 +160,7 @@ class _FilmPass:
             frames = [span.start, span.stop]
             (self._dropped.setdefault(span.dropped, []) if span.dropped else self._clips).append(frames)
             if span.stop > self._writer.done:
+                self._job.film.check_unchanged()
                 self._writer.close_shot(span.start, span.stop, not span.dropped)
 
     def _report_progress(self, fraction: float) -> None:
