@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
-from lvcd.errors import InputError
+from lvcd.errors import InputError, is_out_of_memory
 
 BASE_KEY = "base"
 """Key of a checkpoint under which the fingerprints of the starting model are."""
@@ -24,6 +24,8 @@ a checkpoint) and `step`, the optimizer step after which they were saved."""
 TAKEN_KEY = "taken"
 """Key of a checkpoint under which the names of weights are that are not trained, but differ from the starting model's:
 they were taken from another run (init_from)."""
+RUN_KEYS = {"state_dict", "global_step", "epoch", "loops", "optimizer_states", "lr_schedulers", "callbacks"}
+"""What Lightning needs of a checkpoint to go on."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -46,6 +48,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+    def load_checkpoint(self, path: Any, *args: Any, **settings: Any) -> dict[str, Any]:
+        """Read a checkpoint of a training run. InputError: it is damaged, holds code, or is another program's."""
+        try:
+            checkpoint = super().load_checkpoint(path, *args, **settings)
+        except Exception as error:  # torch raises nearly anything on a foreign or damaged file
+            if is_out_of_memory(error):
+                raise
+            raise InputError(f"{path} is damaged, or no checkpoint of lvcd train: give another of the run") from error
+        if not isinstance(checkpoint, dict) or not checkpoint.keys() >= RUN_KEYS:
+            raise InputError(f"{path} has weights at most, and not where a run stopped: begin with them, by init_from=")
+        return checkpoint
 
 
 def keep_trained_weights(
