@@ -1,9 +1,11 @@
 """What lack of memory becomes: one line, whichever device it was."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
+from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory, system_refusal
 
 LACKS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -25,3 +27,16 @@ def test_other_errors_stay_what_they_are(other):
     with pytest.raises(type(other)) as caught, on_out_of_memory("use fewer"):
         raise other
     assert caught.value is other
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "y" * 300, "a\0b", "/dev/null/x", "\udcff\ud800"])
+def test_a_path_that_the_system_refuses_is_one_line(path):
+    with pytest.raises((OSError, ValueError)) as caught:
+        Path(path).read_bytes()
+    line = system_refusal(caught.value)
+    assert line and "\n" not in line and len(line) < 400 and line.isprintable()
+
+
+@pytest.mark.parametrize("other", [ValueError("shapes differ"), KeyError("x"), ConnectionError(), OSError("odd"), None])
+def test_a_bug_is_no_refusal(other):
+    assert system_refusal(other) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,45 @@ class InputError(ValueError):
 
 class DeviceMemoryError(InputError):
     """A GPU or the computer has too little memory for what was asked. The message says what to make smaller."""
+
+
+_ADVICE = {
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some space and run again",
+    errno.EFBIG: "free some space and run again",
+    errno.EACCES: "check its permissions, or give another path",
+    errno.EPERM: "check its permissions, or give another path",
+    errno.EROFS: "give a path on another disk",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "check the path",
+    errno.ELOOP: "check the path",
+    errno.EINVAL: "check the path",
+    errno.ENODEV: "check the path",
+    errno.ENXIO: "check the path",
+    errno.EIO: "check the disk",
+    errno.ESTALE: "check the disk",
+}
+"""What the system may refuse because of a path or a disk that a person gave -> what to do."""
+
+
+def system_refusal(error: BaseException | None) -> str | None:
+    """Return the one line of an error by which the system refuses a path or a disk; None: it is no such error.
+
+    What reads or writes says more where it can. This is for the paths and disks that nothing else has looked at.
+    """
+    if (
+        isinstance(error, OSError)
+        and error.errno in _ADVICE
+        and not isinstance(error, (ConnectionError, BrokenPipeError))
+    ):
+        name = ascii(str(error.filename))[1:-1] if error.filename is not None else "the output"
+        short = name if len(name) <= 200 else f"{name[:197]}..."
+        return f"cannot use {short} ({error.strerror}): {_ADVICE[error.errno]}"
+    if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "null byte" in str(error)):
+        return "a path or name has characters that no file's name can have: check what you gave"
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

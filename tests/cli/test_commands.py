@@ -22,6 +22,7 @@ from lvcd.io.images import read_image, write_png
 from lvcd.io.movies import write_movie
 from lvcd.io.reader import open_frames
 from lvcd.lineart.xdog import xdog
+from tests.helpers.paths import TEST_STYLE
 from tests.helpers.processes import CEILING
 
 HEIGHT, WIDTH = 32, 48
@@ -354,3 +355,40 @@ def test_a_reader_that_has_seen_enough(tmp_path):
     done = subprocess.run(words, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=CEILING)
     os.close(writes)
     assert done.returncode == 1 and done.stderr == ""
+
+
+@pytest.mark.parametrize("bad", ["x" * 5000, "y" * 300, "/dev/null/x"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "BAD"],
+        ["inspect", "SHARDS", "--out", "BAD"],
+        ["export", "BAD", "--out", "OUT"],
+        ["convert", "--svd", "BAD", "--out", "OUT"],
+        ["colorize", "--sketches", "BAD", "--reference", "REFERENCE", "--output", "OUT"],
+        ["colorize", "--sketches", "SKETCHES", "--reference", "BAD", "--output", "OUT"],
+        ["colorize", "--sketches", "SKETCHES", "--reference", "REFERENCE", "--output", "BAD"],
+        ["colorize", "--sketches", "SKETCHES", "--reference", "REFERENCE", "--output", "OUT", "--model", "BAD"],
+        ["prepare", "BAD", "--out", "OUT"],
+        ["encode", "BAD", "--model", "mini", "--stage", "48x32"],
+        ["leaderboard", "show", "--file", "BAD"],
+        ["compare", "a", "b", "--file", "BAD"],
+        ["train", "experiment=mini_cpu", "run_dir='BAD'"],
+        ["eval", "method=copy_reference", "out='BAD'"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_a_name_that_cannot_be_is_one_line(clip, tmp_path, capsys, words, bad):
+    given = {"BAD": bad, "'BAD'": f"'{bad}'", "SHARDS": TEST_STYLE, "OUT": tmp_path / "out",
+             "SKETCHES": clip / "sketches", "REFERENCE": clip / "reference.png"}  # fmt: skip
+    typed = [str(given.get(word, word)).replace("'BAD'", f"'{bad}'") for word in words]
+    assert main(typed) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lvcd ")]
+    assert len(lines) == 1 and len(lines[0]) < 1000 + len(bad) and not (tmp_path / "out").exists()
+
+
+def test_stdout_on_a_full_disk_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "lvcd.cli", "inspect", str(TEST_STYLE)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=CEILING)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "No space left" in done.stderr

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lvcd.errors import InputError
-from lvcd.io.disk import Lock, atomic_folder
+from lvcd.io.disk import Lock, atomic_folder, parse_json
 
 BUSY = "another run has it: wait"
 
@@ -95,3 +95,10 @@ def test_an_empty_folder_is_replaced_and_a_full_one_is_not(tmp_path):
     with pytest.raises(InputError, match="cannot write"), atomic_folder(tmp_path / "out"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["out"] and (tmp_path / "out" / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, b"\xff", "", "9" * 5000])
+def test_what_is_no_json_is_a_value_error(text):
+    with pytest.raises(ValueError):
+        parse_json(text)
+    assert parse_json(b'{"a": [1]}') == {"a": [1]}

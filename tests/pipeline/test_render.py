@@ -179,6 +179,7 @@ def test_bad_sketches_leave_nothing_behind(clip, model_folder, tmp_path, fault):
     assert not out.exists() and sorted(p.name for p in tmp_path.iterdir()) == ["shot"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["sketch", "reference"])
 def test_an_input_that_is_replaced_while_it_is_read_is_noticed(clip, model_folder, tmp_path, which):
     """What was painted before stays, and goes on once the input is again what it was."""

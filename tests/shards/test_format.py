@@ -13,6 +13,7 @@ from lvcd.errors import InputError
 from lvcd.lineart.extract import ProvidedLineArt, make_extractor
 from lvcd.lineart.sketch import to_sketch
 from lvcd.shards.format import DEFAULT_FPS, Manifest, ShardWriter, clip_key, playback_fps
+from lvcd.shards.index import clip_entries
 from lvcd.shards.members import read_shard
 
 KEYS = ["a-00000000-000000", "a-00000000-000003", "b-00000000-000000"]
@@ -195,3 +196,26 @@ def test_sparse_members_are_refused(tmp_path):
 def test_what_is_no_manifest(text):
     with pytest.raises(ValueError):
         Manifest.parse(text.encode("latin-1"))
+
+
+@pytest.mark.parametrize("frames", ["999999999", "1e400", "NaN", "[" * 5000, "9" * 5000, "[1]", "-1"])
+def test_a_number_of_frames_that_cannot_be_loses_the_clip_alone(tmp_path, frames):
+    """Also 999,999,999, whose names would not fit into memory."""
+    with (tmp_path / "shard-00000.tar").open("wb") as file, ShardWriter(file) as shard:
+        shard.add("a", {}, pairs(0))
+        shard.add("b", {"frames": 3}, pairs(1))
+    data = (tmp_path / "shard-00000.tar").read_bytes()
+    text = f'{{"frames": {frames}}}'.encode()
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar, tarfile.open(tmp_path / "x.tar", "w") as out:
+        for entry in tar:
+            content = text if entry.name == "a.json" else tar.extractfile(entry).read()
+            entry.size = len(content)
+            out.addfile(entry, io.BytesIO(content))
+    lost = []
+    assert [entry.key for entry in clip_entries(tmp_path / "x.tar", lost.append)] == ["b"]
+    assert len(lost) == 1 and "clip a of x.tar is lost" in lost[0] and "\n" not in lost[0]
+
+
+def test_a_manifest_nested_deep_is_none():
+    with pytest.raises(ValueError, match="deep"):
+        Manifest.parse(b"[" * 100_000)

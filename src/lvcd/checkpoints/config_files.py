@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lvcd.errors import InputError
+from lvcd.io.disk import parse_json
 
 Config = dict[str, Any]
 """The content of a config.json or model_index.json."""
@@ -32,10 +33,10 @@ MAX_WINDOW, MAX_STEPS, MAX_SIGMA = 1024, 1000, 1e6
 def read_json(path: Path) -> Config:
     """Read a JSON object. InputError: the file cannot be read, or holds something else."""
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from None
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise InputError(f"{path}: not JSON ({e})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a JSON object")

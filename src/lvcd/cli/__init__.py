@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from lvcd.errors import InputError
+from lvcd.errors import InputError, system_refusal
 from lvcd.system import keep_freed_memory
 
 from . import (
@@ -81,9 +81,23 @@ def _run(words: list[str]) -> int:
         print(f"lvcd {arguments.command.replace('-', ' ')}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # who reads, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_unprintable()
         return 1
+    except (OSError, ValueError) as error:
+        if (refusal := system_refusal(error)) is None:
+            raise
+        drop_unprintable()
+        print(f"lvcd {arguments.command.replace('-', ' ')}: {refusal}", file=sys.stderr)
+        return 2
     return code or 0
+
+
+def drop_unprintable() -> None:
+    """Send what cannot be printed nowhere, where stdout is full or closed: Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

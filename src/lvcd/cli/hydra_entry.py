@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import lvcd.conf
-from lvcd.errors import InputError
+from lvcd.errors import InputError, system_refusal
 
 from .interrupts import interruptible
 from .sweep import IN_RUN_DIR, is_sweep, override_lists, parse_overrides
@@ -120,8 +120,10 @@ def start(
             if alone is not None and composed is not None and not {"--cfg", "--info"} & set(given.flags):
                 held = alone(composed)
                 held.__enter__()
-    except InputError as error:
-        print(f"{program.name}: {error}", file=sys.stderr)
+    except Exception as error:
+        if (message := user_message(error)) is None:
+            raise
+        print(f"{program.name}: {message}", file=sys.stderr)
         return 2
     register_resolvers()
     global _started
@@ -427,11 +429,15 @@ def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
     name     of the program, which the line begins with
     folder   of Hydra's job: it is removed if nothing but Hydra's notes is in it
     """
+    from . import drop_unprintable
+
     try:
         yield
+        sys.stdout.flush()
     except Exception as error:
         if (message := user_message(error)) is None:
             raise
+        drop_unprintable()
         print(f"{name}: {message}", file=sys.stderr)
         if (
             folder
@@ -450,6 +456,8 @@ def user_message(error: Exception) -> str | None:
     cause = error if isinstance(error, InputError) else error.__cause__
     if isinstance(cause, InputError):
         return str(cause)
+    if refusal := system_refusal(error) or (isinstance(error, InstantiationException) and system_refusal(cause)):
+        return refusal
     if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
         key = re.search(r"(?:full_key: |Missing mandatory value: )(\S+)", f"{error}\n{cause}")
         name = key[1] if key else "a setting"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from PIL import UnidentifiedImageError
@@ -24,9 +26,11 @@ _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def printable(path: str | os.PathLike) -> str:
-    """Return a path as a message shows it: on one line, with characters that cannot be printed escaped."""
+    """Return a path as a message shows it: on one line, with characters that cannot be printed escaped, and the middle
+    of one that is longer than any file system allows left out."""
     text = os.fspath(path)
-    return text if text.isprintable() else repr(text)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= 4096 else f"{text[:100]}...{text[-100:]}"
 
 
 def in_pixels(shape: tuple[int, ...]) -> str:
@@ -54,6 +58,14 @@ def reading(what: str, path: Path, advice: str) -> Iterator[None]:
     except Exception as error:  # decoders raise nearly everything: SyntaxError, struct.error, ...
         reason = "no known format" if isinstance(error, UnidentifiedImageError) else _reason(error)
         raise InputError(f"cannot read {what} {printable(path)} ({reason}): {advice}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text. ValueError: it is none, or is nested deeper than Python can follow."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 @contextmanager

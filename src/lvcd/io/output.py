@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 
-from .disk import LITTER, Lock, atomic, printable, writing
+from .disk import LITTER, Lock, atomic, parse_json, printable, writing
 from .frame_folder import BESIDE
 from .frame_formats import FORMAT_OF, FRAME_FORMATS, LAYERS, LayeredFrame, encode_frame, frame_paths
 from .images import IMAGE_SUFFIXES, image_size, read_image
@@ -436,7 +436,7 @@ def _remove_job_files(folder: Path) -> None:
 def _record(file: Path, kind: str = _FORMAT) -> dict[str, Any] | None:
     """The content of a job.json or .lvcd.json that this class wrote, else None."""
     try:
-        record = json.loads(file.read_bytes())
+        record = parse_json(file.read_bytes())
     except (OSError, ValueError):
         return None
     is_ours = isinstance(record, dict) and record.get("format") == kind and isinstance(record.get("job"), dict)

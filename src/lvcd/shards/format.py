@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from lvcd.io.disk import parse_json
 from lvcd.io.images import encode_png
 
 Array = np.ndarray[Any, Any]
@@ -70,10 +71,10 @@ class Manifest:
     def parse(cls, data: bytes) -> Manifest:
         """Read a manifest from the bytes of its file. ValueError: they are none, or name what cannot be a shard."""
         try:
-            record = json.loads(data)
+            record = parse_json(data)
             shards = tuple(Shard(s["name"], int(s["clips"]), int(s["bytes"])) for s in record["shards"])
             found = str(record["format"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
         for shard in shards:
             if not SHARD_NAME.fullmatch(str(shard.name)) or min(shard.clips, shard.bytes) < 0:

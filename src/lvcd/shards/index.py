@@ -6,7 +6,6 @@ letters: t frames, h w latent size, d width of a token, H W pixels
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lvcd.errors import InputError
-from lvcd.io.disk import printable, reading
+from lvcd.io.disk import parse_json, printable, reading
 
 from .format import ENCODED, PIXELS, PROGRESS, Manifest
 from .members import Member, Report, read_clip_members
@@ -174,7 +173,7 @@ def clip_entries(shard: Path, report: Report) -> Iterator[ClipEntry]:
             entry = _entry(shard, file, key, members)
         except KeyError as error:
             report(f"clip {key} of {shard.name} is lost: it has no {error.args[0]}")
-        except (ValueError, TypeError, IndexError, struct.error) as error:
+        except (ValueError, OverflowError, TypeError, IndexError, struct.error) as error:
             report(f"clip {key} of {shard.name} is lost: {' '.join(str(error).split())}")
         else:
             yield entry
@@ -182,15 +181,16 @@ def clip_entries(shard: Path, report: Report) -> Iterator[ClipEntry]:
 
 def _entry(shard: Path, file: BinaryIO, key: str, members: dict[str, Member]) -> ClipEntry:
     """KeyError: a file is missing. ValueError and others: one makes no sense."""
-    metadata = json.loads(members["json"].read(file))
+    metadata = parse_json(members["json"].read(file))
     if not 1 <= int(metadata["frames"]) < 10**9:
         raise ValueError(f"its JSON says {metadata['frames']} frames")
     if "sketches.npy" in members:
         shape = npy_shape(file, members["sketches.npy"].offset)
-        needed = ["latents.npy", "tokens.npy"]
+        needed = iter(("latents.npy", "tokens.npy"))
         size = shape[1], shape[2]
     else:
-        needed = [f"{kind}{index:03d}.png" for index in range(int(metadata["frames"])) for kind in ("frame", "sketch")]
+        frames = range(int(metadata["frames"]))  # as many as the JSON says: none is named before it is looked for
+        needed = (f"{kind}{index:03d}.png" for index in frames for kind in ("frame", "sketch"))
         size = struct.unpack(">16xII", members["sketch000.png"].read(file)[:24])[::-1]
     if missing := next((name for name in needed if name not in members), None):
         raise KeyError(missing)

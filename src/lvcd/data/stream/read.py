@@ -6,7 +6,6 @@ Whatever happens to a shard, each slot gives one sample: one that cannot be read
 
 from __future__ import annotations
 
-import json
 import math
 import tarfile
 import time
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lvcd.errors import InputError
+from lvcd.io.disk import parse_json
 from lvcd.shards.format import DEFAULT_FPS, Shard, playback_fps
 from lvcd.shards.members import Member, RefusedMemberError, read_members
 
@@ -66,7 +66,7 @@ class _ClipFiles:
     def add(self, kind: str, index: int, file: _Content) -> None:
         """Read the next file of the clip, or the part of it that is needed."""
         if kind == "json":
-            metadata = json.loads(file.read())
+            metadata = parse_json(file.read())
             self.frames, self.fps = int(metadata["frames"]), playback_fps(metadata)
             windows = {repeat: self.draw(self.key, repeat, self.frames) for repeat in {s.repeat for s in self.slots}}
             self.chosen = {slot: windows[slot.repeat][slot.window] for slot in self.slots}
