@@ -367,7 +367,7 @@ def _one_line(
     if unknown := re.search(r"Could not override '([^']+)'", text):
         name = unknown[1]
         value = next((o.partition("=")[2] for o in overrides if o.partition("=")[0] == name), "VALUE")
-        nearest = suggest(name, known_names(), cutoff=0.8)
+        nearest = suggest_setting(name, known_names())
         return f"there is no setting {name}{nearest or f'; +{name}={value} adds one that the configuration leaves out'}"
     reason = next((line.strip() for line in text.splitlines() if line.strip()), "it cannot be read")
     return f"{reason[:-1] if reason.endswith('.') else reason}: correct {' '.join(overrides) or 'the configuration'}"
@@ -391,6 +391,18 @@ def suggest(word: str, names: Sequence[str], before: str = "", cutoff: float = 0
     """Return "; did you mean ...?" with the nearest of the names, or nothing where none is near."""
     close = difflib.get_close_matches(word, names, n=1, cutoff=cutoff)
     return f"; did you mean {before}{close[0]}?" if close else ""
+
+
+def suggest_setting(name: str, names: Sequence[str]) -> str:
+    """Return "; did you mean ...?" for a setting: one of the same group that is spelled alike, else of another group.
+
+    Within a group only the last word counts: what comes before makes all its names alike.
+    """
+    group, _, last = name.rpartition(".")
+    beside = {known.rpartition(".")[2]: known for known in names if known.rpartition(".")[0] == group}
+    if close := difflib.get_close_matches(last, list(beside), n=1, cutoff=0.75):
+        return f"; did you mean {beside[close[0]]}?"
+    return suggest(name, [known for known in names if known not in beside.values()], cutoff=0.8)
 
 
 def _names(config: DictConfig, before: str = "") -> list[str]:

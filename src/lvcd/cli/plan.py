@@ -27,6 +27,7 @@ def run(a: argparse.Namespace) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from lvcd.pipeline import silence_libraries
+    from lvcd.training.combinations import check_combination
     from lvcd.training.plan import plan_training
     from lvcd.training.plan.fit_report import format_report, parse_card
 
@@ -37,4 +38,6 @@ def run(a: argparse.Namespace) -> None:
     except OmegaConfBaseException as error:
         raise InputError(f"{str(error).splitlines()[0]}: give what is missing") from error
     assert isinstance(config, dict)
-    print(format_report(plan_training({str(name): part for name, part in config.items()}), cards))
+    settings = {str(name): part for name, part in config.items()}
+    check_combination(settings)
+    print(format_report(plan_training(settings), cards))

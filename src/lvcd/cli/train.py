@@ -94,6 +94,7 @@ def _train(config: DictConfig, resume_command: str) -> TrainedModel | None:
     from lvcd.loggers import log_config
     from lvcd.pipeline import silence_libraries
     from lvcd.training.callbacks import Speed, StopOnSignal
+    from lvcd.training.combinations import check_combination, check_machine
     from lvcd.training.fsdp import with_full_weights
     from lvcd.training.plan import plan_training
     from lvcd.training.plan.fit_report import out_of_memory_message
@@ -112,6 +113,9 @@ def _train(config: DictConfig, resume_command: str) -> TrainedModel | None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
+    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    check_combination(settings)
+    check_machine(settings)
     run = Path(config.run_dir)
     resume = checkpoint_to_resume(run, config.resume)
     if run in _own_folders:
@@ -125,7 +129,6 @@ def _train(config: DictConfig, resume_command: str) -> TrainedModel | None:
     trainer = instantiate(config.trainer, default_root_dir=config.run_dir, logger=loggers, callbacks=callbacks)
     if initial and trainer.is_global_zero:
         print(f"starts with the weights of {initial}")
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     log_config(loggers, settings)
     for callback in callbacks:
         if isinstance(callback, Speed):

@@ -1,8 +1,8 @@
 """Training with Lightning.
 
 `networks` loads or builds the networks, `trainable` selects the weights that are trained, `finetune` and `vae_module`
-are the LightningModules, `optimizer`, `checkpoint` and `fsdp` serve both. `callbacks` watch a run, `plan` estimates the
-memory and work of a step, `run_folder` reads what a run has left.
+are the LightningModules, `optimizer`, `checkpoint` and `fsdp` serve both. `combinations` refuses what cannot run
+together, `callbacks` watch a run, `plan` estimates the memory and work of a step, `run_folder` reads what a run left.
 """
 
 from .checkpoint import AtomicCheckpointIO

@@ -167,11 +167,17 @@ def networks_from_config(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same projection in every run
         encoder = build_network("image_encoder", image_encoder, Path("module.networks.image_encoder"))
-    color_unet = ColorUNet(**unet)
-    zero_residual_branches(color_unet)
+    try:
+        color_unet = ColorUNet(**unet)
+        zero_residual_branches(color_unet)
+        branch = SketchControlNet.from_unet(color_unet, **controlnet)
+    except (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        widths = ": widths have to be multiples of 32" if "num_groups" in reason else ""
+        raise InputError(f"module.networks has a unet or controlnet that cannot be built ({reason}){widths}") from error
     return Networks(
         color_unet,
-        SketchControlNet.from_unet(color_unet, **controlnet),
+        branch,
         _load_vae(folder) if weights else build_network("vae", read_json(folder / "config.json"), folder),
         encoder,
         settings=settings or {},
