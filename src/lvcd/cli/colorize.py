@@ -50,6 +50,17 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--trace", choices=("darker", "lighter", "keep"), default="darker",
                    help="with --flat: colored trace lines become the darker or the lighter of the fills beside them, "
                         "or are kept (default: darker)")  # fmt: skip
+    c.add_argument("--alpha", action="store_true",
+                   help="with --flat: clear paper: what is transparent in the reference, or white up to its border, is "
+                        "transparent")  # fmt: skip
+    c.add_argument("--layers", action="store_true",
+                   help="with --flat: line, color, trace and ground come apart: in folders, or with --format psd as "
+                        "layers, with --format tiff as pages")  # fmt: skip
+    c.add_argument(
+        "--aliased",
+        action="store_true",
+        help="with --flat: hard lines, and no color that is not the reference's (or the palette's)",
+    )
     c.add_argument("--format", choices=("png", "tga", "tiff", "psd"),
                    help="of the frames in a folder, which keep the names of the sketches (default: png)")  # fmt: skip
     c.add_argument("--palette", type=Path, metavar="FILE",
@@ -102,6 +113,9 @@ def run(a: argparse.Namespace) -> None:
         flat=a.flat or a.show_regions,
         gap=a.gap,
         trace=a.trace,
+        alpha=a.alpha,
+        layers=a.layers,
+        aliased=a.aliased,
         format=a.format,
         steps=a.steps,
         overlap=a.overlap,

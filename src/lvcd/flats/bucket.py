@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .cel import Cel
 from .colors import UNIFORM, color_edges, fill_colors, line_colors, owners, reach_of
 from .fills import PAPER_MAX, Array, line_color
 from .indexed import IndexedFrame, nearest_entries
@@ -76,6 +77,7 @@ class PaintBucket:
         trace_fill: Trace = "darker",  # which of the fills beside it a trace line's pixels take
         ink_color: Array | None = None,  # (3) of lines where the reference has no outlines; None = what it shows there
         palette: Array | None = None,  # uint8 (n 3): only these come out, for each color of the reference the nearest
+        ground: Array | None = None,  # (H W) bool, where the reference shows its ground; None = nowhere
     ):
         self.gap, self.trace_fill, self.reference, self.palette = gap, trace_fill, reference, palette
         drawn = _union(ink, trace)
@@ -92,8 +94,15 @@ class PaintBucket:
         self.line_color = common
         """(3) of lines that belong to no region of the reference."""
         fills, purity = fill_colors(reference, drawn, self.first.map, common)
-        self._first = self.matched = np.concatenate([fills, lines, purity[:, None]], 1).astype(np.float32)
-        """(r 7): of each region of the reference, and of the drawing filled last, fill, color of lines and purity."""
+        on_ground = np.zeros(len(fills))
+        if ground is not None:
+            pixels = np.bincount(self.first.map[ground], minlength=len(fills))
+            on_ground = pixels / np.maximum(np.bincount(self.first.map.ravel(), minlength=len(fills)), 1)
+        self._first = self.matched = np.concatenate(
+            [fills, lines, purity[:, None], on_ground[:, None]], 1, dtype=np.float32
+        )
+        """(r 8): of each region of the reference, and of the drawing filled last, fill, color of lines, purity, and
+        the fraction that is ground."""
         self.kept = np.zeros(len(fills), bool)
         """(r): which regions of the drawing filled last kept what the model painted."""
         self.doubt = np.zeros(len(fills), np.float32)
@@ -107,8 +116,15 @@ class PaintBucket:
         self.drawn = drawn
         """(H W): ink and trace lines of the drawing filled last."""
         self._is_first = True
+        self.cel: Cel | None = None
+        """The drawing filled last in its parts."""
         self.indexed: IndexedFrame | None = None
         """With a palette, the drawing filled last in its numbers."""
+
+    @property
+    def palette_of_reference(self) -> Array:
+        """The colors (n 3) of the reference's fills and lines, some of them repeatedly."""
+        return np.concatenate([self._first[:, :3], self._first[:, 3:6], self.line_color[None]])
 
     @property
     def colors(self) -> Array:
@@ -141,17 +157,20 @@ class PaintBucket:
         self.kept = self._doubtful(regions, fill, painted, drawn)
         instead = self.reference if painted is None else painted
         if self.palette is not None:
-            self.indexed = self._in_palette(self.palette, instead, ink, trace)
+            self.indexed = indexed = self._in_palette(self.palette, instead, ink, trace)
+            unit = self.palette.astype(np.float32) / 255
+            self.cel = Cel(unit[indexed.fill], unit[indexed.line], indexed.coverage / np.float32(255), self._ground())
             return self.indexed.colored(self.palette).astype(np.float32) / 255
         if self.kept.any():
             keeps = self.kept[regions.map]
             fill[keeps] = instead[keeps]
-        return self._with_lines(fill, ink, trace)
+        self.cel = self._with_lines(fill, ink, trace)
+        return self.cel.frame
 
     def resume_after(self, ink: Array, matched: Array, parts: Array, trace: Array | None = None) -> None:
         """Continue as if this drawing (H W) had been filled last.
 
-        matched (r 7), parts (p): `self.matched` and `self.before.parts` as they were then.
+        matched (r 8), parts (p): `self.matched` and `self.before.parts` as they were then.
         """
         self.before, self.matched = Regions.from_lines(_union(ink, trace), self.gap, parts=parts), matched
         self._is_first = False
@@ -172,8 +191,12 @@ class PaintBucket:
             kept[large] = (share[large] < MIN_AGREEMENT) & varied[large]
         return kept
 
-    def _with_lines(self, fill: Array, ink: Array, trace: Array | None) -> Array:
-        """Draw lines (H W) over a fill (H W 3), and paint trace lines over => (H W 3)."""
+    def _ground(self) -> Array:
+        """Return where the drawing filled last shows the ground (H W) bool."""
+        return ((self.matched[:, 7] > 0.5) & ~self.kept)[self.before.map]
+
+    def _with_lines(self, fill: Array, ink: Array, trace: Array | None) -> Cel:
+        """Put lines (H W) over a fill (H W 3), and paint trace lines over."""
         flat, chosen = self._under_trace(ink, trace, self.colors)
         fill[flat] = np.where(self.kept[chosen][:, None], fill[flat], self.colors[chosen])
         ink = _full_ink(ink)
@@ -182,7 +205,7 @@ class PaintBucket:
             color: Array = self.line_color
         else:
             color = lines[self._line_owners(ink > 0)]
-        return fill + ink[..., None] * (color - fill)  # type: ignore[no-any-return]
+        return Cel(fill, color, ink, self._ground())
 
     def _in_palette(self, palette: Array, instead: Array, ink: Array, trace: Array | None) -> IndexedFrame:
         """Return the drawing filled last in numbers of a palette.

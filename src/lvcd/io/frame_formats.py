@@ -18,7 +18,7 @@ FRAME_FORMATS = {"png": ".png", "tga": ".tga", "tiff": ".tiff", "psd": ".psd"}
 """Formats of frames that can be written, and the endings of their files."""
 LAYERS = ("line", "color", "trace", "ground")
 """The layers of a frame, in the order of pages and folders."""
-STACK = ("ground", "color", "trace", "line")
+STACK = ("ground", "color", "line", "trace")
 """The same from the bottom to the top."""
 FORMAT_OF = {suffix: name for name, suffix in FRAME_FORMATS.items()} | {".tif": "tiff"}
 """Ending of a file -> its format."""
@@ -83,7 +83,10 @@ def _tiff(pages: list[np.ndarray], names: tuple[str, ...] = ()) -> bytes:
 
 
 def _layered_psd(frame: LayeredFrame) -> bytes:
-    return _psd(frame.merged, {name: frame.layers[name] for name in STACK}, frame.hidden)
+    merged = frame.merged
+    if merged.shape[2] == 3:  # else the transparency of layers becomes masks
+        merged = np.dstack([merged, np.full(merged.shape[:2], 255, np.uint8)])
+    return _psd(merged, {name: frame.layers[name] for name in STACK}, frame.hidden)
 
 
 def _psd(merged: np.ndarray, layers: dict[str, np.ndarray], hidden: frozenset[str]) -> bytes:

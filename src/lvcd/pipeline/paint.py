@@ -75,12 +75,15 @@ class FlatFiller:
         trace: str = "darker",  # what trace lines become: the darker or the lighter fill beside them, or keep
         ink_color: Array | None = None,  # (3) of lines that the reference does not show; None = what it shows there
         palette: Array | None = None,  # uint8 (n 3): only these come out
+        ground: Array | None = None,  # (H W) bool, where the reference shows its ground
     ):
         self.trace = trace
         ink, traces = _lines(drawing)
         picture = reference.movedim(0, -1).float().numpy()
         fill: Trace = "lighter" if trace == "lighter" else "darker"
-        self.bucket = PaintBucket(picture, ink, gap, traces, fill, ink_color, palette)
+        self.bucket = PaintBucket(picture, ink, gap, traces, fill, ink_color, palette, ground)
+        self.traces: list[tuple[Array, Array]] = []
+        """Coverage (H W) and color (3) of each hue of trace lines of the last drawing, if its picture was given."""
 
     def __call__(self, drawing: Tensor | Drawing, painted: Tensor, picture: Array | None = None) -> Tensor:
         """Fill a drawing by what the model painted of it (3 h w) in [0, 1] => (3 H W) in [0, 1].
@@ -92,11 +95,14 @@ class FlatFiller:
         if large.shape[-2:] != ink.shape:
             large = F.interpolate(large[None], ink.shape, mode="bilinear")[0]
         filled = self.bucket(ink, large.movedim(0, -1).numpy(), traces)
-        if self.trace == "keep" and picture is not None and isinstance(drawing, Drawing):
+        self.traces = []
+        if picture is not None and isinstance(drawing, Drawing):
             for cover in drawing.traces.values():
                 if (strong := cover >= 0.8 * cover.max()).any() and cover.max() > 0:
                     color = np.median(picture[strong][:, :3], 0) / np.float32(255)
-                    filled = self._keep_trace(filled, np.where(cover > PAPER_MAX, cover, 0), color)
+                    self.traces.append((np.where(cover > PAPER_MAX, cover, 0), color))
+        for cover, color in self.traces if self.trace == "keep" else ():
+            filled = self._keep_trace(filled, cover, color)
         return torch.from_numpy(filled).float().movedim(-1, 0)
 
     def _keep_trace(self, filled: Array, cover: Array, color: Array) -> Array:

@@ -124,8 +124,9 @@ def render_clip(
         names = None if movie else exposures.names
         rate = clip.fps if fps is None else fps
         with ResumableOutput(
-            output, job, len(exposures.frames), rate, resume, overwrite, names, settings.format or "png"
-        ) as out:
+            output, job, len(exposures.frames), rate, resume, overwrite, names, settings.format or "png",
+            settings.layers,
+        ) as out:  # fmt: skip
             if out.done:
                 files = [sketches, reference, *(file for file in (reference_sketch, palette) if file)]
                 if max(map(changed_at, files)) > changed_at(output):
@@ -163,6 +164,7 @@ class _Painter:
         self.on_progress, self.on_warning, self.is_cancelled = on_progress, on_warning, is_cancelled
         self.guards = guards
         self.drawings = self.steps = self.total_steps = 0
+        self._cel: Callable[[Any], Any] | None = None  # makes cels of what the filler filled
         self._own: Tensor | None = None  # the reference (3 H W) in [0, 1] at the sketches' size, with flat
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
 
@@ -219,15 +221,16 @@ class _Painter:
         if filler is not None:
             drawing = self._drawing(number)
             keep = self.settings.trace == "keep" and drawing.traces
-            filled = filler(drawing, frame, self._picture(number) if keep else None)
+            filled = filler(drawing, frame, self._picture(number) if keep or self.settings.layers else None)
             is_reference = number == self.settings.reference_frame and self._own is not None and self.palette is None
+            is_reference = is_reference and not self.settings.cels
             if not is_reference:
                 self._kept["kept"] += filler.kept
                 self._kept["regions"] += filler.regions
                 self._kept["kept_frames"] += filler.kept > 0
             frame = self._own if is_reference else filled.clamp(0, 1)  # type: ignore[assignment]
         first, *again = self.exposures.shows(number)
-        self.out.write(first, array(frame))
+        self.out.write(first, array(frame) if filler is None or self._cel is None else self._cel(filler))
         for index in again:
             self.out.repeat(index, first)
         for index in (first, *again) if filler is not None else ():
@@ -253,11 +256,24 @@ class _Painter:
         extracted = inputs.reader.lines == "extract"
         ink_color = None if extracted else find_ink_color(self._picture(of), self._drawing(of).ink)
         colors = None if self.palette is None else self.palette.colors
-        filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors)
+        ground = self._find_ground(exact, lines) if settings.cels else None
+        filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors, ground)
         write_colors(self.out, filler.bucket, self.palette)
         if state and self.drawings:
             filler.resume(self._drawing(self.drawings - 1), state)
         return filler
+
+    def _find_ground(self, exact: Tensor, lines: Tensor | Drawing) -> Any:
+        """Return where the reference (3 H W) shows its ground (H W) bool, and prepare to make cels."""
+        from .cels import CelMaker, find_ground
+
+        ink = lines[0].numpy() if isinstance(lines, Tensor) else lines.ink
+        ground, shown = find_ground(exact, ink, nearest(self.inputs.picture, self.clip.size))
+        if shown is None and (self.settings.alpha or self.settings.layers):
+            self._warn(f"{self.inputs.reference_name} has neither transparency nor white paper at its border: "
+                       "nothing is clear, all is painted")  # fmt: skip
+        self._cel = CelMaker(self.settings, shown)
+        return ground
 
     def _drawing(self, number: int) -> Drawing:
         """Read one of the drawings that are painted, at its own size."""

@@ -101,7 +101,7 @@ def changed_at(path: Path) -> float:
 
 def _recorded(settings: RenderSettings) -> dict[str, Any]:
     """Return the settings; those that came later are left out where they change nothing, so that older jobs go on."""
-    later = {"format": (None, "png")}
+    later = {"format": (None, "png"), "alpha": (False,), "layers": (False,), "aliased": (False,)}
     return {name: value for name, value in asdict(settings).items() if value not in later.get(name, ())}
 
 

@@ -36,6 +36,12 @@ class RenderSettings:
     """Fill each region between lines with one color of the reference, at the sketches' size."""
     gap: float | Literal["auto"] = "auto"
     """With flat: gaps in lines that fills do not run through, px of the sketches, 0 .. 1000; auto = they are found."""
+    alpha: bool = False
+    """With flat: what is the ground of the reference is transparent."""
+    layers: bool = False
+    """With flat: lines, colors, trace lines and ground come apart: folders, or layers of psd, or pages of tiff."""
+    aliased: bool = False
+    """With flat: lines without anti-aliasing, and no color but those of the reference or the palette."""
     format: str | None = None
     """Of frames in a folder: png, tga, tiff or psd; None = png."""
     trace: str = "darker"
@@ -47,6 +53,11 @@ class RenderSettings:
     seed: int = 0
     dtype: str = "auto"
     """float32, float16, bfloat16; auto = float16 on a GPU, float32 on a CPU."""
+
+    @property
+    def cels(self) -> bool:
+        """Whether frames are made of the parts of filled drawings, and not painted as a whole."""
+        return self.alpha or self.layers or self.aliased
 
     @property
     def drawing(self) -> DrawingSettings:
@@ -61,6 +72,9 @@ class RenderSettings:
             raise InputError(f"gap {self.gap}: give auto or px, 0 to 1000, together with flat")
         if self.trace not in TRACE_LINES or (self.trace != "darker" and not self.flat):
             raise InputError(f"trace {self.trace}: give {', '.join(TRACE_LINES)}, together with flat")
+        for name in ("alpha", "layers", "aliased"):
+            if getattr(self, name) and not self.flat:
+                raise InputError(f"{name}: give it together with flat")
         if self.format is not None and self.format not in FRAME_FORMATS:
             raise InputError(f"format {self.format}: give {', '.join(FRAME_FORMATS)}")
         if self.steps is not None and self.steps < 1:
