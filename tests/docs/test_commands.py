@@ -157,6 +157,9 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --model models/lvcd --sketches shot/ --reference key.png --output painted_large.mp4 --size 576x320": Run(
         {"--size": "64x48"}, PAINT
     ),
+    "lvcd colorize --model models/lvcd --sketches shot/ --reference key.png --output small.mp4 --storage fp8 --decode-chunk 4": Run(
+        add=PAINT
+    ),
     "lvcd convert --to-original --out models/lvcd --svd svd_again.safetensors --lvcd lvcd_again.ckpt": Run(),
     "lvcd colorize --model outputs/mini_finetune_80p/model --sketches shot/ --reference key.png --output painted.mp4": Run(
         add=PAINT

@@ -75,6 +75,11 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--device", default="auto", help=DEVICES)
     c.add_argument("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto",
                    help="default: float16 on a GPU, float32 on a CPU")  # fmt: skip
+    c.add_argument("--offload", choices=("model", "sequential", "group"),
+                   help="keep weights off the GPU until they are used: the later, the slower and the smaller "
+                        "(group: with layers fetched ahead)")  # fmt: skip
+    c.add_argument("--storage", choices=("fp8",), help="keep weights in 8 bits between uses; colors change a little")
+    c.add_argument("--decode-chunk", type=int, metavar="N", help="frames decoded at once (default: 10)")
     c.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     c.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
@@ -121,6 +126,9 @@ def run(a: argparse.Namespace) -> None:
         overlap=a.overlap,
         seed=a.seed,
         dtype=a.dtype,
+        offload=a.offload,
+        storage=a.storage,
+        decode_chunk=a.decode_chunk,
     )
     if a.show_regions:
         from lvcd.pipeline.show_regions import show_regions

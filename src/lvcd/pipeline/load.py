@@ -21,6 +21,10 @@ from lvcd.system import choose_device
 from .lineart_video import LineartVideoPipeline
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+OFFLOAD = ("model", "sequential", "group")
+"""How weights wait in main memory: whole networks, single layers, or layers that are fetched ahead."""
+STORAGE = ("fp8",)
+"""What weights may be stored in between uses, in place of the dtype that is computed in."""
 
 
 def silence_libraries() -> None:
@@ -45,12 +49,14 @@ def load_pipeline(
     folder: str | Path,  # or the name of a bundled model, as "mini"
     device: str = "auto",
     dtype: str = "auto",
+    offload: str | None = None,  # keep weights in main memory until they are used: model, sequential or group
+    storage: str | None = None,  # "fp8" keeps the weights of U-Net and ControlNet in 8 bits; results change
     **components: Any,  # networks in place of the folder's; None = without
 ) -> LineartVideoPipeline:
     """Load a model folder of `lvcd convert`, `lvcd export` or `RUN/model`, without progress bars.
 
     Only lvcd's own classes are built, whatever the folder's files name.
-    Raises InputError if the folder is no model, or the device or dtype cannot be used.
+    Raises InputError if the folder is no model, or the device, dtype, offload or storage cannot be used.
     """
     silence_libraries()
     folder = find_model(folder)
@@ -62,6 +68,9 @@ def load_pipeline(
         raise InputError(f"{folder / 'model_index.json'}: {error}") from None
     device = choose_device(device)
     torch_dtype = choose_dtype(dtype, device)
+    check_memory_settings(offload, storage)
+    if offload is not None and device == "cpu":
+        raise InputError(f"offload {offload} keeps weights off a GPU, and there is none: leave it out")
     absent = {name for name in COMPONENT_CLASSES if index.get(name) in (None, [None, None])} & {"condition_encoder"}
     names = [name for name in COMPONENT_CLASSES if name not in components and name not in absent]
     loaded = load_components(folder, names)
@@ -69,4 +78,23 @@ def load_pipeline(
     networks = {name: loaded.network(name, torch_dtype) for name in names}
     pipeline = LineartVideoPipeline(**networks, **components, **settings)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline if device == "cpu" else pipeline.to(device)
+    if storage == "fp8":
+        for network in (pipeline.unet, pipeline.controlnet):
+            network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch_dtype)
+    if offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    elif offload == "group":
+        pipeline.enable_group_offload(onload_device=torch.device(device), offload_type="leaf_level", use_stream=True)
+    return pipeline if device == "cpu" or offload else pipeline.to(device)
+
+
+def check_memory_settings(offload: str | None, storage: str | None) -> None:
+    """InputError: an offload or storage of this name is not known, or the two cannot be combined."""
+    if offload not in (None, *OFFLOAD):
+        raise InputError(f"offload {offload}: choose {', '.join(OFFLOAD)}")
+    if storage not in (None, *STORAGE):
+        raise InputError(f"storage {storage}: choose {', '.join(STORAGE)}")
+    if storage and offload == "sequential":
+        raise InputError(f"storage {storage} does not go with offload sequential: choose model or group")

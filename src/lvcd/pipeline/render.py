@@ -173,7 +173,7 @@ class _Painter:
         from .load import load_pipeline
 
         settings, inputs, clip = self.settings, self.inputs, self.clip
-        pipeline = load_pipeline(model, device, settings.dtype)
+        pipeline = load_pipeline(model, device, settings.dtype, settings.offload, settings.storage)
         if settings.overlap >= pipeline.config.window:
             raise InputError(
                 f"overlap {settings.overlap}: this model's window allows 0 to {pipeline.config.window - 1}"
@@ -196,6 +196,7 @@ class _Painter:
             len(self.exposures.drawings),
             pipeline.sampling_config(settings.steps, settings.overlap),
             generator=torch.Generator().manual_seed(settings.seed),
+            decode_chunk_size=settings.decode_chunk,
             reference_sketch=None if own is None else own[None],
             reference_frame=settings.reference_frame,
             on_step=self._on_step,

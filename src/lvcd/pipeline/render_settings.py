@@ -53,6 +53,13 @@ class RenderSettings:
     seed: int = 0
     dtype: str = "auto"
     """float32, float16, bfloat16; auto = float16 on a GPU, float32 on a CPU."""
+    offload: str | None = None
+    """Keep weights off the GPU until they are used: whole networks (model), layers (sequential), or layers that are
+    fetched ahead (group)."""
+    storage: str | None = None
+    """fp8 = the weights of U-Net and ControlNet wait in 8 bits, and are computed with in dtype."""
+    decode_chunk: int | None = None
+    """Frames that the VAE decodes at once, from 2; None = 10, as the original."""
 
     @property
     def cels(self) -> bool:
@@ -77,6 +84,8 @@ class RenderSettings:
                 raise InputError(f"{name}: give it together with flat")
         if self.format is not None and self.format not in FRAME_FORMATS:
             raise InputError(f"format {self.format}: give {', '.join(FRAME_FORMATS)}")
+        if self.decode_chunk is not None and self.decode_chunk < 2:
+            raise InputError(f"decode chunk {self.decode_chunk}: give at least 2 frames")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps {self.steps}: give at least 1")
         if not -(2**63) <= self.seed < 2**64:
