@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from lvcd.errors import InputError
-from lvcd.io.disk import Lock, atomic_folder, parse_json
+from lvcd.io.disk import Lock, atomic, atomic_folder, parse_json
 
 BUSY = "another run has it: wait"
 
@@ -102,3 +104,18 @@ def test_what_is_no_json_is_a_value_error(text):
     with pytest.raises(ValueError):
         parse_json(text)
     assert parse_json(b'{"a": [1]}') == {"a": [1]}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_have_the_permissions_of_new_files(tmp_path, umask, mode):
+    """Whoever wrote them: safetensors makes files that only their owner can read."""
+    old = os.umask(umask)
+    try:
+        with atomic(tmp_path / "a.safetensors") as temp:
+            save_file({"a": torch.ones(2)}, temp)
+        with atomic(tmp_path / "b.txt") as temp:
+            temp.write_text("b")
+    finally:
+        os.umask(old)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == {"a.safetensors": mode, "b.txt": mode}

@@ -110,10 +110,23 @@ def atomic(path: Path, advice: str = "run again") -> Iterator[Path]:
     try:
         with writing(path, advice):
             yield temp
+            _open_to_others(temp)
             os.replace(temp, path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
+
+
+def _open_to_others(file: Path) -> None:
+    """Give a file the permissions that new files have: safetensors' writer makes files for their owner alone."""
+    if file.stat().st_mode & 0o077:
+        return
+    plain = file.with_name(f"{file.name}.mode")
+    try:
+        plain.touch()  # with 0666 but for the umask, which cannot be read without setting it
+        file.chmod(plain.stat().st_mode & 0o777)
+    finally:
+        plain.unlink(missing_ok=True)
 
 
 @contextmanager
