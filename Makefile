@@ -2,6 +2,7 @@
 # make test    all tests                          make test-fast   those that take seconds, while editing
 # make lint    ruff and mypy                      make bench       timings
 # make docs    the site, in outputs/site          make notebooks   run them and keep their outputs
+# make test-lowest   model, files and training with the lowest versions of setup.cfg, in .venv-lowest (6 GB)
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
 # of 23,000 files most are never imported: Python compiles one where it is, at the end of setup
@@ -10,7 +11,7 @@ export HF_HUB_OFFLINE := 1
 # images often set it: every start of Python would then compile thousands of files again, 31 s in place of 10
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-fast lint bench notebooks docs browser
+.PHONY: setup demo test test-fast test-lowest lint bench notebooks docs browser
 setup: .venv/ready
 
 .venv/ready: setup.cfg constraints.txt
@@ -37,6 +38,20 @@ test: setup browser
 
 test-fast: setup
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+
+# constraints.txt is the highest of each range, this the lowest; what was tried with both is between them
+LOWEST := .venv-lowest/bin/python
+.venv-lowest/ready: setup.cfg
+	@echo "setting up .venv-lowest: some minutes and 6 GB of disk"
+	test -x $(LOWEST) || $(PYTHON) -m venv .venv-lowest
+	sed -nE 's/^    ([A-Za-z0-9_-]+)(\[[a-z]+\])?>=([0-9.]+).*/\1==\3/p' setup.cfg > .venv-lowest/constraints.txt
+	$(LOWEST) -m pip install --quiet --disable-pip-version-check --no-compile --progress-bar off \
+	  -c .venv-lowest/constraints.txt -e .[tensorboard] torchvision pytest hypothesis
+	touch $@
+
+test-lowest: .venv-lowest/ready
+	$(LOWEST) -m pytest -m "not slow" tests/checkpoints tests/diffusion tests/io tests/nn tests/pipeline tests/sampling \
+	  tests/shards tests/training
 
 # CI gets a browser for the tests of pages; elsewhere they are skipped where there is none
 browser:

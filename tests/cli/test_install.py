@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from lvcd.cli import main
 from tests.helpers.paths import ROOT
@@ -53,6 +54,20 @@ def test_every_requirement_is_listed_once_and_constrained():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     constrained = [line.partition("==")[0].lower().replace("_", "-") for line in lines if line]
     assert len(constrained) == len(set(constrained)) and set(names) <= set(constrained)
+
+
+def test_the_versions_that_were_tried_are_in_the_ranges():
+    """constraints.txt is the highest of each range, and `make test-lowest` takes the lowest."""
+    highest = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line)
+    highest = {name.lower().replace("_", "-"): version for name, version in highest.items()}
+    for section in (CONFIG["options"]["install_requires"], *CONFIG["options.extras_require"].values()):
+        for line in listed(section):
+            requirement = Requirement(line)
+            name = requirement.name.lower().replace("_", "-")
+            if name in highest:
+                assert requirement.specifier.contains(highest[name]), line
+            if section == CONFIG["options"]["install_requires"]:
+                assert [s.version for s in requirement.specifier if s.operator == ">="], line
 
 
 def test_the_build_needs_setuptools_alone():
