@@ -231,6 +231,19 @@ def test_the_average_paints_and_leaves_no_trace(tmp_path):
     assert seen["psnr"] == pytest.approx(float(theirs), abs=1e-3)
 
 
+def test_a_validation_with_fewer_clips_than_samples_paints_each_once(tmp_path, monkeypatch):
+    class One(Toys):
+        def val_dataloader(self):
+            return torch.utils.data.DataLoader(range(1), batch_size=1, collate_fn=lambda i: clips(1))
+
+    painted = []
+    samples = Samples(str(tmp_path), clips=3)
+    monkeypatch.setattr(samples, "paint", lambda *_: painted.append([c.key for c in samples.clips]) or [])
+    monkeypatch.setattr(samples, "_show", lambda *_: None)
+    fit(tmp_path, 4, [], [samples], data=One())
+    assert len(painted) == 2 and [len(keys) for keys in painted] == [1, 1]
+
+
 def test_a_gpu_without_memory_for_samples_trains_on(tmp_path, monkeypatch, capsys):
     def paint(*_):
         raise torch.cuda.OutOfMemoryError("no memory")

@@ -55,6 +55,30 @@ def toy(config) -> TrainingPlan:
     return plan_training(config)
 
 
+def test_it_says_what_the_whole_run_costs(toy):
+    assert toy.run_clips is None and "EFLOP" not in format_report(toy, [("card", 24.0)])
+    run = replace(toy, step=replace(toy.step, steps=1000, ranks=4, accumulate=2, gpu=True), forward=10**13)
+    assert run.run_clips == 1000 * 2 * 4 * 2  # batches of 2 clips
+    assert run.run_flops == run.run_clips * (10**13 + toy.backward + toy.recompute + toy.encode)
+    report = format_report(run, [("card", 24.0)])
+    assert "1,000 steps of 16,000 clips" in report and "GPU-hours" in report and "On disk: 3 checkpoints" in report
+    hours = float(re.search(r"A100 ([\d.,]+)", report)[1].replace(",", ""))
+    assert hours == pytest.approx(run.run_flops / 312e12 / 0.3 / 3600, rel=0.06)
+
+
+def test_a_checkpoint_has_the_planned_size(toy, config, tmp_path):
+    """Of a real one, with its optimizer's state, up to what torch.save adds for each tensor."""
+    module = build_module(config["module"])
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained)
+    for p in trained:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    torch.save({"state_dict": weights, "optimizer_states": [optimizer.state_dict()]}, tmp_path / "last.ckpt")
+    assert (tmp_path / "last.ckpt").stat().st_size == pytest.approx(toy.checkpoint, rel=0.1)
+
+
 @pytest.fixture(scope="module")
 def checkpointed(config) -> TrainingPlan:
     return plan_training(changed(config, module={**config["module"], "gradient_checkpointing": True}))

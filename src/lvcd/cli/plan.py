@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from lvcd.errors import InputError
 
@@ -20,6 +21,8 @@ def run(a: argparse.Namespace) -> None:
     from .hydra_entry import compose_config, import_from_current_folder
 
     import_from_current_folder()
+    if sys.stderr.isatty():
+        print("loading PyTorch ...", end="\r", file=sys.stderr, flush=True)
     words = [*(["--config-dir", a.config_dir] if a.config_dir is not None else []), *a.overrides]
     composed = compose_config("train", words)
 
@@ -40,4 +43,11 @@ def run(a: argparse.Namespace) -> None:
     assert isinstance(config, dict)
     settings = {str(name): part for name, part in config.items()}
     check_combination(settings)
-    print(format_report(plan_training(settings), cards))
+    if sys.stderr.isatty():
+        print(
+            "a training step runs on tensors without content, which takes some seconds ...", end="\r", file=sys.stderr
+        )
+    plan = plan_training(settings)
+    if sys.stderr.isatty():
+        print(end="\033[K", file=sys.stderr, flush=True)
+    print(format_report(plan, cards))

@@ -52,6 +52,7 @@ class Samples(lightning.Callback):
             raise InputError(f"samples of {clips} clips, {columns} columns, {steps} steps: give at least one of each")
         self.folder, self.count, self.steps, self.columns, self.seed = Path(folder), clips, steps, columns, seed
         self.clips: list[ValidationClip] = []
+        self._has_all = False
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         """InputError: the strategy shards weights."""
@@ -61,12 +62,17 @@ class Samples(lightning.Callback):
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int, loader: int = 0
     ) -> None:
-        """Keep the first clips of the first validation."""
+        """Keep the first clips of the first validation, however few it has."""
+        if self._has_all:
+            return
+        if index == 0:  # what a validation before training has shown comes again
+            self.clips = []
         if (missing := self.count - len(self.clips)) and trainer.is_global_zero:
             self.clips += clips_of_batch(batch, len(self.clips))[:missing]
 
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         """Paint and show. This is before on_validation_end, in which Ema puts the trained weights back."""
+        self._has_all = bool(self.clips) and not trainer.sanity_checking
         has_samples = isinstance(module, FineTuneModule) and self.clips and not trainer.sanity_checking
         if not has_samples or not trainer.is_global_zero:
             return

@@ -71,6 +71,29 @@ class TrainingPlan:
     """Bits of a number in the optimizer's state."""
 
     @property
+    def checkpoint(self) -> int:
+        """Bytes of a checkpoint: trained weights, their average and the optimizer's state."""
+        shards = self.step.ranks if "fsdp" in self.step.strategy else 1
+        return 4 * sum(self.trainable.values()) + self.average + self.optimizer * shards
+
+    @property
+    def model(self) -> int:
+        """Bytes of the exported model, which is in half precision."""
+        return 2 * sum((*self.trainable.values(), *self.frozen.values()))
+
+    @property
+    def run_clips(self) -> int | None:
+        """Clips that the whole run trains on; None = it is not limited by steps."""
+        s = self.step
+        return None if s.steps is None else s.steps * s.clips * s.ranks * s.accumulate
+
+    @property
+    def run_flops(self) -> int | None:
+        """FLOP of the whole run from pixels, with what checkpointing repeats, without validations; None = no limit."""
+        clips = self.run_clips
+        return None if clips is None else clips * (self.flops_per_clip + self.recompute + self.encode)
+
+    @property
     def flops_per_clip(self) -> int:
         """FLOP of forward and backward, as MFU counts them: without recomputation and encoders."""
         return self.forward + self.backward

@@ -44,6 +44,12 @@ numbers are for sparse weights. Lightning's table has the rate without tensor co
 sparse one for H200, takes an L40S for an L4 and does not know the A10."""
 LIGHTNING_CARDS = {"A100", "A10G", "H100", "L4", "T4", "V100"}
 """GPUs whose peak Lightning's table has right."""
+ASSUMED_UTILIZATION = 0.3
+"""Fraction of a card's peak that a run is assumed to reach, for GPU-hours: a guess, `speed/mfu` of a run tells."""
+RUN_CARDS = {"RTX 4090": PEAK_FLOPS["RTX 4090"], "A100": 312e12, "H100": 989e12}
+"""Cards whose GPU-hours are told -> dense half-precision FLOP/s; of A100 and H100 (SXM) from NVIDIA's data sheets."""
+CHECKPOINTS = 3
+"""Checkpoints of a run: best, last and recent."""
 VARIANTS = {"Laptop", "Ti", "SUPER", "D", "MIG", "NVL"}
 """Words in a GPU's name that make it another, slower or faster one."""
 
@@ -142,10 +148,32 @@ def _memory_lines(plan: TrainingPlan) -> list[str]:
 
 def _work_lines(plan: TrainingPlan) -> list[str]:
     repeated = f", and {plan.recompute / 1e12:.3g} repeated by checkpointing" if plan.recompute else ""
-    return [
+    lines = [
         f"A clip costs {plan.flops_per_clip / 1e12:.3g} TFLOP: {plan.forward / 1e12:.3g} forward, "
         f"{plan.backward / 1e12:.3g} backward{repeated}; to encode it, {plan.encode / 1e12:.3g}."
     ]
+    if plan.step.gpu and plan.run_flops is not None:
+        hours = ", ".join(
+            f"{name} {_rounded(plan.run_flops / (peak * ASSUMED_UTILIZATION) / 3600)}"
+            for name, peak in RUN_CARDS.items()
+        )
+        lines.append(
+            f"The run, {plan.step.steps:,} steps of {plan.run_clips:,} clips, costs {plan.run_flops / 1e18:.3g} EFLOP. "
+            f"GPU-hours, if cards reach {ASSUMED_UTILIZATION:.0%} of their peak: {hours}."
+        )
+    lines.append(
+        f"On disk: {CHECKPOINTS} checkpoints of {plan.checkpoint / GIB:.1f} GiB, one more while it is written, "
+        f"and the model, {plan.model / GIB:.1f} GiB: {_disk(plan) / GIB:.1f} GiB, besides shards and samples."
+    )
+    return lines
+
+
+def _disk(plan: TrainingPlan) -> int:
+    return (CHECKPOINTS + 1) * plan.checkpoint + plan.model
+
+
+def _rounded(hours: float) -> str:
+    return f"{float(f'{hours:.2g}'):,.10g}" if hours >= 0.1 else "under 0.1"
 
 
 def _fit_lines(plan: TrainingPlan, cards: list[tuple[str, float]]) -> list[str]:

@@ -36,6 +36,8 @@ class StepConfig:
     gpu: bool = False
     average: bool = False
     """A moving average of the trainable weights is kept (lvcd.training.callbacks.Ema)."""
+    steps: int | None = None
+    """Optimizer steps of the run; None = not limited by steps."""
 
     @classmethod
     def from_config(cls, config: Config) -> StepConfig:
@@ -66,8 +68,13 @@ class StepConfig:
             bucket_view=bool(options.get("gradient_as_bucket_view")),
             precision=precision,
             gpu=trainer.get("accelerator") != "cpu",
+            steps=steps if (steps := _whole_number(trainer.get("max_steps"))) and steps > 0 else None,
             average=any(str(c.get("_target_")).endswith(".Ema") for c in callbacks if isinstance(c, Mapping)),
         )
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _entries(group: Any) -> Iterable[Any]:
