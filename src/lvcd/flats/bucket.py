@@ -82,6 +82,9 @@ class PaintBucket:
         self.gap, self.trace_fill, self.reference, self.palette = gap, trace_fill, reference, palette
         drawn = _union(ink, trace)
         self.first = self.before = Regions.from_lines(drawn, gap, reference)
+        self._by_color = self.first.parts.ndim == 2
+        """Whether this hand leaves lines open, so that colors have to part regions: the reference, whose colors are
+        sure, shows it. What a model paints in closed regions is not to part them."""
         common, lines = line_colors(reference, ink, self.first.map, self.first.area)
         if common is None or lines is None:
             if (edges := color_edges(reference)) is not None:  # outlines are not there to enclose its fills
@@ -137,7 +140,7 @@ class PaintBucket:
         painted: the same frame as a model painted it (H W 3), if one did. trace: trace lines (H W).
         """
         self.drawn = drawn = _union(ink, trace)
-        regions = Regions.from_lines(drawn, self.gap, painted)
+        regions = Regions.from_lines(drawn, self.gap, painted, by_color=self._by_color)
         scores = np.concatenate(
             [match_scores(regions, self.before), REFERENCE_WEIGHT * match_scores(regions, self.first)], 1
         )

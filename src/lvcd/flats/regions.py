@@ -11,6 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from .color_parts import part_by_color
 from .fills import PAPER_MAX, Array, nearest_true
 from .gaps import close_gaps
 
@@ -66,26 +67,39 @@ class Regions:
     """(a a) the fraction of a region's border that it has in common with each of the others."""
 
     parts: Array
-    """(p) of each part that gaps leave: the number of its region, from 0."""
+    """(p) of each part that gaps leave: the number of its region, from 0. Where color parts more: (H W) the number of
+    the region, from 1, 0 on lines."""
 
     @classmethod
     def from_lines(
-        cls, drawn: Array, gap: Gap = "auto", frame: Array | None = None, parts: Array | None = None
+        cls,
+        drawn: Array,
+        gap: Gap = "auto",
+        frame: Array | None = None,
+        parts: Array | None = None,
+        by_color: bool = True,
     ) -> Regions:
         """Find the regions of what is drawn (H W).
 
         gap    see `between_lines`; "auto": gaps are found, see `gaps`
-        frame  (H W 3), the same in color: what a gap parts, and has one color here, stays one region
+        frame  (H W 3), the same in color: what a gap parts, and has one color here, stays one region; what has two
+               colors on two sides of a broken line becomes two
         parts  which parts are one region, as `parts` of the same drawing says; then no frame is needed
+        by_color  whether the frame's colors may part what no gap parts
         """
         H, W = drawn.shape
         lines = drawn > LINE_THRESHOLD
         found = between_lines(lines, 0.0 if gap == "auto" else gap)
         if gap == "auto":
-            parted = close_gaps(lines, found)
-            if parts is None:
-                parts = _same_color(parted, found, frame, drawn) if frame is not None else np.arange(parted.max())
-            found = np.append(0, parts + 1)[parted]
+            if parts is not None and parts.ndim == 2:
+                found = parts
+            else:
+                parted = close_gaps(lines, found)
+                if parts is None:
+                    parts = _same_color(parted, found, frame, drawn) if frame is not None else np.arange(parted.max())
+                found = np.append(0, parts + 1)[parted]
+                if frame is not None and by_color and (colored := part_by_color(found, frame, drawn)) is not found:
+                    found = parts = colored
         parts = np.arange(found.max()) if parts is None else parts
         inside = found[nearest_true(found > 0)] - 1 if found.any() else np.zeros((H, W), np.int64)
         count = int(inside.max()) + 1
