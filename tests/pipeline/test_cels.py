@@ -11,6 +11,7 @@ from psd_tools import PSDImage
 
 from lvcd.errors import InputError
 from lvcd.io.images import read_image, write_png
+from lvcd.io.reader import open_frames
 from lvcd.pipeline import RenderCancelled, RenderSettings, render_clip
 
 HEIGHT, WIDTH = 48, 64
@@ -84,7 +85,7 @@ def test_clear_paper(paint, key):
 def test_layers_in_folders_are_the_frame(paint):
     out, plain = paint("out", layers=True), paint("plain")
     names = [f"A{n:04d}.png" for n in (1, 3, 5)]
-    assert sorted(p.name for p in out.iterdir()) == ["color", "ground", "line", "trace"]
+    assert {"color", "ground", "line", "trace"} == {p.name for p in out.iterdir()} - {"flats"}
     for name in names[1:]:
         picture = Image.new("RGBA", (WIDTH, HEIGHT))
         for layer in ("ground", "color", "line"):
@@ -138,6 +139,28 @@ def test_aliased_has_no_color_but_the_references(shot, paint, key, alpha):
         assert colors <= known and {BALL, BOX, LINE} <= colors
         if alpha:
             assert set(np.unique(frame[..., 3])) == {0, 255}
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv", ".apng", ".webm"])
+def test_clear_movies(paint, suffix):
+    """What FFmpeg and Pillow decode is what a folder shows: exactly, but for the codecs with losses."""
+    frames = [read_image(file).astype(int) for file in sorted(paint("out", alpha=True).glob("*.png"))]
+    with open_frames(paint(f"movie{suffix}", alpha=True)) as movie:
+        shown = [frame.astype(int) for frame in movie]
+    assert len(shown) == FRAMES
+    for frame, seen in zip(frames, shown):
+        clear, solid = frame[..., 3] == 0, frame[..., 3] == 255
+        assert seen[clear][:, 3].max() <= (40 if suffix == ".webm" else 1)
+        if suffix != ".webm":  # its colors are halved in size
+            assert np.abs(seen - frame)[solid].max() <= (3 if suffix == ".mov" else 0)
+
+
+@pytest.mark.parametrize(("suffix", "changes"), [(".mp4", {"alpha": True}), (".gif", {"alpha": True}),
+                                                  (".mov", {"layers": True}), (".mov", {"format": "tga"})])  # fmt: skip
+def test_movies_that_cannot_hold_it(paint, tmp_path, suffix, changes):
+    with pytest.raises(InputError, match=f"movie{suffix}"):
+        paint(f"movie{suffix}", **changes)
+    assert not list(tmp_path.glob("movie*"))
 
 
 def test_aliased_where_the_model_paints(shot, model_folder, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,6 +139,87 @@ def test_equal_drawings_are_painted_once_and_come_out_equal(clip, model_folder, 
     for index, number in enumerate(order):
         here, there = tmp_path / "held_out" / f"B{index:04d}.png", tmp_path / "once_out" / f"{number}.png"
         assert here.read_bytes() == there.read_bytes()
+
+
+def sheet(path, cells) -> Path:
+    """An XDTS that shows numbers of drawings, None = nothing, frame by frame."""
+    frames = [{"frame": at, "data": [{"id": 0, "values": [str(cell) if cell else "SYMBOL_NULL_CELL"]}]}
+              for at, cell in enumerate(cells)]  # fmt: skip
+    fields = [{"fieldId": 0, "tracks": [{"trackNo": 0, "frames": frames}]}]
+    table = {"duration": len(cells), "fields": fields, "timeTableHeaders": [{"fieldId": 0, "names": ["A"]}]}
+    path.write_text("exchangeDigitalTimeSheet Save Data\n" + json.dumps({"timeTables": [table], "version": 5}))
+    return path
+
+
+def test_a_time_sheet(clip, model_folder, tmp_path):
+    """A folder gets the drawings on the sheet, painted in the order in which they are shown; a movie gets its frames."""
+    shot, order = tmp_path / "shot", tmp_path / "order"
+    shot.mkdir(), order.mkdir()
+    for number in range(1, 5):
+        write_png(shot / f"A{number:04d}.png", read_image(clip[0] / f"{2 * number}.png"))
+    for place, number in enumerate((3, 1, 4)):
+        write_png(order / f"{place}.png", read_image(clip[0] / f"{2 * number}.png"))
+    cells = [None, 3, 3, 1, None, 3, 4]
+    file, said = sheet(tmp_path / "cut.xdts", cells), []
+    render = dict(settings=SETTINGS, device="cpu")
+    render_clip(order, clip[1], tmp_path / "as_first_shown", model_folder, **render)
+    render_clip(shot, clip[1], tmp_path / "out", model_folder, **render, timesheet=file, on_warning=said.append)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["A0001.png", "A0003.png", "A0004.png"]
+    assert any("A0002" in line for line in said)
+    painted = {}
+    for place, number in enumerate((3, 1, 4)):
+        painted[number] = read_image(tmp_path / "out" / f"A{number:04d}.png")
+        assert np.array_equal(painted[number], read_image(tmp_path / "as_first_shown" / f"{place}.png"))
+    result = render_clip(shot, clip[1], tmp_path / "out.mkv", model_folder, **render, timesheet=file)
+    assert result.frames == len(cells)
+    with open_frames(tmp_path / "out.mkv") as reader:
+        for cell, frame in zip(cells, reader, strict=True):
+            assert np.array_equal(frame, painted[cell] if cell else np.full_like(frame, 255))
+    with pytest.raises(InputError, match="9"):
+        render_clip(shot, clip[1], tmp_path / "bad", model_folder, **render, timesheet=sheet(tmp_path / "b", [1, 9]))
+    assert not (tmp_path / "bad").exists()
+
+
+def sounding(path, count: int) -> Path:
+    """A movie of sketches with a tone."""
+    lines, length = draw(3, count, HEIGHT, WIDTH).lines, 8000 // 12
+    with av.open(str(path), "w") as container:
+        video, audio = container.add_stream("ffv1", rate=12), container.add_stream("pcm_s16le", rate=8000)
+        video.width, video.height, video.pix_fmt, audio.layout = WIDTH, HEIGHT, "bgr0", "mono"
+        for index, drawn in enumerate(lines):
+            frame = av.VideoFrame.from_ndarray(np.repeat((255 - drawn)[..., None], 3, -1), format="rgb24")
+            container.mux(video.encode(frame.reformat(format="bgr0")))
+            tone = av.AudioFrame.from_ndarray(np.full((1, length), 1000 * index, np.int16), format="s16", layout="mono")
+            tone.rate, tone.pts = 8000, index * length
+            container.mux(audio.encode(tone))
+        container.mux([*video.encode(None), *audio.encode(None)])
+    return path
+
+
+def test_sound_is_kept_or_its_loss_said(clip, model_folder, tmp_path):
+    """As it was where the container takes it, else encoded; a folder and a GIF have none. Resumed, it is the same."""
+    movie = sounding(tmp_path / "shot.mkv", 6)
+    render = dict(settings=replace(SETTINGS, steps=1), device="cpu")
+    for name, codec in {"a.mkv": "pcm_s16le", "a.mov": "pcm_s16le", "a.mp4": "aac", "a.webm": "opus"}.items():
+        said: list[str] = []
+        render_clip(movie, clip[1], tmp_path / name, model_folder, **render, on_warning=said.append)
+        with av.open(str(tmp_path / name)) as container:
+            (audio,) = container.streams.audio
+            samples = np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio)])
+            assert audio.codec_context.name == codec and not any("sound" in line for line in said)
+            assert len(samples) / audio.rate == pytest.approx(0.5, abs=0.15)
+            if codec == "pcm_s16le":
+                assert np.array_equal(samples, np.repeat(np.arange(6), 666)[: len(samples)] * 1000)
+        with open_frames(tmp_path / name) as reader:
+            assert len(reader) == 6
+    for name, more in {"out": {}, "a.gif": {}, "b.mp4": {"fps": 24}}.items():
+        said = []
+        render_clip(movie, clip[1], tmp_path / name, model_folder, **render, **more, on_warning=said.append)
+        assert sum("sound" in line for line in said) == 1
+    with pytest.raises(RenderCancelled):
+        render_clip(movie, clip[1], tmp_path / "c.mp4", model_folder, **render, is_cancelled=lambda: True)
+    render_clip(movie, clip[1], tmp_path / "c.mp4", model_folder, **render, resume=True)
+    assert (tmp_path / "c.mp4").read_bytes() == (tmp_path / "a.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["tga", "tiff", "psd"])

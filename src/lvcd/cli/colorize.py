@@ -68,6 +68,12 @@ def arguments(c: argparse.ArgumentParser) -> None:
                         "index maps for lvcd recolor lie beside the frames")  # fmt: skip
     c.add_argument("--show-regions", action="store_true",
                    help="paint nothing: show the regions between lines, and closed gaps in red")  # fmt: skip
+    c.add_argument(
+        "--timesheet",
+        type=Path,
+        metavar="FILE",
+        help="XDTS, or CSV of TVPaint or Krita: paint what is on it; a movie gets its holds",
+    )
     c.add_argument("--steps", type=int, help="denoising steps of each segment (default: the model's own)")
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
     c.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
@@ -154,6 +160,7 @@ def run(a: argparse.Namespace) -> None:
             on_progress=terminal.progress,
             on_warning=terminal.warn,
             palette=a.palette,
+            timesheet=a.timesheet,
         )
     except KeyboardInterrupt:
         terminal.interrupted()

@@ -171,33 +171,58 @@ def _ebml_size(file: BinaryIO) -> int | None:
 class _Encoder(NamedTuple):
     codec: str
     options: dict[str, str]
+    pixels: str = "yuv420p"
+    """How the encoder wants pixels; RGB is handed on as it is."""
 
 
 class _Format(NamedTuple):
     container: str
     encoders: tuple[_Encoder, ...]
     """The first one that this build of FFmpeg has is used."""
+    clear: tuple[_Encoder, ...] = ()
+    """The same for frames with transparency; none: the format has no transparency."""
+    sound: tuple[str, ...] = ()
+    """Codecs of sound that players expect in it: others are encoded by the first. "*" = any; none: it has no sound."""
 
 
 _X264 = _Encoder("libx264", {"crf": "15", "preset": "medium", "mbtree": "0"})  # mbtree: not the same bytes every time
 _MPEG4 = _Encoder("mpeg4", {"qmin": "1", "qmax": "3", "b": "40000000"})
 _VP9 = _Encoder("libvpx-vp9", {"crf": "16", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"})
 _VP8 = _Encoder("libvpx", {"crf": "6", "b": "20000000", "deadline": "good", "cpu-used": "4"})
+_PRORES = _Encoder("prores_ks", {"profile": "4444", "vendor": "apl0"}, "yuv444p10le")
+_FFV1 = _Encoder("ffv1", {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}, "bgr0")
 _FORMATS = {
-    ".mp4": _Format("mp4", (_X264, _MPEG4)),
-    ".webm": _Format("webm", (_VP9, _VP8)),
-    ".gif": _Format("gif", (_Encoder("gif", {}),)),
-}
+    ".mp4": _Format("mp4", (_X264, _MPEG4), sound=("aac", "mp3", "ac3", "alac")),
+    ".mov": _Format("mov", (_PRORES,), (_PRORES._replace(pixels="yuva444p10le"),),
+                    ("aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s16be", "pcm_s24be")),
+    ".mkv": _Format("matroska", (_FFV1,), (_FFV1._replace(pixels="bgra"),), ("*",)),
+    ".webm": _Format("webm", (_VP9, _VP8), (_VP9._replace(pixels="yuva420p"), _VP8._replace(pixels="yuva420p")),
+                     ("libopus", "opus", "vorbis")),
+    ".gif": _Format("gif", (_Encoder("gif", {}, "pal8"),)),
+    ".apng": _Format("apng", (_Encoder("apng", {"pred": "mixed"}, "rgb24"),),
+                     (_Encoder("apng", {"pred": "mixed"}, "rgba"),)),
+}  # fmt: skip
 MOVIE_SUFFIXES = tuple(_FORMATS)
 """Endings of movies that can be written."""
+CLEAR_SUFFIXES = tuple(suffix for suffix, form in _FORMATS.items() if form.clear)
+"""Endings of movies that can be transparent."""
+SOUND_CODECS = {suffix: form.sound for suffix, form in _FORMATS.items() if form.sound}
+"""Endings of movies that have sound -> its codecs: others are encoded by the first. "*" = any."""
 _GIF_FPS = 50  # the shortest duration that players of GIF respect is 2/100 s
 
 
-def write_movie(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, advice: str = "run again") -> int:
-    """Write frames, uint8 (H W 3) each, to an .mp4 (H.264), .webm (VP9) or .gif file, and return their number.
+def write_movie(
+    path: str | os.PathLike,
+    frames: Iterable[np.ndarray],  # uint8, all (H W 3), or all (H W 4) for an ending of CLEAR_SUFFIXES
+    fps: float,
+    advice: str = "run again",
+    sound: Any = None,  # a `Sound` that goes with the frames
+) -> int:
+    """Write an .mp4 (H.264), .webm (VP9), .mov (ProRes 4444), .mkv (FFV1), .apng or .gif file => the number of frames.
 
     One frame is in memory at a time, and each becomes one coded frame. The file appears at `path` when it is complete,
-    or not at all. The colors of mp4 and webm are 4:2:0 in BT.709 and say so; an mp4 of odd width or height gets one
+    or not at all. The colors of mp4 and webm are 4:2:0 in BT.709 and say so, those of mov 4:4:4 in 10 bits; mkv and
+    apng keep every pixel as it is. An mp4 of odd width or height gets one
     more column or row, a copy of the edge. A gif has a palette for every frame and at most 50 frames per second.
     InputError: unknown ending, no frames, a rate outside 0 to 1000, no encoder, or the disk.
     """
@@ -209,11 +234,8 @@ def write_movie(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
         raise InputError(
             f"cannot write {printable(path)} at {fps} frames per second: choose more than 0 and at most 1000"
         )
-    encoder = next((encoder for encoder in form.encoders if encoder.codec in av.codecs_available), None)
-    if encoder is None:
-        raise InputError(f"cannot write {printable(path)}: this FFmpeg has no encoder for it: choose another ending")
     with atomic(path, advice) as temp, _encoding(path):
-        count = _encode(temp, form, encoder, frames, fps)
+        count = _encode(temp, form, frames, fps, path, sound)
         if not count:
             raise InputError(f"no frames to write to {printable(path)}: give at least one")
     return count
@@ -230,24 +252,47 @@ def _encoding(path: Path) -> Iterator[None]:
         raise InputError(f"cannot encode {printable(path)} ({reason}): choose another format or size") from error
 
 
-def _encode(file: Path, form: _Format, encoder: _Encoder, frames: Iterable[np.ndarray], fps: float) -> int:
+def _find_encoder(path: Path, form: _Format, clear: bool) -> _Encoder:
+    """InputError: there is none."""
+    if clear and not form.clear:
+        raise InputError(f"{printable(path)} cannot be transparent: end its name in {', '.join(CLEAR_SUFFIXES)}")
+    for encoder in form.clear if clear else form.encoders:
+        if encoder.codec in av.codecs_available:
+            return encoder
+    raise InputError(f"cannot write {printable(path)}: this FFmpeg has no encoder for it: choose another ending")
+
+
+def _encode(file: Path, form: _Format, frames: Iterable[np.ndarray], fps: float, path: Path, sound: Any) -> int:
     gif = form.container == "gif"
+    encoder = _find_encoder(path, form, clear=False)
     tick = Fraction(1, 100) if gif else 1 / Fraction(fps).limit_denominator(1001)
     step = 100 / min(fps, _GIF_FPS) if gif else 1
     options = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if form.container == "mp4" else {})
-    convert: Callable[[av.VideoFrame | None], Iterable[av.VideoFrame]] = _to_yuv
+    options |= {"plays": "0"} if form.container == "apng" else {}
+    convert: Callable[[av.VideoFrame | None], Iterable[av.VideoFrame]] = _Converter(encoder.pixels)
     stream, shape, count = None, None, 0
+    packets: Iterator[tuple[float, Any]] = iter(())
+    waiting: tuple[float, Any] | None = None
     with av.open(f"file:{file}", "w", format=form.container, options=options) as container:
         for count, pixels in enumerate(frames, start=1):
             shape = shape or pixels.shape
-            if pixels.dtype != np.uint8 or pixels.shape != shape or shape[2:] != (3,):
+            if pixels.dtype != np.uint8 or pixels.shape != shape or shape[2:] not in ((3,), (4,)):
                 raise ValueError(f"want uint8 arrays {shape}, got {pixels.dtype} {pixels.shape}")
             if form.container == "mp4":
                 pixels = np.pad(pixels, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
             if stream is None:
-                stream = _add_stream(container, encoder, pixels.shape, tick, gif)
-                convert = _Palette(pixels.shape, tick) if gif else convert
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+                encoder = _find_encoder(path, form, clear=shape[2] == 4)
+                stream = _add_stream(container, encoder, pixels.shape, tick)
+                convert = _Palette(pixels.shape, tick) if gif else _Converter(encoder.pixels)
+                packets = sound.packets(container, path.suffix.lower()) if sound is not None else packets
+                waiting = next(packets, None)
+                waiting = next(packets, None)
+            while waiting is not None and waiting[0] <= (count - 1) / fps:  # sound and picture take turns in the file
+                container.mux(waiting[1])
+                waiting = next(packets, None)
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(pixels), format="rgba" if shape[2] == 4 else "rgb24"
+            )
             frame.pts, frame.time_base = round((count - 1) * step), tick
             for ready in convert(frame):
                 container.mux(stream.encode(ready))
@@ -255,25 +300,37 @@ def _encode(file: Path, form: _Format, encoder: _Encoder, frames: Iterable[np.nd
             for ready in convert(None):
                 container.mux(stream.encode(ready))
             container.mux(stream.encode(None))
+            while waiting is not None and waiting[0] < count / fps:  # it ends with the picture
+                container.mux(waiting[1])
+                waiting = next(packets, None)
     return count
 
 
-def _add_stream(container: Any, encoder: _Encoder, shape: tuple[int, ...], tick: Fraction, gif: bool) -> Any:
+def _add_stream(container: Any, encoder: _Encoder, shape: tuple[int, ...], tick: Fraction) -> Any:
     stream = container.add_stream(encoder.codec, rate=1 / tick, options=encoder.options)
     stream.height, stream.width = shape[:2]
-    stream.pix_fmt = "pal8" if gif else "yuv420p"
+    stream.pix_fmt = encoder.pixels
     context = stream.codec_context
     context.time_base = tick
-    if not gif:
+    if encoder.pixels.startswith("yuv"):
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1  # 16..235
     return stream
 
 
-def _to_yuv(frame: av.VideoFrame | None) -> list[av.VideoFrame]:
-    if frame is None:
-        return []
-    return [frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)]
+class _Converter:
+    """RGB frames => frames of the pixels that an encoder wants."""
+
+    def __init__(self, pixels: str):
+        self.pixels = pixels
+
+    def __call__(self, frame: av.VideoFrame | None) -> list[av.VideoFrame]:
+        """The frames that are ready after this one; None ends the movie."""
+        if frame is None:
+            return []
+        if not self.pixels.startswith("yuv"):
+            return [frame.reformat(format=self.pixels)]
+        return [frame.reformat(format=self.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)]
 
 
 class _Palette:

@@ -30,6 +30,7 @@ from .frame_formats import FORMAT_OF, FRAME_FORMATS, LAYERS, LayeredFrame, encod
 from .images import IMAGE_SUFFIXES, image_size, read_image
 from .movies import MOVIE_SUFFIXES, write_movie
 from .reader import open_frames
+from .sound import Sound
 
 _JOB, _STATE, _MADE = "job.json", "state.safetensors", "made.json"
 _FORMAT, _DONE = "lvcd output 1", "lvcd result 1"
@@ -49,6 +50,7 @@ class ResumableOutput:
     overwrite  an existing result may be replaced, at the very end
     names      what the files of a folder are called, one for each frame, without ending; None = 00000, 00001 ...
     kind       the format of frames in a folder, one of FRAME_FORMATS
+    sound      of a movie, goes with the frames
     layered    frames come as `LayeredFrame`s, into a folder or an image
 
     InputError, always one line: the path is taken, of unknown kind, locked by another run or cannot be written; an
@@ -67,12 +69,13 @@ class ResumableOutput:
         names: Sequence[str] | None = None,
         kind: str = "png",
         layered: bool = False,
+        sound: Sound | None = None,
     ):
         self.path = output_path(path)
         self.names = (
             list(names) if names is not None else [f"{i:0{max(5, len(str(total - 1)))}d}" for i in range(total)]
         )
-        self.kind, self.layered = kind, layered
+        self.kind, self.layered, self.sound = kind, layered, sound
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.total, self.fps, self.overwrite = total, fps, overwrite
         self.done = False
@@ -306,7 +309,7 @@ class ResumableOutput:
     def _finish_movie(self) -> None:
         movie = self.partial / f"result{self.path.suffix.lower()}"
         frames = (read_image(self._files(index)[0]) for index in range(self.total))
-        write_movie(movie, frames, self.fps, _ADVICE)
+        write_movie(movie, frames, self.fps, _ADVICE, self.sound)
         self._finish_file(movie)
 
     def _finish_file(self, file: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from lvcd.checkpoints.config_files import read_model_index
 from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
-from lvcd.io.output import ResumableOutput, is_image, is_movie, output_path
+from lvcd.io.output import ResumableOutput, is_image, is_movie
 from lvcd.io.reader import FrameReader, InputGuard, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog
@@ -25,7 +26,17 @@ from .exposures import Exposures
 from .flat_records import write_colors, write_records
 from .image_forms import array
 from .inputs import color, resize
-from .render_inputs import RenderInputs, changed_at, check_places, find_ink_color, flat_palette, job_record, nearest
+from .render_inputs import (
+    RenderInputs,
+    changed_at,
+    check_movie,
+    check_places,
+    find_ink_color,
+    find_sound,
+    flat_palette,
+    job_record,
+    nearest,
+)
 from .render_settings import RenderSettings
 
 NO_MEMORY = "there is too little memory for frames of this size: give a smaller size, or dtype float16, or device cpu"
@@ -91,8 +102,11 @@ def render_clip(
     on_warning: Callable[[str], object] | None = None,
     is_cancelled: Callable[[], bool] = lambda: False,  # asked after every denoising step
     palette: Path | None = None,  # with flat: only its colors come out, and index maps lie beside the frames
+    timesheet: Path | None = None,  # says which sketch each frame of a movie shows, and which are painted at all
 ) -> RenderResult:
     """Paint a clip of line art from one reference; every sketch gets exactly one frame, equal sketches the same one.
+
+    With a time sheet a folder gets the drawings that are on it, and a movie its frames.
 
     Finished frames are in a folder beside the output until all are there, so that a rendering that was cancelled,
     interrupted or killed goes on with `resume=True` and ends with the same bytes. Memory does not grow with the clip.
@@ -103,40 +117,50 @@ def render_clip(
     settings, model = settings or RenderSettings(), find_model(model)
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
-    check_places(output, sketches, reference, reference_sketch, palette)
+    check_places(output, sketches, reference, reference_sketch, palette, timesheet)
+    movie = check_movie(output, settings)
     guards = [InputGuard(path) if path else None for path in (sketches, reference, reference_sketch)]
     palette_guard = None if palette is None else InputGuard(palette)
+    sheet_guard = None if timesheet is None else InputGuard(timesheet)
     colors = None if palette is None else flat_palette(palette, settings)
     selection = FrameSelection(settings.level, settings.psd_layer, leave_out=(reference,))
     with on_out_of_memory(NO_MEMORY), open_frames(sketches, selection) as clip:
         contents = clip.contents()  # damage is found now, before the first frame, and not in the middle of the night
         exposures = Exposures.find(contents, range(len(clip)), clip.names)
+        if timesheet is not None:
+            exposures = Exposures.on_sheet(clip, contents, timesheet, settings.level, movie)
         inputs = RenderInputs.read(clip, sketches, reference, reference_sketch, settings)
         job = job_record(guards, model, inputs.reader.lines, settings)
         job |= {} if palette_guard is None else {"palette": palette_guard.digest}
         if exposures.drawings != list(range(len(clip))):
             job["drawings"] = len(exposures.drawings)
-        movie = is_movie(output_path(output))
-        if movie and settings.format is not None:
-            raise InputError(
-                f"format {settings.format} is of frames in a folder, and {output} is a movie: leave it out"
-            )
+        if sheet_guard is not None:
+            job["timesheet"] = sheet_guard.digest
         names = None if movie else exposures.names
         rate = clip.fps if fps is None else fps
+        sound, lost = find_sound(sketches, output, movie and timesheet is None, rate == clip.fps)
         with ResumableOutput(
             output, job, len(exposures.frames), rate, resume, overwrite, names, settings.format or "png",
-            settings.layers,
+            settings.layers, sound,
         ) as out:  # fmt: skip
             if out.done:
-                files = [sketches, reference, *(file for file in (reference_sketch, palette) if file)]
+                files = [sketches, reference, *(file for file in (reference_sketch, palette, timesheet) if file)]
                 if max(map(changed_at, files)) > changed_at(output):
                     raise InputError(f"{output} is finished, and older than its sketches or its reference: "
                                      "overwrite it (--overwrite) to paint it again")  # fmt: skip
                 return RenderResult(output, out.total, already_finished=True)
             if settings.reference_frame is not None:
                 own = exposures.place_of(settings.reference_frame, contents)
+                if own is None:
+                    raise InputError(
+                        f"reference frame {settings.reference_frame} is not on {timesheet}: choose another"
+                    )
                 settings = replace(settings, reference_frame=own)
-            watched = [guard for guard in (*guards, palette_guard) if guard]
+            for note in lost if on_warning is not None else ():
+                on_warning(note)  # type: ignore[misc]
+            if timesheet is not None and on_warning is not None and (left := exposures.left_out(clip, contents)):
+                on_warning(f"{timesheet} does not show {left}: left out")
+            watched = [guard for guard in (*guards, palette_guard, sheet_guard) if guard]
             painter = _Painter(
                 clip, exposures, inputs, watched, settings, out, on_progress, on_warning, is_cancelled, colors
             )
@@ -210,6 +234,7 @@ class _Painter:
                 tensors = {k: v.cpu() for k, v in chunk.state.items()} | (filler.state() if filler else {})
                 counts = {name: str(count) for name, count in self._kept.items()} if filler else {}
                 self.out.checkpoint(tensors, {"frames": str(self.drawings), **counts})
+        self._write_blanks()
         if self._kept["kept"]:
             kept, regions, drawings = self._kept.values()
             self._warn(f"flat: {kept} of {regions} regions, in {drawings} of {self.drawings} drawings, keep what the "
@@ -238,6 +263,17 @@ class _Painter:
             write_records(self.out, index, filler.bucket, self.palette, is_reference)
         self.drawings += 1
         self._report()
+
+    def _write_blanks(self) -> None:
+        """Write the frames that show no drawing: white paper, or nothing at all where paper is clear."""
+        size = self.clip.size if self.settings.flat else self.inputs.size
+        blanks = [index for index, shown in enumerate(self.exposures.frames) if shown is None]
+        for number, index in enumerate(blanks):
+            if number:
+                self.out.repeat(index, blanks[0])
+            else:
+                value, channels = (0, 4) if self.settings.alpha else (255, 3)
+                self.out.write(index, np.full((*size, channels), value, np.uint8))
 
     def _flat_filler(self, state: dict[str, Tensor] | None) -> Any:
         from .paint import FlatFiller

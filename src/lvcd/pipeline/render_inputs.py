@@ -15,7 +15,10 @@ from torch import Tensor
 from lvcd.errors import InputError
 from lvcd.io.frame_folder import frame_files
 from lvcd.io.images import read_image
+from lvcd.io.movies import CLEAR_SUFFIXES, SOUND_CODECS
+from lvcd.io.output import is_movie, output_path
 from lvcd.io.reader import FrameReader, InputGuard
+from lvcd.io.sound import Sound
 from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
 from lvcd.palettes.palette_files import Palette, read_palette
 
@@ -92,6 +95,29 @@ def check_places(output: Path, *inputs: Path | None) -> None:
     for path in inputs:
         if path is not None and path.resolve().is_relative_to(output.resolve()):
             raise InputError(f"{output} is the output, and {path} is to be read from it: choose another output")
+
+
+def check_movie(output: Path, settings: RenderSettings) -> bool:
+    """Return whether an output is a movie. InputError: it cannot hold what the settings ask for."""
+    path = output_path(output)
+    if is_movie(path) and settings.format is not None:
+        raise InputError(f"{output} is a movie, and format {settings.format} is of frames in a folder: leave it out")
+    if is_movie(path) and settings.layers:
+        raise InputError(f"{output} is a movie, which has no layers: give a folder")
+    if is_movie(path) and settings.alpha and path.suffix.lower() not in CLEAR_SUFFIXES:
+        raise InputError(
+            f"{output} cannot be transparent: give a folder, or end its name in {', '.join(CLEAR_SUFFIXES)}"
+        )
+    return is_movie(path)
+
+
+def find_sound(sketches: Path, output: Path, movie: bool, same_rate: bool) -> tuple[Sound | None, list[str]]:
+    """Return the sound of the sketches' movie that goes into the output, and what is to be said if it does not."""
+    sound = Sound.of(sketches)
+    if sound is None or (movie and same_rate and output.suffix.lower() in SOUND_CODECS):
+        return sound, []
+    why = "its rate is another" if movie and not same_rate else f"give a movie ({', '.join(SOUND_CODECS)}) to keep it"
+    return None, [f"the sound of {sketches} is not in {output}: {why}"]
 
 
 def changed_at(path: Path) -> float:
