@@ -152,7 +152,7 @@ def sheet(path, cells) -> Path:
 
 
 def test_a_time_sheet(clip, model_folder, tmp_path):
-    """A folder gets the drawings on the sheet, painted in the order in which they are shown; a movie gets its frames."""
+    """A folder gets the drawings on the sheet, painted in the order of the sheet; a movie has its frames."""
     shot, order = tmp_path / "shot", tmp_path / "order"
     shot.mkdir(), order.mkdir()
     for number in range(1, 5):
