@@ -9,6 +9,7 @@ that RUNS does not know fails, and so does an entry that no document has.
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import runpy
 import shlex
@@ -149,6 +150,12 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --sketches shot/ --reference key.png --output cels_day/ --flat --palette day.gpl": Run(add=PAINT),
     "lvcd palette day.gpl --out day.aco": Run(),
     "lvcd recolor cels_day/ --palette night.gpl": Run(before=lambda: shutil.copy("day.gpl", "night.gpl")),
+    "lvcd colorize --sketches cut012/ --level A --reference key.png --output cels_tga/ --flat --alpha --format tga": Run(add=PAINT),
+    "lvcd colorize --sketches shot/ --reference key.png --output cels_psd/ --flat --layers --format psd": Run(add=PAINT),
+    "lvcd colorize --sketches shot/ --reference key.png --output cels_hard/ --flat --aliased": Run(add=PAINT),
+    "lvcd colorize --sketches shot/ --reference key.png --output comp.mov --flat --alpha": Run(add=PAINT),
+    "lvcd colorize --sketches cut012/ --level A --reference key.png --timesheet cut012.xdts --output cut012_cels/": Run(add=PAINT),
+    "lvcd colorize --sketches cut012/ --level A --reference key.png --timesheet cut012.xdts --output cut012.mov": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output painted/ --resume": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output painted/ --overwrite --seed 1": Run(add=PAINT),
     "lvcd convert --svd svd.safetensors --lvcd lvcd.ckpt --out models/lvcd": Run(
@@ -338,6 +345,7 @@ def inputs(tmp_path_factory) -> Path:
     from lvcd.data.cartoons import draw
     from lvcd.io.images import write_png
     from lvcd.io.movies import write_movie
+    from lvcd.io.timesheet import XDTS_HEADER
     from lvcd.nn.controlnet import SketchControlNet
     from lvcd.nn.unet import ColorUNet
     from lvcd.pipeline import LineartVideoPipeline
@@ -357,6 +365,10 @@ def inputs(tmp_path_factory) -> Path:
             Image.fromarray(np.dstack([np.zeros((HEIGHT, WIDTH, 3), np.uint8), lines])), name="line"
         )
         document.save(folder / "layers" / f"A{i + 1:04d}.psd")
+    cells = [{"frame": at, "data": [{"id": 0, "values": [cell]}]} for at, cell in ((0, "1"), (3, "2"))]
+    fields = [{"fieldId": 0, "tracks": [{"trackNo": 0, "frames": cells}]}]
+    table = {"duration": 6, "fields": fields, "timeTableHeaders": [{"fieldId": 0, "names": ["A"]}]}
+    (folder / "cut012.xdts").write_text(f"{XDTS_HEADER}\n{json.dumps({'timeTables': [table], 'version': 5})}")
     write_png(folder / "key.png", clip.frames[0])
     film = draw(4, 20, HEIGHT, WIDTH).frames
     write_movie(folder / "film.mp4", film, fps=12)
