@@ -328,7 +328,7 @@ def test_files_that_are_named_exist(document):
         assert "://" in link or ((ROOT / document).parent / link).exists(), link
 
 
-INPUTS = ("films/", "shot/", "cut012/", "layers/", "DIR/experiment/")
+INPUTS = ("films/", "shot/", "cut012/", "layers/", "DIR/experiment/", "DIR/pipeline.py")
 
 
 # --- following it -----------------------------------------------------------------------------------------------------

@@ -180,6 +180,22 @@ def test_a_time_sheet(clip, model_folder, tmp_path):
     assert not (tmp_path / "bad").exists()
 
 
+@pytest.mark.parametrize("which", ["movie", "link", "drawing", "sheet"])
+def test_nothing_is_its_own_output(clip, model_folder, tmp_path, which):
+    movie, shot = sounding(tmp_path / "shot.mkv", 1), tmp_path / "shot"
+    shot.mkdir()
+    (shot / "0.png").write_bytes((clip[0] / "0.png").read_bytes())
+    (tmp_path / "again.mkv").hardlink_to(movie)
+    sketches, output = {"movie": (movie, movie), "link": (movie, tmp_path / "again.mkv"),
+                        "drawing": (shot, shot / "0.png"), "sheet": (shot, tmp_path / "sheet")}[which]  # fmt: skip
+    (tmp_path / "sheet").mkdir()
+    file = sheet(tmp_path / "sheet" / "cut.xdts", [1]) if which == "sheet" else None
+    before = {path: path.read_bytes() for path in (movie, shot / "0.png")}
+    with pytest.raises(InputError, match="choose another output"):
+        render_clip(sketches, clip[1], output, model_folder, device="cpu", overwrite=True, timesheet=file)
+    assert all(path.read_bytes() == data for path, data in before.items())
+
+
 def sounding(path, count: int) -> Path:
     """A movie of sketches with a tone."""
     lines, length = draw(3, count, HEIGHT, WIDTH).lines, 8000 // 12

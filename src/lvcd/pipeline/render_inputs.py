@@ -93,7 +93,11 @@ def find_ink_color(picture: Any, ink: Any) -> Any:
 def check_places(output: Path, *inputs: Path | None) -> None:
     """Check that the output replaces none of its inputs. InputError: it would."""
     for path in inputs:
-        if path is not None and path.resolve().is_relative_to(output.resolve()):
+        if path is None:
+            continue
+        same = output.exists() and path.exists() and output.samefile(path)  # a hard link, or a name in other case
+        drawing = output.is_file() and path.is_dir() and output.resolve() in [f.resolve() for f in frame_files(path)]
+        if same or drawing or path.resolve().is_relative_to(output.resolve()):
             raise InputError(f"{output} is the output, and {path} is to be read from it: choose another output")
 
 
