@@ -106,6 +106,16 @@ def prepare_shards() -> None:
         assert start(shlex.split("lvcd prepare films/ --out shards --workers 1")) == 0
 
 
+def draw_keys() -> None:
+    """Drawing 3 in color, and a sheet of another aspect ratio."""
+    from lvcd.data.cartoons import draw
+    from lvcd.io.images import write_png
+
+    drawn = draw(3, 8, HEIGHT, WIDTH)
+    write_png(Path("late.png"), drawn.frames[3])
+    write_png(Path("model.png"), np.concatenate([drawn.frames[0], drawn.frames[2]], 1))
+
+
 CORPUS = {"--clips": "2", "--val-clips": "1", "--test-clips": "2"}
 DRAWN = f"--size {WIDTH}x{HEIGHT} --frames 6 --workers 1"
 SMALL = "data.height=32 data.width=48 data.workers=0 data.batch_size=1 data.sampling.window=2"
@@ -137,6 +147,9 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "pip wheel . --no-deps": Pip(),
     # colorize
     "lvcd colorize --sketches shot/ --reference key.png --output painted.mp4": Run(add=PAINT),
+    "lvcd colorize --sketches shot/ --key 0=key.png --key 3=late.png --sheet model.png --output keyed/": Run(
+        add=PAINT, before=draw_keys
+    ),
     "lvcd colorize --sketches cut012/ --level A --reference key.png --output cut012_A/": Run(add=PAINT),
     "lvcd colorize --sketches layers/ --psd-layer line --reference key.png --output painted_layers/": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --output cels/ --flat": Run(add=PAINT),

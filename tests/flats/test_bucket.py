@@ -43,6 +43,16 @@ def test_a_model_that_says_nothing_leaves_it_to_the_shapes():
         np.testing.assert_allclose(PaintBucket(frame, lines)(later, painted), moved, atol=1e-6)
 
 
+def test_a_further_reference_gives_the_color_of_what_enters_late():
+    frame, lines = drawing((4, 6, RED))
+    later, with_both = drawing((4, 10, RED), (20, 60, BLUE))
+    bucket = PaintBucket(frame, lines)
+    assert np.abs(bucket(with_both, later) - later).max() > 0.5  # no blue is known
+    bucket = PaintBucket(frame, lines)
+    bucket.add_reference(*drawing((4, 14, RED), (20, 56, BLUE)))
+    np.testing.assert_allclose(bucket(with_both, later), later, atol=1e-6)
+
+
 @pytest.mark.slow
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))

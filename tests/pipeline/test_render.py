@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -302,3 +303,106 @@ def test_an_input_that_is_replaced_while_it_is_read_is_noticed(clip, model_folde
     render_clip(sketches, Path(reference), tmp_path / "out", **render, resume=True)
     render_clip(sketches, Path(reference), tmp_path / "once", **render)
     assert images(tmp_path / "out") == images(tmp_path / "once")
+
+
+# ------------------------------------------------------------------------------------------------------------ many keys
+
+
+@pytest.fixture
+def shot(clip, tmp_path):
+    """Four drawings, A0001, A0004, A0007 and A0010, the second of which is held; keys of the first and the last."""
+    folder = tmp_path / "drawings"
+    folder.mkdir()
+    drawn = draw(3, FRAMES, HEIGHT, WIDTH)
+    for number, index in ((1, 0), (4, 6), (5, 6), (7, 12), (10, 18)):
+        (folder / f"A{number:04d}.png").write_bytes((clip[0] / f"{index}.png").read_bytes())
+    for number, index in ((1, 0), (4, 6), (10, 18)):
+        write_png(tmp_path / f"key{number}.png", drawn.frames[index])
+    write_png(tmp_path / "sheet.png", np.concatenate([drawn.frames[5], drawn.frames[9]], 1))
+    return folder
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_keys_by_the_drawings_own_numbers_come_out_as_they_went_in(shot, model_folder, tmp_path, flat):
+    keys = {number: tmp_path / f"key{number}.png" for number in (10, 1, 4)}
+    settings = RenderSettings(steps=1, overlap=2, flat=flat)
+    result = render_clip(shot, None, tmp_path / "out", model_folder, settings=settings, device="cpu", keys=keys,
+                         sheets=[tmp_path / "sheet.png"])  # fmt: skip
+    assert result.frames == 5
+    for number, key in ((1, 1), (4, 4), (5, 4), (10, 10)):  # A0005 shows the drawing of A0004 again
+        frame = read_image(tmp_path / "out" / f"A{number:04d}.png")
+        assert np.array_equal(frame, read_image(tmp_path / f"key{key}.png"))
+    assert not np.array_equal(read_image(tmp_path / "out" / "A0007.png"), read_image(keys[4]))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_one_key_is_the_reference_of_a_frame(shot, model_folder, tmp_path, flat):
+    made = []
+    assert len({(shot / f"A{number:04d}.png").read_bytes() for number in (1, 4, 5, 7, 10)}) == 4
+    for number, how in enumerate(({"keys": {4: tmp_path / "key4.png"}}, {"frame": 1})):
+        frame = how.pop("frame", None)
+        settings = RenderSettings(steps=1, overlap=2, flat=flat, reference_frame=frame)
+        reference = None if frame is None else tmp_path / "key4.png"
+        out = tmp_path / f"out{number}"
+        render_clip(shot, reference, out, model_folder, settings=settings, device="cpu", **how)
+        made.append([file.read_bytes() for file in sorted(out.glob("*.png"))])
+    assert made[0] == made[1] and len(made[0]) == 5
+
+
+def test_a_finished_output_of_other_keys_is_another_job(shot, model_folder, tmp_path):
+    settings = RenderSettings(steps=1, overlap=2)
+    keys = {1: tmp_path / "key1.png", 10: tmp_path / "key10.png"}
+    render = dict(model=model_folder, settings=settings, device="cpu", resume=True)
+    render_clip(shot, None, tmp_path / "out", keys=keys, **render)
+    assert render_clip(shot, None, tmp_path / "out", keys=keys, **render).already_finished
+    for other in ({"keys": {1: keys[1]}}, {"keys": keys, "sheets": [tmp_path / "sheet.png"]}):
+        with pytest.raises(InputError, match="overwrite"):
+            render_clip(shot, None, tmp_path / "out", **other, **render)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flat", [False, True])
+def test_cancelled_with_keys_and_resumed(clip, model_folder, tmp_path, flat):
+    drawn = draw(3, FRAMES, HEIGHT, WIDTH)
+    keys = {number: tmp_path / f"key{number}.png" for number in (0, 13)}
+    for number, file in keys.items():
+        write_png(file, drawn.frames[number])
+    render = dict(model=model_folder, settings=RenderSettings(steps=2, overlap=2, flat=flat), device="cpu", keys=keys)
+    render_clip(clip[0], None, tmp_path / "once", **render)
+    last = []
+    with pytest.raises(RenderCancelled):
+        render_clip(clip[0], None, tmp_path / "out", **render, on_progress=last.append,
+                    is_cancelled=lambda: last[-1].frames > 2)  # fmt: skip
+    render_clip(clip[0], None, tmp_path / "out", **render, resume=True)
+    assert images(tmp_path / "out") == images(tmp_path / "once")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--key", "3=key1.png"], "3=.*no drawing"),
+        (["--key", "1=key1.png", "--key", "1=key4.png"], "several keys"),
+        (["--reference", "key4.png", "--reference-frame", "1", "--key", "4=key4.png"], "both drawing 4"),
+        (["--key", "4=key4.png", "--key", "5=key1.png"], "held"),
+        (["--key", "1=sheet.png"], "aspect"),
+        (["--key", "1=key1.png", "--key", "10=sheet.png"], "aspect"),
+        (["--key", "1=nothing.png"], "nothing.png"),
+        (["--sheet", "drawings"], "drawings"),
+        (["--key", "one=key1.png"], "N=FILE"),
+        (["--key", "1=key1.png", "--reference-sketch", "key1.png"], "no reference"),
+        (["--key", "1=key1.png", "--reference-frame", "0"], "without a reference"),
+        ([], "nothing to take colors from"),
+    ],
+)
+def test_keys_that_cannot_be_used_are_one_line(shot, model_folder, tmp_path, monkeypatch, capsys, arguments, message):
+    from lvcd.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["colorize", "--sketches", "drawings", "--output", "out", "--model", str(model_folder), *arguments])
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr().err.strip().splitlines()
+    assert code == 2 and len(said) == 1
+    assert re.search(message, said[0]), said
+    assert not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lvcd.errors import InputError
 from lvcd.system import DEVICES
 from lvcd.weights import MINI, model_folder
 
@@ -22,7 +23,12 @@ BUNDLED = (
 
 def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--sketches", required=True, type=Path, help="folder of images, or a movie, with the line art")
-    c.add_argument("--reference", required=True, type=Path, help="the colored frame")
+    c.add_argument("--reference", type=Path, help="a colored frame")
+    c.add_argument("--key", type=_key, action="append", default=[], metavar="N=FILE",
+                   help="the drawing of number N (as its file has it) in color, which comes out as it is; may be "
+                        "repeated")  # fmt: skip
+    c.add_argument("--sheet", type=Path, action="append", default=[], metavar="FILE",
+                   help="a colored picture of any size that is no frame, as a model sheet; repeatable")  # fmt: skip
     c.add_argument(
         "--output", required=True, type=Path, help="folder for frames, or a movie, or for one sketch an image"
     )
@@ -90,6 +96,14 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 
+def _key(text: str) -> tuple[int, Path]:
+    """Read N=FILE."""
+    number, _, file = text.partition("=")
+    if not number.isdecimal() or not file:
+        raise argparse.ArgumentTypeError(f"{text!r} is not N=FILE, such as 24=key.png")
+    return int(number), Path(file)
+
+
 def _size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT => (height, width)"""
     try:
@@ -114,6 +128,11 @@ def _gap(text: str) -> float | Literal["auto"]:
 def run(a: argparse.Namespace) -> None:
     from lvcd.pipeline.render import RenderSettings, render_clip
 
+    if len({number for number, _ in a.key}) < len(a.key):
+        number, _ = next(key for key in a.key if [other for other, _ in a.key].count(key[0]) > 1)
+        raise InputError(f"there are several keys for drawing {number}: give one")
+    if a.reference is None and a.reference_sketch is not None:
+        raise InputError(f"{a.reference_sketch} is the line art of no reference: give --reference with it")
     settings = RenderSettings(
         reference_frame=a.reference_frame,
         lines=a.lines,
@@ -161,6 +180,8 @@ def run(a: argparse.Namespace) -> None:
             on_warning=terminal.warn,
             palette=a.palette,
             timesheet=a.timesheet,
+            keys=dict(a.key),
+            sheets=a.sheet,
         )
     except KeyboardInterrupt:
         terminal.interrupted()

@@ -80,6 +80,7 @@ class PaintBucket:
         ground: Array | None = None,  # (H W) bool, where the reference shows its ground; None = nowhere
     ):
         self.gap, self.trace_fill, self.reference, self.palette = gap, trace_fill, reference, palette
+        self._ink_color = ink_color
         drawn = _union(ink, trace)
         self.first = self.before = Regions.from_lines(drawn, gap, reference)
         self._by_color = self.first.parts.ndim == 2
@@ -106,6 +107,7 @@ class PaintBucket:
         )
         """(r 8): of each region of the reference, and of the drawing filled last, fill, color of lines, purity, and
         the fraction that is ground."""
+        self._more: list[tuple[Regions, Array]] = []  # of each further reference its regions, and their colors as above
         self.kept = np.zeros(len(fills), bool)
         """(r): which regions of the drawing filled last kept what the model painted."""
         self.doubt = np.zeros(len(fills), np.float32)
@@ -124,10 +126,18 @@ class PaintBucket:
         self.indexed: IndexedFrame | None = None
         """With a palette, the drawing filled last in its numbers."""
 
+    def add_reference(
+        self, reference: Array, ink: Array, trace: Array | None = None, ground: Array | None = None
+    ) -> None:
+        """Match the drawings to be filled with a further colored frame's regions, too; see `__init__`."""
+        of = PaintBucket(reference, ink, self.gap, trace, self.trace_fill, self._ink_color, self.palette, ground)
+        self._more.append((of.first, of._first))
+
     @property
     def palette_of_reference(self) -> Array:
-        """The colors (n 3) of the reference's fills and lines, some of them repeatedly."""
-        return np.concatenate([self._first[:, :3], self._first[:, 3:6], self.line_color[None]])
+        """The colors (n 3) of the references' fills and lines, some of them repeatedly."""
+        known = np.concatenate([self._first, *(colors for _, colors in self._more)])
+        return np.concatenate([known[:, :3], known[:, 3:6], self.line_color[None]])
 
     @property
     def colors(self) -> Array:
@@ -141,13 +151,13 @@ class PaintBucket:
         """
         self.drawn = drawn = _union(ink, trace)
         regions = Regions.from_lines(drawn, self.gap, painted, by_color=self._by_color)
-        scores = np.concatenate(
-            [match_scores(regions, self.before), REFERENCE_WEIGHT * match_scores(regions, self.first)], 1
-        )
-        matches = np.concatenate([self.matched, self._first])
+        known = [(self.first, self._first), *self._more]
+        found = [match_scores(regions, self.before), *(REFERENCE_WEIGHT * match_scores(regions, of) for of, _ in known)]
+        scores = np.concatenate(found, 1)
+        matches = np.concatenate([self.matched, *(colors for _, colors in known)])
         if painted is not None:
-            found = region_medians(painted, regions, drawn <= PAPER_MAX)
-            distance = np.square(found[:, None] - matches[:, :3]).sum(-1)
+            medians = region_medians(painted, regions, drawn <= PAPER_MAX)
+            distance = np.square(medians[:, None] - matches[:, :3]).sum(-1)
             weight = PAINTED_WEIGHT * regions.area / (regions.area + SMALL_REGION * ink.size)
             scores = scores + weight[:, None] * np.exp(-distance / (2 * COLOR_SCALE**2))
         chosen = scores.argmax(1)

@@ -159,18 +159,22 @@ def color(image: PIL.Image.Image | np.ndarray | Tensor, size: tuple[int, int], n
 
 
 def sheet(image: np.ndarray | Tensor, size: tuple[int, int]) -> Tensor:
-    """Convert a model sheet of any size and aspect to a tensor (3 H W) in [-1, 1] at `size`.
+    """Convert a model sheet of any size and aspect, in standard form, to a tensor (3 H W) in [-1, 1] at `size`."""
+    return color(pad_to_shape(array(image), size), size, "the sheet")
 
-    It is scaled to fit in, and centered on the color that is most common at its border.
-    """
-    (h, w), (height, width) = size_of(image), size
-    scale = min(height / h, width / w)
-    inner = max(1, round(h * scale)), max(1, round(w * scale))
-    small = resize(color(image, (h, w)), inner)
-    border = torch.cat([small[:, [0, -1]].flatten(1), small[:, :, [0, -1]].flatten(1)], 1)
-    whole = border.median(1).values[:, None, None].repeat(1, height, width)
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    whole[:, top : top + inner[0], left : left + inner[1]] = small
+
+def pad_to_shape(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pad a picture, uint8 (h w c), to the aspect ratio of `size`, with the most common color of its border."""
+    (h, w), (height, width) = pixels.shape[:2], size
+    if same_shape((h, w), size):
+        return pixels
+    large = max(h, round(w * height / width)), max(w, round(h * width / height))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    colors, counts = np.unique(border, axis=0, return_counts=True)
+    whole = np.empty((*large, pixels.shape[2]), np.uint8)
+    whole[:] = colors[counts.argmax()]
+    top, left = (large[0] - h) // 2, (large[1] - w) // 2
+    whole[top : top + h, left : left + w] = pixels
     return whole
 
 

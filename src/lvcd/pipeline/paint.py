@@ -85,6 +85,11 @@ class FlatFiller:
         self.traces: list[tuple[Array, Array]] = []
         """Coverage (H W) and color (3) of each hue of trace lines of the last drawing, if its picture was given."""
 
+    def add_reference(self, reference: Tensor, drawing: Tensor | Drawing, ground: Array | None = None) -> None:
+        """Match against a further colored frame (3 H W) in [0, 1] and its drawing, too."""
+        ink, traces = _lines(drawing)
+        self.bucket.add_reference(reference.movedim(0, -1).float().numpy(), ink, traces, ground)
+
     def __call__(self, drawing: Tensor | Drawing, painted: Tensor, picture: Array | None = None) -> Tensor:
         """Fill a drawing by what the model painted of it (3 h w) in [0, 1] => (3 H W) in [0, 1].
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
 from lvcd.io.output import ResumableOutput, is_image, is_movie
-from lvcd.io.reader import FrameReader, InputGuard, open_frames
+from lvcd.io.reader import FrameReader, InputGuard, digest, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog
 from lvcd.palettes.palette_files import Palette
@@ -27,10 +27,12 @@ from .flat_records import write_colors, write_records
 from .image_forms import array
 from .inputs import color, resize
 from .render_inputs import (
+    ColoredPicture,
     RenderInputs,
     changed_at,
     check_movie,
     check_places,
+    colored_pictures,
     find_ink_color,
     find_sound,
     flat_palette,
@@ -88,7 +90,7 @@ class RenderStart:
 
 def render_clip(
     sketches: Path,  # a folder of images, or a movie
-    reference: Path,  # the colored frame
+    reference: Path | None,  # a colored frame; None = only keys and sheets
     output: Path,  # a folder for PNG frames, or a movie (.mp4, .webm, .gif)
     model: str | Path = MINI,  # a folder, or the name of a bundled model
     reference_sketch: Path | None = None,  # the reference's line art; None = extracted, or that of reference_frame
@@ -103,8 +105,10 @@ def render_clip(
     is_cancelled: Callable[[], bool] = lambda: False,  # asked after every denoising step
     palette: Path | None = None,  # with flat: only its colors come out, and index maps lie beside the frames
     timesheet: Path | None = None,  # says which sketch each frame of a movie shows, and which are painted at all
+    keys: Mapping[int, Path] | None = None,  # number of a drawing, as its file has it -> it in color, as it comes out
+    sheets: Sequence[Path] = (),  # colored pictures of any size that are no drawing of the clip, as model sheets
 ) -> RenderResult:
-    """Paint a clip of line art from one reference; every sketch gets exactly one frame, equal sketches the same one.
+    """Paint a clip of line art from references; every sketch gets exactly one frame, equal sketches the same one.
 
     With a time sheet a folder gets the drawings that are on it, and a movie its frames.
 
@@ -117,21 +121,29 @@ def render_clip(
     settings, model = settings or RenderSettings(), find_model(model)
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
-    check_places(output, sketches, reference, reference_sketch, palette, timesheet)
+    keys = keys or {}
+    check_places(output, sketches, reference, reference_sketch, palette, timesheet, *keys.values(), *sheets)
     movie = check_movie(output, settings)
     guards = [InputGuard(path) if path else None for path in (sketches, reference, reference_sketch)]
     palette_guard = None if palette is None else InputGuard(palette)
     sheet_guard = None if timesheet is None else InputGuard(timesheet)
+    key_guards = {number: InputGuard(key) for number, key in sorted(keys.items())}
+    model_sheets = [InputGuard(path) for path in sheets]
     colors = None if palette is None else flat_palette(palette, settings)
-    selection = FrameSelection(settings.level, settings.psd_layer, leave_out=(reference,))
+    selection = FrameSelection(
+        settings.level, settings.psd_layer, leave_out=_no_drawings(reference, keys, sheets, settings)
+    )
     with on_out_of_memory(NO_MEMORY), open_frames(sketches, selection) as clip:
         contents = clip.contents()  # damage is found now, before the first frame, and not in the middle of the night
         exposures = Exposures.find(contents, range(len(clip)), clip.names)
         if timesheet is not None:
             exposures = Exposures.on_sheet(clip, contents, timesheet, settings.level, movie)
-        inputs = RenderInputs.read(clip, sketches, reference, reference_sketch, settings)
+        pictures = colored_pictures(clip, reference, settings.reference_frame, keys, sheets)
+        inputs = RenderInputs.read(clip, sketches, pictures, reference_sketch, settings)
         job = job_record(guards, model, inputs.reader.lines, settings)
         job |= {} if palette_guard is None else {"palette": palette_guard.digest}
+        job |= {"keys": {str(number): guard.digest for number, guard in key_guards.items()}} if keys else {}
+        job |= {"sheets": [guard.digest for guard in model_sheets]} if sheets else {}
         if exposures.drawings != list(range(len(clip))):
             job["drawings"] = len(exposures.drawings)
         if sheet_guard is not None:
@@ -144,27 +156,56 @@ def render_clip(
             settings.layers, sound,
         ) as out:  # fmt: skip
             if out.done:
-                files = [sketches, reference, *(file for file in (reference_sketch, palette, timesheet) if file)]
+                given = (reference, reference_sketch, palette, timesheet, *keys.values(), *sheets)
+                files = [sketches, *(file for file in given if file)]
                 if max(map(changed_at, files)) > changed_at(output):
                     raise InputError(f"{output} is finished, and older than its sketches or its reference: "
                                      "overwrite it (--overwrite) to paint it again")  # fmt: skip
                 return RenderResult(output, out.total, already_finished=True)
-            if settings.reference_frame is not None:
-                own = exposures.place_of(settings.reference_frame, contents)
-                if own is None:
-                    raise InputError(
-                        f"reference frame {settings.reference_frame} is not on {timesheet}: choose another"
-                    )
-                settings = replace(settings, reference_frame=own)
+            (first, _), *more = _placed([(pictures[0], inputs.picture), *inputs.more], exposures, contents)
+            settings, inputs = replace(settings, reference_frame=first.index), replace(inputs, more=tuple(more))
             for note in lost if on_warning is not None else ():
                 on_warning(note)  # type: ignore[misc]
             if timesheet is not None and on_warning is not None and (left := exposures.left_out(clip, contents)):
                 on_warning(f"{timesheet} does not show {left}: left out")
-            watched = [guard for guard in (*guards, palette_guard, sheet_guard) if guard]
+            watched = [
+                guard for guard in (*guards, palette_guard, sheet_guard, *key_guards.values(), *model_sheets) if guard
+            ]
             painter = _Painter(
                 clip, exposures, inputs, watched, settings, out, on_progress, on_warning, is_cancelled, colors
             )
             return RenderResult(painter.run(model, device, on_start), out.total, already_finished=False)
+
+
+def _no_drawings(
+    reference: Path | None, keys: Mapping[int, Path], sheets: Sequence[Path], settings: RenderSettings
+) -> tuple[Path, ...]:
+    """Return the pictures that are no drawings where they lie among them; of colored frames, keys are."""
+    colored = () if settings.lines == "extract" else tuple(keys.values())
+    return (*((reference,) if reference else ()), *sheets, *colored)
+
+
+def _placed(
+    pictures: Sequence[tuple[ColoredPicture, Any]], exposures: Exposures, contents: Sequence[bytes]
+) -> list[tuple[ColoredPicture, Any]]:
+    """Return the pictures, with their pixels, with places among the drawings that are painted: one of each drawing.
+
+    InputError: two are different, and of one drawing, which is held.
+    """
+    found: dict[int, Path] = {}
+    placed = []
+    for picture, pixels in pictures:
+        if picture.index is not None:
+            place = exposures.place_of(picture.index, contents)
+            if place is None:
+                raise InputError(f"{picture.path} is the color of a drawing that is not on the timesheet: leave it out")
+            if (other := found.setdefault(place, picture.path)) is not picture.path:
+                if digest(other) != digest(picture.path):
+                    raise InputError(f"{other} and {picture.path} are one drawing in color, which is held: give one")
+                continue
+            picture = replace(picture, index=place)
+        placed.append((picture, pixels))
+    return placed
 
 
 class _Painter:
@@ -189,7 +230,7 @@ class _Painter:
         self.guards = guards
         self.drawings = self.steps = self.total_steps = 0
         self._cel: Callable[[Any], Any] | None = None  # makes cels of what the filler filled
-        self._own: Tensor | None = None  # the reference (3 H W) in [0, 1] at the sketches' size, with flat
+        self._own: dict[int, Tensor] = {}  # place -> its given frame (3 H W) in [0, 1] at the sketches' size, with flat
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
 
     def run(self, model: Path, device: str, on_start: Callable[[RenderStart], object] | None) -> Path:
@@ -214,6 +255,7 @@ class _Painter:
         if self.palette is not None and (is_movie(self.out.path) or is_image(self.out.path)):
             self._warn(f"{self.out.path} is one file, which keeps no index maps: give a folder for lvcd recolor")
         own = inputs.reference_lines(inputs.size, settings.drawing)
+        further = [(of, color(pixels, inputs.size, str(of.path))[None]) for of, pixels in inputs.more]
         for chunk in pipeline.stream(
             inputs.reference[None],
             lambda frame: resize(self._drawing(frame).sketch, inputs.size)[None],
@@ -223,6 +265,8 @@ class _Painter:
             decode_chunk_size=settings.decode_chunk,
             reference_sketch=None if own is None else own[None],
             reference_frame=settings.reference_frame,
+            keys={of.index: picture for of, picture in further if of.index is not None},
+            sheets=[picture for of, picture in further if of.index is None],
             on_step=self._on_step,
             state=state,
         ):
@@ -248,13 +292,13 @@ class _Painter:
             drawing = self._drawing(number)
             keep = self.settings.trace == "keep" and drawing.traces
             filled = filler(drawing, frame, self._picture(number) if keep or self.settings.layers else None)
-            is_reference = number == self.settings.reference_frame and self._own is not None and self.palette is None
-            is_reference = is_reference and not self.settings.cels
-            if not is_reference:
+            own = None if self.palette is not None or self.settings.cels else self._own.get(number)
+            is_reference = own is not None
+            if own is None:
                 self._kept["kept"] += filler.kept
                 self._kept["regions"] += filler.regions
                 self._kept["kept_frames"] += filler.kept > 0
-            frame = self._own if is_reference else filled.clamp(0, 1)  # type: ignore[assignment]
+            frame = filled.clamp(0, 1) if own is None else own
         first, *again = self.exposures.shows(number)
         self.out.write(first, array(frame) if filler is None or self._cel is None else self._cel(filler))
         for index in again:
@@ -280,7 +324,8 @@ class _Painter:
 
         inputs, settings, size = self.inputs, self.settings, self.clip.size
         reference = color(inputs.picture, size, inputs.reference_name)
-        self._own = reference / 2 + 0.5
+        if settings.reference_frame is not None:
+            self._own[settings.reference_frame] = reference / 2 + 0.5
         exact = color(nearest(inputs.picture, size), size, inputs.reference_name) / 2 + 0.5
         of = 0 if settings.reference_frame is None else settings.reference_frame
         lines: Tensor | Drawing
@@ -293,19 +338,29 @@ class _Painter:
         extracted = inputs.reader.lines == "extract"
         ink_color = None if extracted else find_ink_color(self._picture(of), self._drawing(of).ink)
         colors = None if self.palette is None else self.palette.colors
-        ground = self._find_ground(exact, lines) if settings.cels else None
+        ground = self._find_ground(exact, lines, inputs.picture) if settings.cels else None
         filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors, ground)
+        for further, pixels in inputs.more:
+            picture = color(pixels, size, str(further.path)) / 2 + 0.5
+            exact = color(nearest(pixels, size), size, str(further.path)) / 2 + 0.5
+            lines = xdog(2 * picture[None] - 1)[0] if further.index is None else self._drawing(further.index)
+            if further.index is not None:
+                self._own[further.index] = picture
+            ground = self._find_ground(exact, lines, pixels) if settings.cels else None
+            filler.add_reference(exact, lines, ground)
         write_colors(self.out, filler.bucket, self.palette)
         if state and self.drawings:
             filler.resume(self._drawing(self.drawings - 1), state)
         return filler
 
-    def _find_ground(self, exact: Tensor, lines: Tensor | Drawing) -> Any:
-        """Return where the reference (3 H W) shows its ground (H W) bool, and prepare to make cels."""
+    def _find_ground(self, exact: Tensor, lines: Tensor | Drawing, picture: Any) -> Any:
+        """Return where a reference (3 H W) shows its ground (H W) bool; the first one says how cels are made."""
         from .cels import CelMaker, find_ground
 
         ink = lines[0].numpy() if isinstance(lines, Tensor) else lines.ink
-        ground, shown = find_ground(exact, ink, nearest(self.inputs.picture, self.clip.size))
+        ground, shown = find_ground(exact, ink, nearest(picture, self.clip.size))
+        if self._cel is not None:
+            return ground
         if shown is None and (self.settings.alpha or self.settings.layers):
             self._warn(f"{self.inputs.reference_name} has neither transparency nor white paper at its border: "
                        "nothing is clear, all is painted")  # fmt: skip

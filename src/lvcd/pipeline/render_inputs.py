@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,53 @@ from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
 from lvcd.palettes.palette_files import Palette, read_palette
 
 from .image_forms import array, size_of
-from .inputs import color, resize, same_shape
+from .inputs import color, pad_to_shape, resize, same_shape
 from .render_settings import RenderSettings
+
+
+@dataclass(frozen=True)
+class ColoredPicture:
+    """A picture of the colors is the colored version of one drawing of the clip, or a sheet."""
+
+    path: Path
+    index: int | None = None
+    """Which drawing of the clip it is the colored version of, from 0; None = it is of none."""
+    sheet: bool = False
+    """It may have any aspect ratio."""
+
+    def read(self, size: tuple[int, int]) -> Any:
+        """Read it => uint8 (H W 3) or (H W 4); a sheet is padded to the aspect ratio of `size`."""
+        picture = read_image(self.path)
+        return pad_to_shape(array(picture), size) if self.sheet else picture
+
+
+def colored_pictures(
+    clip: FrameReader,
+    reference: Path | None,
+    reference_frame: int | None,
+    keys: Mapping[int, Path],
+    sheets: Sequence[Path],
+) -> list[ColoredPicture]:
+    """Return the pictures that colors come from, at least one: the reference first, or else the first key or sheet.
+
+    keys: number of a drawing, as its file has it -> the drawing in color. InputError: no drawing has a number, or two
+    pictures are of one drawing, or there are none.
+    """
+    if reference is None and reference_frame is not None:
+        raise InputError(f"reference frame {reference_frame} without a reference: give it")
+    found = [] if reference is None else [ColoredPicture(reference, reference_frame)]
+    for number, path in sorted(keys.items()):
+        if number not in clip.numbers:
+            known = f"{min(clip.numbers)} to {max(clip.numbers)}"
+            raise InputError(f"key {number}={path}: no drawing of {clip.path} has that number, they have {known}")
+        index = clip.numbers.index(number)
+        if index == reference_frame and reference is not None:
+            raise InputError(f"{reference} and {path} are both drawing {number} in color: leave one out")
+        found.append(ColoredPicture(path, index))
+    found += [ColoredPicture(path, sheet=True) for path in sheets]
+    if not found:
+        raise InputError("there is nothing to take colors from: give a reference, a key or a sheet")
+    return found
 
 
 @dataclass(frozen=True)
@@ -41,18 +86,29 @@ class RenderInputs:
     """(3 H W) in [-1, 1], at `size`"""
     drawing: Any
     """The reference's own line art, an image, or None."""
+    more: tuple[tuple[ColoredPicture, Any], ...]
+    """Further pictures of the colors, each with its pixels, uint8 (H W 3) or (H W 4) of the sketches' aspect ratio."""
 
     @classmethod
     def read(
-        cls, clip: FrameReader, sketches: Path, reference: Path, reference_sketch: Path | None, settings: RenderSettings
+        cls,
+        clip: FrameReader,
+        sketches: Path,
+        pictures: Sequence[ColoredPicture],
+        reference_sketch: Path | None,
+        settings: RenderSettings,
     ) -> RenderInputs:
+        """Read and check them. InputError: what they are."""
         size = settings.size or clip.size
         if not same_shape(size, clip.size):
             (height, width), (h, w) = clip.size, size
             raise InputError(f"size {w}x{h} has another aspect ratio than the sketches, which are {width}x{height}: "
                              f"give one like {w}x{max(16, round(w * height / width))}")  # fmt: skip
-        picture = read_image(reference)
+        (first, picture), *more = ((picture, picture.read(clip.size)) for picture in pictures)
+        reference = first.path
         colors = color(picture, size, str(reference))
+        for further, pixels in more:
+            color(pixels, size, str(further.path))
         reader = DrawingReader(clip, settings.drawing)
         assert reader is not None
         drawing = read_image(reference_sketch) if reference_sketch else None
@@ -62,7 +118,7 @@ class RenderInputs:
         frame = settings.reference_frame
         if frame is not None and not 0 <= frame < len(clip):
             raise InputError(f"reference frame {frame}: {sketches} has sketches 0 to {len(clip) - 1}")
-        return cls(size, reader, picture, str(reference), colors, drawing)
+        return cls(size, reader, picture, str(reference), colors, drawing, tuple(more))
 
     def reference_lines(self, size: tuple[int, int], settings: DrawingSettings) -> Tensor | None:
         """Return the reference's own line art (1 H W) at a size; None if it was not given."""
