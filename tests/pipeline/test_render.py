@@ -406,3 +406,14 @@ def test_keys_that_cannot_be_used_are_one_line(shot, model_folder, tmp_path, mon
     assert code == 2 and len(said) == 1
     assert re.search(message, said[0]), said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_of_a_film_is_not_left_out_as_its_reference(clip, model_folder, tmp_path):
+    shot = tmp_path / "film"
+    shot.mkdir()
+    for number in range(3):
+        write_png(shot / f"{number}.png", np.roll(read_image(clip[1]), 2 * number, 1))
+    settings = RenderSettings(reference_frame=0, steps=1, overlap=1, lines="extract", flat=True)
+    result = render_clip(shot, shot / "0.png", tmp_path / "out", model_folder, settings=settings, device="cpu")
+    frames = sorted((tmp_path / "out").glob("*.png"))
+    assert result.frames == len(frames) == 3 and np.array_equal(read_image(frames[0]), read_image(clip[1]))

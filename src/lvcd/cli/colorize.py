@@ -158,7 +158,8 @@ def run(a: argparse.Namespace) -> None:
     if a.show_regions:
         from lvcd.pipeline.show_regions import show_regions
 
-        path, words = show_regions(a.sketches, a.output, settings, (a.reference,), a.fps, a.resume, a.overwrite,
+        no_drawings = () if a.lines == "extract" or a.reference is None else (a.reference,)
+        path, words = show_regions(a.sketches, a.output, settings, no_drawings, a.fps, a.resume, a.overwrite,
                                    on_warning=lambda line: print(line, file=sys.stderr))  # fmt: skip
         print(f"{path}: {words}")
         return

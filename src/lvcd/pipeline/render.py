@@ -180,9 +180,9 @@ def render_clip(
 def _no_drawings(
     reference: Path | None, keys: Mapping[int, Path], sheets: Sequence[Path], settings: RenderSettings
 ) -> tuple[Path, ...]:
-    """Return the pictures that are no drawings where they lie among them; of colored frames, keys are."""
-    colored = () if settings.lines == "extract" else tuple(keys.values())
-    return (*((reference,) if reference else ()), *sheets, *colored)
+    """Return the pictures that are no drawings where they lie among them; among colored frames, the others are."""
+    colored = [] if settings.lines == "extract" else [*([reference] if reference else []), *keys.values()]
+    return (*colored, *sheets)
 
 
 def _placed(
