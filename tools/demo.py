@@ -48,11 +48,10 @@ def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return uint8_from_signed(frames).movedim(1, -1).repeat(3, 1, 1, 1).numpy(), lines.repeat(3, 1, 1).numpy()
 
 
-def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str, flat: tuple[str, ...]) -> Path:
+def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str) -> Path:
     """Write the clip as sketches and a reference, colorize it by the command line, and return the contact sheet.
 
     more    options of `lvcd colorize`
-    flat    further options for a second row, in one color between lines
     """
     work = out / name
     shutil.rmtree(work, ignore_errors=True)
@@ -62,7 +61,7 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str
     write_png(work / "reference.png", frames[0])
     columns = [1 + n for n in evenly_spaced(len(frames) - 1, COLUMNS)]
     rows = {"reference": [read_image(work / "reference.png")], "line art": [lines[n] for n in columns]}
-    for row, words in (("ours", ()), ("ours, flat", flat)):
+    for row, words in (("ours", ()), ("ours, flat", ("--flat",))):
         movie = out / f"{name}{'_flat' if words else ''}.mp4"
         shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
         command = ["colorize", "--sketches", work / "sketches", "--reference", work / "reference.png",
@@ -86,8 +85,8 @@ def main() -> None:
     parser.add_argument("--walk", type=Path, default=Path("data/walk"))
     a = parser.parse_args()
     torch.set_num_threads(1)  # sums of several threads differ in their last bits, and so would the committed pictures
-    cartoons = show("cartoon", *cartoon(), a.out, flat=("--flat",))
-    walks = show("walk", *walk(a.walk), a.out, flat=("--flat", "--gap", "7"))  # its lines are open
+    cartoons = show("cartoon", *cartoon(), a.out)
+    walks = show("walk", *walk(a.walk), a.out)
     for sheet in (cartoons, walks):
         shutil.copyfile(sheet, a.pictures / sheet.name)
 
