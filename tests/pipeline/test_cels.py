@@ -99,6 +99,7 @@ def test_layers_in_folders_are_the_frame(paint):
         assert {tuple(c) for c in line[line[..., 3] > 250][:, :3]} == {LINE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [False, True])
 def test_layers_in_photoshop_files_and_pages(paint, alpha):
     """psd-tools, Pillow and tifffile read what they show."""

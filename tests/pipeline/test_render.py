@@ -213,6 +213,7 @@ def sounding(path, count: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_sound_is_kept_or_its_loss_said(clip, model_folder, tmp_path):
     """As it was where the container takes it, else encoded; a folder and a GIF have none. Resumed, it is the same."""
     movie = sounding(tmp_path / "shot.mkv", 6)
