@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from lvcd.cli import main as lvcd
 from lvcd.io.images import read_image, write_png
@@ -130,7 +131,8 @@ def fill(name: str, key: np.ndarray, sketches: list[np.ndarray], out: Path, *wor
 
 
 def show(file: Path, rows: dict[str, list[np.ndarray | None]]) -> None:
-    contact_sheet(rows).quantize(128).save(file, optimize=True)
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE  # which keep small fills
+    contact_sheet(rows).quantize(256, method=method, dither=dither).save(file, optimize=True)
     print(file, file.stat().st_size)
 
 
@@ -143,20 +145,23 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(1)
     a.pictures.mkdir(parents=True, exist_ok=True)
-    sheets = [head(step) for step in range(4)]
+    sheets = [head(step) for step in (0, 1, 3)]
     size = ["--size", "256x144"]
     for name, draw in (("flat_traces", with_traces), ("flat_pencil", in_pencil)):
         sketches = [draw(sheet, number) for number, sheet in enumerate(sheets)]
         frames = fill(name, key_of(sheets[0]), sketches, a.out, *size)
-        show(a.pictures / f"{name}.png", {"drawings; the first is the reference's": sketches, "filled": frames})
-    for name, source, numbers in (("flat_eye", a.eye, (0, 8, 24, 40)), ("flat_bunny", a.film, (0, 6, 12, 24))):
+        show(a.pictures / f"{name}.png", {"drawings; the reference is the first, in color": sketches, "filled": frames})
+    for name, source, numbers in (("flat_eye", a.eye, (0, 4, 12)), ("flat_bunny", a.film, (0, 6, 24))):
         if source is not None:
             with open_frames(source) as reader:
                 height, width = reader.size
                 target = WIDTH, round(WIDTH * height / width)
                 clip = [cv2.resize(reader[n][..., :3], target, interpolation=cv2.INTER_AREA) for n in numbers]
             frames = fill(name, clip[0], clip, a.out, "--lines", "extract", *size)
-            show(a.pictures / f"{name}.png", {"the film, from which lines are drawn": clip, "filled": frames})
+            show(
+                a.pictures / f"{name}.png",
+                {"frames, from which lines are drawn; the first is the reference": clip, "filled": frames},
+            )
 
 
 if __name__ == "__main__":
