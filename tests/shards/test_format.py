@@ -192,6 +192,7 @@ def test_sparse_members_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "lvcd shards 1", "shards": [{"name": "a; b"}]}', "\xff",
+                                  '{"format": "lvcd shards 1", "shards": [{"name": null, "clips": 1, "bytes": 1}]}',
                                   '{"format": "lvcd shards 1", "shards": [{"name": "../a", "clips": 1, "bytes": 1}]}'])  # fmt: skip # noqa: E501
 def test_what_is_no_manifest(text):
     with pytest.raises(ValueError):

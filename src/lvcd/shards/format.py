@@ -77,7 +77,8 @@ class Manifest:
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
         for shard in shards:
-            if not SHARD_NAME.fullmatch(str(shard.name)) or min(shard.clips, shard.bytes) < 0:
+            is_name = isinstance(shard.name, str) and SHARD_NAME.fullmatch(shard.name)
+            if not is_name or min(shard.clips, shard.bytes) < 0:
                 raise ValueError(f"do not trust it: it names the shard {shard.name!r}")
         return cls(found, shards, hashlib.sha256(data).hexdigest(), record)
 
