@@ -49,7 +49,8 @@ def cels(model_folder, tmp_path_factory):
     write_palette(folder / "night.aco", NIGHT)
     words = ["--sketches", folder / "shot", "--reference", folder / "key.png", "--model", model_folder, "--steps", 1,
              "--overlap", 1, "--device", "cpu", "--flat", "--reference-frame", 0]  # fmt: skip
-    for name, more in (("day", ["--palette", folder / "day.ase"]), ("plain", [])):
+    palette = ["--palette", folder / "day.ase"]
+    for name, more in (("day", palette), ("plain", []), ("hard", [*palette, "--aliased"])):
         assert main(["colorize", *map(str, [*words, *more, "--output", folder / name])]) == 0
     return folder
 
@@ -177,3 +178,17 @@ def test_the_nearest_entry_is_found(seed):
     found = nearest_entries(given_colors.astype(np.float32) / 255, colors)
     distance = np.square(given_colors[:, :, None].astype(int) - colors.astype(int)).sum(-1)
     assert np.array_equal(found, distance.argmin(-1))
+
+
+def test_hard_lines_stay_hard(cels, tmp_path, capsys):
+    assert recolor(cels / "hard", "--palette", cels / "night.aco", "--out", tmp_path / "night") == 0
+    assert capsys.readouterr().err == ""  # the maps are of these very frames
+    for file in (tmp_path / "night").glob("*.png"):
+        assert (read_image(file)[:, :, None] == NIGHT.colors).all(-1).any(-1).all()
+
+
+def test_a_frame_without_maps_is_copied(cels, tmp_path, capsys):
+    shutil.copytree(cels / "day", tmp_path / "day")
+    write_png(tmp_path / "day" / "00003.png", np.full((48, 80, 3), 255, np.uint8))
+    assert recolor(tmp_path / "day", "--palette", cels / "night.aco", "--out", tmp_path / "night") == 0
+    assert "00003" in capsys.readouterr().err and (read_image(tmp_path / "night" / "00003.png") == 255).all()

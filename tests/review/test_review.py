@@ -90,6 +90,12 @@ def test_a_color_off_the_palette_is_found(cels, tmp_path):
     assert review(cels, "--allow", "off=1", "--out", tmp_path / "page") == 0
 
 
+def test_a_frame_without_a_drawing_has_nothing_to_look_at(cels):
+    write_png(cels / "00001.png", np.full((60, 96, 3), 255, np.uint8))
+    (cels / "flats" / "regions" / "00001.json").write_text('{"blank": true}')
+    assert review(cels) == 0
+
+
 def test_with_a_palette_only_its_colors_are_fine(tmp_path):
     day = Palette.of([("", SKY), ("", BALL), ("", BOX), ("", (0, 0, 0))])
     cels = paint(tmp_path / "cels", day)

@@ -91,16 +91,22 @@ def recolor(
     if overwrite and out.is_dir() and not (out / BESIDE).is_dir() and any(out.iterdir()):
         raise InputError(f"{printable(out)} is not overwritten, it holds no frames of lvcd: choose another name")
     changed: list[str] = []
+    others = [file for file in frame_files(folder) if file.stem not in set(maps.names)]
     with atomic_folder(out, replace=overwrite) as partial_folder:
         for part in _MAPS:
             (partial_folder / BESIDE / part).mkdir(parents=True)
         write_palette(partial_folder / BESIDE / _PALETTE, new)
+        for file in others:
+            shutil.copyfile(file, partial_folder / file.name)
         work = partial(_recolor_frame, maps, new, partial_folder)
         with ThreadPoolExecutor(available_cores()) as pool:
             for number, was_changed in enumerate(pool.map(work, range(len(maps)))):
                 changed += [maps.names[number]] * was_changed
                 if on_frame is not None:
                     on_frame(number + 1, len(maps))
+    if others and on_warning is not None:
+        on_warning(f"{len(others)} frames of {printable(folder)} have no index maps and are copied as they are: "
+                   f"{others[0].name} is the first")  # fmt: skip
     if changed and on_warning is not None:
         on_warning(f"{len(changed)} frames of {printable(folder)} are not what lvcd painted (the first is "
                    f"{changed[0]}): what was changed in them by hand is not in the new ones")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,14 +28,25 @@ def write_colors(out: ResumableOutput, bucket: PaintBucket, palette: Palette | N
     return None
 
 
-def write_records(out: ResumableOutput, number: int, bucket: PaintBucket, palette: Palette | None, own: bool) -> None:
+def write_blank_record(out: ResumableOutput, number: int) -> None:
+    """Write that a frame shows no drawing."""
+    out.write_beside(f"regions/{out.name(number)}.json", json.dumps({"blank": True}).encode())
+
+
+def write_records(
+    out: ResumableOutput, number: int, bucket: PaintBucket, palette: Palette | None, own: bool, aliased: bool = False
+) -> None:
     """Write the table of a frame's regions, and with a palette its index maps.
 
-    own: the frame is the reference as it was given, so that nothing in it was chosen.
+    palette: None where there are no index maps, for frames without a palette, in layers or with clear paper.
+    own: the frame is the reference as it was given, so that nothing in it was chosen. aliased: its lines are hard.
     """
     name = out.name(number)
     table = {"regions": [], "lines": []} if own else region_table(bucket)
     out.write_beside(f"regions/{name}.json", json.dumps(table, separators=(",", ":")).encode())
     if palette is not None and bucket.indexed is not None:
-        for file, data in IndexMaps.encode(name, bucket.indexed, palette).items():
+        frame = bucket.indexed
+        if aliased:
+            frame = replace(frame, coverage=np.where(frame.coverage > 127, 255, 0).astype(np.uint8))
+        for file, data in IndexMaps.encode(name, frame, palette).items():
             out.write_beside(file, data)

@@ -23,7 +23,7 @@ from lvcd.palettes.palette_files import Palette
 from lvcd.weights import MINI
 
 from .exposures import Exposures
-from .flat_records import write_colors, write_records
+from .flat_records import write_blank_record, write_colors, write_records
 from .image_forms import array
 from .inputs import color, resize
 from .render_inputs import (
@@ -254,6 +254,8 @@ class _Painter:
         filler = self._flat_filler(state) if settings.flat else None
         if self.palette is not None and (is_movie(self.out.path) or is_image(self.out.path)):
             self._warn(f"{self.out.path} is one file, which keeps no index maps: give a folder for lvcd recolor")
+        elif self.palette is not None and (settings.alpha or settings.layers):
+            self._warn("no index maps are kept of layers and of clear paper: leave them out for lvcd recolor")
         own = inputs.reference_lines(inputs.size, settings.drawing)
         further = [(of, color(pixels, inputs.size, str(of.path))[None]) for of, pixels in inputs.more]
         for chunk in pipeline.stream(
@@ -304,7 +306,9 @@ class _Painter:
         for index in again:
             self.out.repeat(index, first)
         for index in (first, *again) if filler is not None else ():
-            write_records(self.out, index, filler.bucket, self.palette, is_reference)
+            whole = not (self.settings.alpha or self.settings.layers)
+            palette = self.palette if whole else None
+            write_records(self.out, index, filler.bucket, palette, is_reference, self.settings.aliased)
         self.drawings += 1
         self._report()
 
@@ -313,6 +317,8 @@ class _Painter:
         size = self.clip.size if self.settings.flat else self.inputs.size
         blanks = [index for index, shown in enumerate(self.exposures.frames) if shown is None]
         for number, index in enumerate(blanks):
+            if self.settings.flat:
+                write_blank_record(self.out, index)
             if number:
                 self.out.repeat(index, blanks[0])
             else:

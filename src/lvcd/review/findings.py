@@ -128,6 +128,8 @@ def _look(file: Path, tables: Path, number: int, allowed: Array, settings: Revie
     table = tables / f"{file.stem}.json"
     with reading("table of regions", table, "paint the frames again"):
         content = json.loads(table.read_bytes())
+        if content.get("blank"):
+            return 0, []
         rows, lines = content["regions"], content["lines"]
         found = [finding for row in rows for finding in _in_region(row, file.stem, number, settings)]
         if not (tables.parent / "palette.json").is_file():  # of a palette, nothing else may occur
