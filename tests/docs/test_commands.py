@@ -247,6 +247,12 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd eval -m model=mini method=ours,ours_flat,image_only,segment_match,flow_warp,copy_reference protocol=cartoons_style protocol.frames=15": Run(
         {"method": "ours,copy_reference", "protocol.frames": "3"}, JUDGE
     ),
+    "lvcd eval -m model=mini method=ours,ours_flat protocol=cartoons_extracted protocol.frames=15 protocol.clips=24 protocol.leaks=0": Compose(
+        "both methods are run by evaluate.md, and the protocol by the next line"
+    ),
+    "lvcd eval -m method=segment_match,lazybrush,flow_warp,copy_reference protocol=cartoons_extracted protocol.frames=15 protocol.clips=24": Run(
+        {"method": "lazybrush,copy_reference", "protocol.frames": "3", "protocol.clips": "2"}, JUDGE
+    ),
     "lvcd leaderboard show": Run(),
     "lvcd leaderboard html --out board.html": Run(),
     'lvcd leaderboard sheet ours --by "PSNR[moving]" --out sheet.png': Run(),
