@@ -197,3 +197,12 @@ def test_what_slurm_sends_in_the_middle_of_a_step_waits_for_its_end(number, tmp_
     )
     a, b = dict(uninterrupted.named_parameters()), dict(rest.named_parameters())
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": print}, {"state_dict": {}}, [1]], ids=str)
+def test_what_is_no_checkpoint_of_a_run_is_one_line(tmp_path, content):
+    """Code in it is refused; weights alone are not where a run stopped."""
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(InputError) as raised:
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    assert "\n" not in str(raised.value) and str(tmp_path / "a.ckpt") in str(raised.value)
