@@ -67,9 +67,7 @@ def test_a_trained_model_serves_the_command_line(model, tmp_path):
 
     frames, lines = walk(ROOT / "data" / "walk")
     assert frames.shape == (24, 144, 256, 3) and lines.shape == (24, 144, 256)
-    show(
-        "walk", frames[:6], lines[:6], tmp_path, "--model", str(model), "--size", "64x36", flat=("--flat", "--gap", "7")
-    )
+    show("walk", frames[:6], lines[:6], tmp_path, "--model", str(model), "--size", "64x36")
     assert (tmp_path / "walk.mp4").exists() and (tmp_path / "walk.png").exists()
     names = {"--svd": tmp_path / "svd.safetensors", "--lvcd": tmp_path / "lvcd.ckpt", "--out": model}
     assert main(["convert", *[str(w) for pair in names.items() for w in pair], "--to-original"]) == 0

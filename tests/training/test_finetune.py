@@ -70,7 +70,7 @@ def test_unknown_choices_are_refused():
 @pytest.mark.parametrize(("name", "kind"), [("controlnet", ControlNetModule), ("finetune", FineTuneModule)])
 def test_each_module_has_a_configuration_with_all_its_settings(name, kind, model_folder):
     config = composed("train", f"module={name}", f"module.networks.folder={model_folder}").module
-    settings = set(inspect.signature(FineTuneModule).parameters) - {"seed"}
+    settings = set(inspect.signature(FineTuneModule).parameters)
     settings -= {"unet"} if kind is ControlNetModule else set()
     assert set(config) - {"_target_"} == settings
     assert set(config.optimization) - {"_target_"} == {field.name for field in dataclasses.fields(Optimization)}
