@@ -48,10 +48,13 @@ def walk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return uint8_from_signed(frames).movedim(1, -1).repeat(3, 1, 1, 1).numpy(), lines.repeat(3, 1, 1).numpy()
 
 
-def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str) -> Path:
+def show(
+    name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str, flat: tuple[str, ...] = ("--flat",)
+) -> Path:
     """Write the clip as sketches and a reference, colorize it by the command line, and return the contact sheet.
 
     more    options of `lvcd colorize`
+    flat    those of the flat frames
     """
     work = out / name
     shutil.rmtree(work, ignore_errors=True)
@@ -59,9 +62,10 @@ def show(name: str, frames: np.ndarray, lines: np.ndarray, out: Path, *more: str
     for i, drawing in enumerate(lines):
         write_png(work / "sketches" / f"{i:03d}.png", np.repeat(drawing[..., None], 3, axis=-1))
     write_png(work / "reference.png", frames[0])
-    columns = [1 + n for n in evenly_spaced(len(frames) - 1, COLUMNS)]
+    others = [n for n in range(len(lines)) if not np.array_equal(lines[n], lines[0])]  # those come out as the reference
+    columns = [others[n] for n in evenly_spaced(len(others), COLUMNS)]
     rows = {"reference": [read_image(work / "reference.png")], "line art": [lines[n] for n in columns]}
-    for row, words in (("ours", ()), ("ours, flat", ("--flat",))):
+    for row, words in (("ours", ()), ("ours, flat", flat)):
         movie = out / f"{name}{'_flat' if words else ''}.mp4"
         shutil.rmtree(f"{movie}.partial", ignore_errors=True)  # of a demo that was stopped, by another model
         command = ["colorize", "--sketches", work / "sketches", "--reference", work / "reference.png",
@@ -86,7 +90,7 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(1)  # sums of several threads differ in their last bits, and so would the committed pictures
     cartoons = show("cartoon", *cartoon(), a.out)
-    walks = show("walk", *walk(a.walk), a.out)
+    walks = show("walk", *walk(a.walk), a.out, flat=("--flat", "--gap", "7"))  # its lines have wide gaps
     for sheet in (cartoons, walks):
         shutil.copyfile(sheet, a.pictures / sheet.name)
 

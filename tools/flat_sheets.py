@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -130,7 +131,7 @@ def fill(name: str, key: np.ndarray, sketches: list[np.ndarray], out: Path, *wor
     return [read_image(file) for file in sorted((work / "cels").glob("*.png"))]
 
 
-def show(file: Path, rows: dict[str, list[np.ndarray | None]]) -> None:
+def show(file: Path, rows: Mapping[str, Sequence[np.ndarray | None]]) -> None:
     method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE  # which keep small fills
     contact_sheet(rows).quantize(256, method=method, dither=dither).save(file, optimize=True)
     print(file, file.stat().st_size)

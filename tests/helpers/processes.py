@@ -41,7 +41,7 @@ def hang_before(file: str) -> None:
             signal.pause()
         replace(source, target, **more)
 
-    os.replace = replace_or_hang
+    os.replace = replace_or_hang  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

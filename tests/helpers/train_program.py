@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,11 +25,11 @@ TINY = [
 ]
 
 
-def start_train(*words: str, **more) -> subprocess.Popen:
+def start_train(*words: str, **more: Any) -> subprocess.Popen:
     """Start train.py with these overrides; `more` are options of Popen."""
     environment = {**os.environ, "WANDB_MODE": "offline"}
     command = [sys.executable, "train.py", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes, **more)
 
 
