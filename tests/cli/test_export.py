@@ -67,6 +67,7 @@ def test_what_the_command_line_allows_is_built(run, tmp_path, capsys):
     load_pipeline(tmp_path / "out", "cpu")
 
 
+@pytest.mark.slow
 def test_the_last_or_the_best_weights_are_exported_and_named(run, tmp_path, capsys):
     """The best.ckpt of a run is of step 0; its last.ckpt has other weights, and the newest step."""
     assert main(["export", str(run), "--out", str(tmp_path / "only"), "--weights", "best"]) == 0

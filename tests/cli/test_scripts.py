@@ -19,6 +19,8 @@ from lvcd.cli.train import train
 from tests.helpers.configs import composed
 from tests.helpers.paths import CONF, ROOT
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "data.height=32",
     "data.width=48",

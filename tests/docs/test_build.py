@@ -17,6 +17,8 @@ pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install lvcd[
 from tests.helpers.browser import Browser, needs_browser
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:

@@ -106,6 +106,7 @@ def test_typed(tmp_path, typed, capfd):
     assert "painting" in told.err and "metrics" in told.err
 
 
+@pytest.mark.slow
 def test_the_board_goes_to_wandb_where_that_is_asked_for(tmp_path, typed, keyless, capfd):
     words = [f"out={tmp_path}", "protocol.clips=1", "protocol.frames=2", "protocol.leaks=0", "wandb=true"]
     assert typed("eval.py", "method=copy_reference", *words) == 0

@@ -15,6 +15,8 @@ from lvcd.leaderboard.board_page import ROWS_PER_PAGE
 from lvcd.leaderboard.table import boards
 from tests.helpers.rows import protocol, report, row
 
+pytestmark = pytest.mark.slow
+
 ROWS = 20_000
 SHOW = """
 import re, sys, time

@@ -113,6 +113,7 @@ def test_metrics_of_another_size_share_nothing(usual, monkeypatch):
     assert sum(seen) == 2 * 2 * 2
 
 
+@pytest.mark.slow
 def test_a_value_is_anew_after_an_update(usual):
     """torchmetrics keeps a computed value until the next update."""
     preds, target, sketches = clips(2)
@@ -159,6 +160,7 @@ def test_what_has_no_value_says_why():
     assert suite.reports()["TC"]["n"] == 2
 
 
+@pytest.mark.slow
 def test_short_clips_have_no_fvd_and_weights_that_are_missing_are_named(usual, tmp_path):
     assert "FVD" not in Suite(paper(), frames=8).metrics and "FVD" in usual.metrics
     for wrong in ("inception", "backbone", "raft"):

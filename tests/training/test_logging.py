@@ -27,6 +27,8 @@ from tests.helpers.fitting import clips
 from tests.helpers.toys import toy_networks
 from tests.helpers.wandb_file import config, finished_records, history
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hunter2-of-all-things"
 CONFIG = {
     "seed": 3,

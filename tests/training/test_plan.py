@@ -55,6 +55,7 @@ def toy(config) -> TrainingPlan:
     return plan_training(config)
 
 
+@pytest.mark.slow
 def test_it_says_what_the_whole_run_costs(toy):
     assert toy.run_clips is None and "EFLOP" not in format_report(toy, [("card", 24.0)])
     run = replace(toy, step=replace(toy.step, steps=1000, ranks=4, accumulate=2, gpu=True), forward=10**13)
@@ -187,6 +188,7 @@ def test_gaze_keeps_the_weights_of_attention(config, toy, real, same_step):
     assert any(words == "module.correspondence_weight=0" for words, _ in ways_to_save_memory(toy))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_same_step_on_real_tensors_takes_the_same(config, toy, checkpointed, model_folder, checkpointing):
     """Fake tensors live and die like real ones."""
@@ -442,6 +444,7 @@ def test_a_wrong_override_is_one_line_with_the_nearest_name(monkeypatch, tmp_pat
         assert hint in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_full_size_has_the_published_parameters():
     """Files of stabilityai/stable-video-diffusion-img2vid in float16: U-Net 3.05 GB, VAE 196 MB, CLIP 1.26 GB."""
     with FakeTensorMode():

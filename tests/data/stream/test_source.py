@@ -44,6 +44,7 @@ def whole_numbers(file: Path) -> list[int]:
     return [int(n) for n in file.read_text().split()] if file.exists() and file.read_text().endswith("\n") else []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 @pytest.mark.parametrize(
     ("program", "count"), [(READER, 2), (LOADER, 1)], ids=["the command of a pipe", "a worker process"]
