@@ -12,6 +12,7 @@ import numpy as np
 
 from .cel import Cel
 from .colors import UNIFORM, color_edges, fill_colors, line_colors, owners, reach_of
+from .exact_colors import color_codes
 from .fills import PAPER_MAX, Array, line_color
 from .indexed import IndexedFrame, nearest_entries
 from .regions import (
@@ -263,7 +264,7 @@ def _doubt(scores: Array, chosen: Array, colors: Array) -> Array:
 
     scores (r m), chosen (r) the best of them, colors (m 3).
     """
-    code = np.rint(colors * 255).astype(np.int64) @ np.array([65536, 256, 1])
+    code = color_codes(colors)
     second = np.where(code == code[chosen][:, None], 0, scores).max(1)
     best = scores[np.arange(len(chosen)), chosen]
     return np.clip(second / np.maximum(best, 1e-9), 0, 1).astype(np.float32)  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .exact_colors import color_codes, even_pixels
 from .fills import LINE_MIN, PAPER_MAX, Array
 
 MODE_FRACTION = 0.25
@@ -54,8 +55,9 @@ def fill_colors(frame: Array, ink: Array, regions: Array, line_color: Array) -> 
     else:
         counted = clear
     number, pixel = regions[counted], frame[counted]
-    code = np.rint(pixel * 255).astype(np.int64) @ np.array([65536, 256, 1])
-    keys, first, times = np.unique(number.astype(np.int64) << 24 | code, return_index=True, return_counts=True)
+    keys, first, times = np.unique(
+        number.astype(np.int64) << 24 | color_codes(pixel), return_index=True, return_counts=True
+    )
     of, exact = keys >> 24, pixel[first]  # unique colors of each region
     area = np.bincount(number, minlength=count)
     order = np.lexsort((-times, of))
@@ -90,17 +92,14 @@ def fill_colors(frame: Array, ink: Array, regions: Array, line_color: Array) -> 
 def frequent_colors(frame: Array, counted: Array) -> Array:
     """Return the exact colors (n 3) that many of the counted pixels (H W) bool of a frame (H W 3) have."""
     pixel = frame[counted]
-    code = np.rint(pixel * 255).astype(np.int64) @ np.array([65536, 256, 1])
-    _, first, times = np.unique(code, return_index=True, return_counts=True)
+    _, first, times = np.unique(color_codes(pixel), return_index=True, return_counts=True)
     return pixel[first][times >= max(8, FREQUENT * frame[..., 0].size)].astype(np.float32)  # type: ignore[no-any-return]
 
 
 def even_colors(frame: Array) -> Array:
     """Return the exact colors (n 3) of a frame (H W 3) that some pixel has in common with all its neighbors."""
-    around = np.ones((3, 3), np.uint8)
-    even = frame[(cv2.dilate(frame, around) == cv2.erode(frame, around)).all(-1)]
-    code = np.rint(even * 255).astype(np.int64) @ np.array([65536, 256, 1])
-    return even[np.unique(code, return_index=True)[1]].astype(np.float32)  # type: ignore[no-any-return]
+    even = frame[even_pixels(frame)]
+    return even[np.unique(color_codes(even), return_index=True)[1]].astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _without_rims(colors: Array, mixed: Array, even: Array) -> None:
@@ -160,8 +159,7 @@ def color_edges(frame: Array) -> Array | None:
 
 def _most_frequent(pixels: Array) -> Array:
     """Return the most frequent of pixels (n 3), exactly; where most differ, the one nearest to their median."""
-    code = np.rint(pixels * 255).astype(np.int64) @ np.array([65536, 256, 1])
-    _, first, times = np.unique(code, return_index=True, return_counts=True)
+    _, first, times = np.unique(color_codes(pixels), return_index=True, return_counts=True)
     if times.max() >= 0.1 * len(pixels):
         return pixels[first[times.argmax()]].astype(np.float32)  # type: ignore[no-any-return]
     values = pixels[first]

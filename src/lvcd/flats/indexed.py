@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .exact_colors import color_codes, colors_of_codes
 from .fills import Array
 
 
@@ -38,9 +39,8 @@ def nearest_entries(colors: Array, palette: Array) -> Array:
 
     Of equally near ones, the first; a color that occurs in the palette is its own.
     """
-    code = np.rint(colors.reshape(-1, 3) * 255).astype(np.int64) @ np.array([65536, 256, 1])
-    unique, of = np.unique(code, return_inverse=True)
-    rgb = np.stack([unique >> 16, unique >> 8 & 255, unique & 255], -1)
+    unique, of = np.unique(color_codes(colors.reshape(-1, 3)), return_inverse=True)
+    rgb = colors_of_codes(unique)
     parts = np.split(rgb, range(4096, len(rgb), 4096))
     nearest = np.concatenate([np.square(part[:, None] - palette.astype(np.int64)).sum(-1).argmin(1) for part in parts])
     return nearest.astype(np.uint8)[of].reshape(colors.shape[:-1])

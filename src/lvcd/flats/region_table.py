@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from .bucket import PaintBucket
+from .exact_colors import hex_names
 from .fills import Array
 from .indexed import nearest_entries
 from .regions import LINE_THRESHOLD
@@ -47,5 +48,4 @@ def region_table(bucket: PaintBucket) -> dict[str, Any]:
 
 def _hex(colors: Array, palette: Array | None) -> list[str]:
     """Return the names, #rrggbb, of colors (r 3) in [0, 1], or of the nearest in a palette, uint8 (n 3)."""
-    numbers = np.rint(colors * 255).astype(int) if palette is None else palette[nearest_entries(colors, palette)]
-    return ["#{:02x}{:02x}{:02x}".format(*color) for color in numbers.tolist()]
+    return hex_names(colors if palette is None else palette[nearest_entries(colors, palette)])

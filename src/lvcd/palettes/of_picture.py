@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 
 from lvcd.flats.colors import line_colors
+from lvcd.flats.exact_colors import color_codes, colors_of_codes, even_pixels, hex_names
 from lvcd.flats.regions import Regions
 from lvcd.lineart.xdog import xdog
 
@@ -42,7 +42,8 @@ def find_palette(picture: Array) -> Palette:
             found.append(color)
     if not found:
         found = [np.median(pixels.reshape(-1, 3), 0).astype(int)]
-    return Palette.of([("#{:02x}{:02x}{:02x}".format(*color), color) for color in found])
+    colors = np.array(found, np.uint8)
+    return Palette(colors, tuple(hex_names(colors)))
 
 
 def flat_colors(pixels: Array, opaque: Array) -> tuple[Array, Array]:
@@ -50,12 +51,9 @@ def flat_colors(pixels: Array, opaque: Array) -> tuple[Array, Array]:
 
     => colors (n 3), the most frequent first, and how many pixels have each all around them (n), at least MIN_PX.
     """
-    around = np.ones((3, 3), np.uint8)
-    even = (cv2.dilate(pixels, around) == cv2.erode(pixels, around)).all(-1)
-    code = pixels[even & opaque].astype(np.int64) @ np.array([65536, 256, 1])
-    unique, times = np.unique(code, return_counts=True)
+    unique, times = np.unique(color_codes(pixels[even_pixels(pixels) & opaque]), return_counts=True)
     order = np.argsort(-times, kind="stable")[: np.count_nonzero(times >= MIN_PX)]
-    return np.stack([unique >> 16, unique >> 8 & 255, unique & 255], -1)[order], times[order]
+    return colors_of_codes(unique[order]), times[order]
 
 
 def _line_color(pixels: Array) -> list[Array]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lvcd.flats import PaintBucket
+from lvcd.flats.exact_colors import hex_names
 from lvcd.flats.region_table import region_table
 from lvcd.io.output import ResumableOutput
 from lvcd.palettes.of_picture import flat_colors
@@ -23,8 +24,8 @@ def write_colors(out: ResumableOutput, bucket: PaintBucket, palette: Palette | N
     pixels = np.rint(bucket.reference * 255).astype(np.uint8)
     colors = np.concatenate([own, flat_colors(pixels, np.ones(pixels.shape[:2], bool))[0]])
     first = np.sort(np.unique(colors, axis=0, return_index=True)[1])[:MAX_COLORS]
-    found = Palette.of([("#{:02x}{:02x}{:02x}".format(*color), color) for color in colors[first].tolist()])
-    out.write_beside("reference.json", encode_json(found))
+    found = colors[first].astype(np.uint8)
+    out.write_beside("reference.json", encode_json(Palette(found, tuple(hex_names(found)))))
     return None
 
 

@@ -5,33 +5,25 @@ letters: H W pixels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from lvcd.errors import InputError
-from lvcd.io.disk import printable, reading
+from lvcd.flats.exact_colors import color_codes, colors_of_hex, even_pixels
+from lvcd.io.disk import parse_json, printable, reading
 from lvcd.io.frame_folder import BESIDE, frame_files
 from lvcd.io.images import read_image
 from lvcd.palettes.palette_files import read_palette
 from lvcd.system import available_cores
 
-Array = np.ndarray[Any, Any]
+from . import KINDS
 
-KINDS = {
-    "doubt": "the color is in doubt: another one matched nearly as well",
-    "open": "not filled: no line encloses it, or nothing in the reference matches",
-    "speck": "a speck: a tiny region of a color that no neighbor has",
-    "change": "the color is another one than in the drawing before",
-    "off": "a color that is not in the palette",
-}
-"""What is found, in the order in which it is shown."""
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -39,9 +31,7 @@ class ReviewSettings:
     """The settings say from where on something is found. Raises InputError for a value that cannot be used."""
 
     doubt: float = 0.9
-    """Score of the second match, as a fraction of the best one's, from which a color is in doubt; above 1 = never.
-    Of drawn cartoons, filled by blurred colors in place of a model's, 66 % of such regions had a wrong color, and 22 %
-    of the wrong ones were among them."""
+    """Score of the second match, as a fraction of the best one's, from which a color is in doubt; above 1 = never."""
     speck: int = 12
     """Area of the largest speck, px."""
 
@@ -61,13 +51,13 @@ class Finding:
     frame: str
     """The name of the frame, without its ending."""
     number: int
-    """Of the frame in the shot, from 0."""
+    """The frame's place in the shot, from 0."""
     box: tuple[int, int, int, int]
-    """top, left, bottom, right, px; the last two excluded."""
+    """Where it is: top, left, bottom, right, px; the last two excluded."""
     area: int
-    """px."""
+    """Its area, px."""
     color: str
-    """#rrggbb"""
+    """Its color as #rrggbb; "" = the region is not filled."""
     value: float
     """What it is ranked by: the doubt, or the area in px."""
     was: str = ""
@@ -89,7 +79,7 @@ class ReviewReport:
         return {kind: sum(f.kind == kind for f in self.findings) for kind in KINDS}
 
 
-def find(
+def review_frames(
     folder: Path, settings: ReviewSettings | None = None, on_frame: Callable[[int, int], object] | None = None
 ) -> ReviewReport:
     """Look through a folder of flat frames. InputError: they have no table of regions, or a file is damaged."""
@@ -101,11 +91,11 @@ def find(
     report = ReviewReport(folder, frames)
     allowed = _palette(folder)
 
-    def look(number: int) -> tuple[int, list[Finding]]:
-        return _look(frames[number], tables, number, allowed, settings)
+    def review(number: int) -> tuple[int, list[Finding]]:
+        return _review_frame(frames[number], tables, number, allowed, settings)
 
     with ThreadPoolExecutor(available_cores()) as pool:
-        for number, (regions, findings) in enumerate(pool.map(look, range(len(frames)))):
+        for number, (regions, findings) in enumerate(pool.map(review, range(len(frames)))):
             report.regions += regions
             report.findings += findings
             if on_frame is not None:
@@ -123,18 +113,20 @@ def _palette(folder: Path) -> Array:
     return np.zeros((0, 3), np.uint8)
 
 
-def _look(file: Path, tables: Path, number: int, allowed: Array, settings: ReviewSettings) -> tuple[int, list[Finding]]:
+def _review_frame(
+    file: Path, tables: Path, number: int, allowed: Array, settings: ReviewSettings
+) -> tuple[int, list[Finding]]:
     """Return how many regions a frame has, and what is found in it."""
     table = tables / f"{file.stem}.json"
     with reading("table of regions", table, "paint the frames again"):
-        content = json.loads(table.read_bytes())
+        content = parse_json(table.read_bytes())
         if content.get("blank"):
             return 0, []
         rows, lines = content["regions"], content["lines"]
         found = [finding for row in rows for finding in _in_region(row, file.stem, number, settings)]
         if not (tables.parent / "palette.json").is_file():  # of a palette, nothing else may occur
             own = [row["color"] for row in rows if not row["open"]]
-            allowed = np.concatenate([allowed, _rgb([*own, *lines])])
+            allowed = np.concatenate([allowed, colors_of_hex([*own, *lines])])
     frame = read_image(file)[..., :3]
     off = _off_palette(frame, allowed)
     if off is not None:
@@ -162,19 +154,11 @@ def _off_palette(frame: Array, allowed: Array) -> tuple[tuple[int, int, int, int
 
     Even pixels have neighbors of one color, which soft edges have not. None: there are none.
     """
-    around = np.ones((3, 3), np.uint8)
-    even = (cv2.dilate(frame, around) == cv2.erode(frame, around)).all(-1)
-    weights = np.array([65536, 256, 1])
-    code = frame.astype(np.int32) @ weights.astype(np.int32)
-    off = even & ~np.isin(code, allowed.astype(np.int32) @ weights.astype(np.int32))
+    code = color_codes(frame)
+    off = even_pixels(frame) & ~np.isin(code, color_codes(allowed))
     if not off.any():
         return None
     colors, times = np.unique(code[off], return_counts=True)
     rows, columns = np.flatnonzero(off.any(1)), np.flatnonzero(off.any(0))
     box = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
     return box, int(off.sum()), f"#{int(colors[times.argmax()]):06x}"
-
-
-def _rgb(names: list[str]) -> Array:
-    """#rrggbb, n of them => uint8 (n 3)"""
-    return np.array([[int(name[i : i + 2], 16) for i in (1, 3, 5)] for name in names], np.uint8).reshape(-1, 3)

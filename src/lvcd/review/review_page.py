@@ -15,7 +15,8 @@ from lvcd.io.disk import atomic, writing
 from lvcd.io.images import read_image
 from lvcd.report.html import page
 
-from .findings import KINDS, Array, Finding, ReviewReport
+from . import KINDS
+from .findings import Array, Finding, ReviewReport
 
 SHOWN = 60
 """Findings of each kind on the page; the table has all."""
