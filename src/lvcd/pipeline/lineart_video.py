@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -32,21 +31,21 @@ from lvcd.sampling.decode import ChunkDecoder
 from lvcd.sampling.segments import plan_segments
 from lvcd.sampling.sequential import (
     REFERENCE,
-    SegmentState,
     SlotDenoise,
     nearest_reference,
     nearest_references,
     sample_segments,
 )
 
+from .call_noise import Generators, initial_noise, noise_levels_of
 from .image_forms import Image
 from .inputs import Padding, batch_of_clips, color, keys_of_clips, sheet, sheets_of_clips, single_drawings, sketch
+from .streaming import FramePlacement, PaintingInterruptedError, StepReporter, chunk_of, pack_state, unpack_state
 
 logger = logging.get_logger(__name__)
 
 Keys = Mapping[int, Image]
 """Number of a sketch, from 0 -> its colored version, which is its result."""
-Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 @dataclass
@@ -183,7 +182,7 @@ class LineartVideoPipeline(DiffusionPipeline):
             raise InputError(f"callback_on_step_end_tensor_inputs has {sorted(unknown)}: only latents can be had")
         if type(num_videos_per_prompt) is not int or num_videos_per_prompt < 1:
             raise InputError(f"num_videos_per_prompt={num_videos_per_prompt}: give a whole number from 1")
-        levels = _noise_levels(sigmas, timesteps)
+        levels = noise_levels_of(sigmas, timesteps)
         if levels is not None and (sampling is not None or num_inference_steps not in (None, len(levels) - 1)):
             raise InputError("sigmas or timesteps stand for num_inference_steps, and sampling has its own: give one")
 
@@ -271,7 +270,6 @@ class LineartVideoPipeline(DiffusionPipeline):
             raise InputError(f"reference frame {reference_frame} is none of the sketches 0 to {num_frames - 1}")
         if reference_frame is not None and reference_sketch is not None:
             raise InputError("the reference has a sketch of its own or is a frame of the clip, not both")
-
         own = dict(keys or {})
         if outside := [frame for frame in own if not 0 <= frame < num_frames]:
             raise InputError(f"key {outside[0]} is none of the sketches 0 to {num_frames - 1}")
@@ -313,33 +311,33 @@ class LineartVideoPipeline(DiffusionPipeline):
         # 4. Draw noise from each clip's own generator, or take what the last segment before an interruption left.
         decoder = self._decode if decode else lambda z: z
         leading = modes[:, nearest_reference(places, 0, range(len(places)))]
-        chunks = ChunkDecoder(decoder, leading.float() * scale, **_chunk(decode_chunk_size))
+        chunks = ChunkDecoder(decoder, leading.float() * scale, **chunk_of(decode_chunk_size))
         if state is None:
             shape = (len(leading), sampling.slots - 1 + refs, *leading.shape[1:])
-            noise = _noise(generator, latents, shape).to(leading.device)
+            noise = initial_noise(generator, latents, shape).to(leading.device)
             before, done = None, 0
         else:
-            before, done = _unpack(state, chunks)
+            before, done = unpack_state(state, chunks)
             noise = before.noise
 
         # 5. Sample segment after segment, and decode what is complete.
         given = own if decode else {frame: modes[:, i].float() * scale for i, frame in enumerate(own)}
         empty = (pictures[0] if decode else leading.float())[:, None][:, :0]
-        place = _FramePlacement(padding.crop, given, first, empty)
+        place = FramePlacement(padding.crop, given, first, empty)
         total = len(segments) * (len(levels) - 1)
         with self.progress_bar(total=total) as bar:
-            steps = _StepReporter(self, levels, total, bar.update, on_step, callback_on_step_end)
+            steps = StepReporter(self, levels, total, bar.update, on_step, callback_on_step_end)
             steps.advance(done * (len(levels) - 1))
             try:
                 for _, finished, after in sample_segments(
                     prepare, segments[done:], noise, modes, scale, sampling, before, on_denoised=steps,
-                    places=places, most=sampling.max_keys,
+                    places=places,
                 ):  # fmt: skip
                     steps.start_segment()
                     done += 1
                     frames = place(chunks.push(finished), chunks.decoded)
-                    yield PaintedChunk(frames, _pack(after, chunks, done))
-            except _InterruptedError:
+                    yield PaintedChunk(frames, pack_state(after, chunks, done))
+            except PaintingInterruptedError:
                 last = num_frames  # what is finished is returned, without a last frame that is the reference
             frames = place(chunks.flush(), chunks.decoded)
         if last < num_frames:
@@ -383,119 +381,3 @@ class LineartVideoPipeline(DiffusionPipeline):
         b, t = latents.shape[:2]
         z = (latents / self.vae.config.scaling_factor).to(self.vae.dtype).flatten(0, 1)
         return self.vae.decode(z, num_frames=t).sample.float().clamp(-1, 1).unflatten(0, (b, t))
-
-
-class _FramePlacement:
-    """Knows which frame of the clip a decoded slot is. A frame that is given in color is that very picture."""
-
-    def __init__(self, crop: Callable[[Tensor], Tensor], given: Mapping[int, Tensor], first: int, empty: Tensor):
-        self.crop, self.given, self.first, self.empty = crop, given, first, empty
-
-    def __call__(self, chunks: list[Tensor], end: int) -> Tensor:
-        """Turn decoded slots, chunks of (b n 3 H W) up to slot `end`, into frames of the clip (b n' 3 H W).
-
-        Slot 0 is the reference: frame 0 of the clip if painting began at frame 1, and else no frame of the clip.
-        """
-        if not chunks:
-            return self.empty
-        slots = torch.cat(chunks, dim=1)
-        frames = []
-        for number, frame in enumerate(slots.unbind(1), end - slots.shape[1] - 1 + self.first):
-            if number >= 0:
-                frames.append(self.given[number].to(frame) if number in self.given else self.crop(frame))
-        return torch.stack(frames, dim=1) if frames else self.empty
-
-
-class _StepReporter:
-    """Reports every denoising step, and calls the user's callback, whatever the solver."""
-
-    def __init__(
-        self,
-        pipeline: LineartVideoPipeline,
-        levels: Tensor,  # (n + 1) noise levels
-        total: int,
-        update_bar: Callable[[int], object],
-        on_step: Callable[[int, int], object] | None,
-        callback: Callable | None,
-    ):
-        self.pipeline, self.levels, self.total, self.callback = pipeline, levels, total, callback
-        self.update_bar, self.on_step = update_bar, on_step
-        self.step, self.done = -1, 0
-
-    def start_segment(self) -> None:
-        """Count the steps of the next segment from 0."""
-        self.step = -1
-
-    def advance(self, steps: int) -> None:
-        """Report so many more steps."""
-        self.done += steps
-        self.update_bar(steps)
-        if self.on_step is not None:
-            self.on_step(self.done, self.total)
-
-    def __call__(self, step: int, denoised: Tensor) -> Tensor:
-        if self.pipeline.interrupt:
-            raise _InterruptedError
-        if step > self.step:  # a second-order solver asks twice in one step
-            self.advance(step - self.step)
-        self.step = step
-        if self.callback is None:
-            return denoised
-        answer = self.callback(self.pipeline, step, self.levels[step], {"latents": denoised})
-        return (answer or {}).get("latents", denoised)
-
-
-class _InterruptedError(Exception):
-    """The user's callback set `_interrupt`."""
-
-
-def _noise_levels(sigmas: Sequence[float] | None, timesteps: Sequence[float] | None) -> tuple[float, ...] | None:
-    """Return the levels (n + 1), the last one 0, that a call names; EDM tells its networks ln(sigma) / 4."""
-    if sigmas is None and timesteps is None:
-        return None
-    if sigmas is not None and timesteps is not None:
-        raise InputError("sigmas and timesteps both name the noise levels: give one")
-    try:
-        named = [float(s) for s in sigmas] if sigmas is not None else [math.exp(4 * float(t)) for t in timesteps or ()]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"sigmas and timesteps are lists of numbers: {error}") from None
-    return (*named, 0.0) if not named or named[-1] != 0 else tuple(named)
-
-
-def _chunk(decode_chunk_size: int | None) -> dict[str, int]:
-    """Return the decoder's chunk of so many frames, the reference included; chunks overlap by up to 3 frames."""
-    if decode_chunk_size is None:
-        return {}
-    if type(decode_chunk_size) is not int or decode_chunk_size < 2:
-        raise InputError(f"decode_chunk_size={decode_chunk_size}: give a whole number from 2")
-    return {"size": decode_chunk_size, "overlap": min(3, decode_chunk_size - 2)}
-
-
-def _noise(generator: Generators, given: Tensor | None, shape: tuple[int, ...]) -> Tensor:
-    """Draw unit normal noise (b slots c h w), or take what was given; a clip's depends on its own generator alone."""
-    if given is not None:
-        if tuple(given.shape) != shape:
-            raise InputError(f"latents have the shape {tuple(given.shape)}: give noise of the shape {shape}")
-        return given.float()
-    many = list(generator) if isinstance(generator, Sequence) else [generator] * shape[0]
-    if not all(isinstance(one, torch.Generator | None) for one in many):
-        raise InputError(f"generator={generator}: give torch.Generator().manual_seed(SEED), or a list of these")
-    if len(many) != shape[0]:
-        raise InputError(f"{len(many)} generators for {shape[0]} clips: give one for each, or one for all")
-    return torch.stack([torch.randn(shape[1:], generator=g, device=g.device if g else None).cpu() for g in many])
-
-
-_STATE = ("noise", "latents", "denoised", "pending")
-
-
-def _pack(carry: SegmentState, chunks: ChunkDecoder, segments_done: int) -> dict[str, Tensor]:
-    counts = torch.tensor([segments_done, chunks.decoded])
-    tensors = (carry.noise, carry.latents, carry.denoised, chunks.pending)
-    return {**{k: v.contiguous() for k, v in zip(_STATE, tensors)}, "counts": counts}
-
-
-def _unpack(state: dict[str, Tensor], chunks: ChunkDecoder) -> tuple[SegmentState, int]:
-    noise, latents, denoised, pending = (state[k].to(chunks.pending) for k in _STATE)
-    segments_done, chunks.decoded = (int(n) for n in state["counts"])
-    chunks.pending = pending
-    return SegmentState(noise, latents, denoised), segments_done

@@ -81,7 +81,6 @@ def sample_segments(
     later_references: Tensor | None = None,  # (b n c h w) in later segments, as in the original; None = the same
     on_denoised: OnDenoised | None = None,  # sees, and may replace, every denoised estimate
     places: Sequence[int | None] = (None,),  # (n) frame number of each reference, maybe outside the clip; None = none
-    most: int | None = None,  # references with a place that a segment holds, the nearest; None = all
 ) -> Iterator[tuple[Segment, Tensor, SegmentState]]:
     """Sample one segment after the other (paper, section 5).
 
@@ -91,7 +90,7 @@ def sample_segments(
     o, w = config.overlap, config.slots - 1 - config.overlap
     levels, solver = config.noise_levels, SOLVERS[config.solver or ""]
     for segment in segments:
-        chosen = nearest_references(places, segment.frames, most)
+        chosen = nearest_references(places, segment.frames, config.max_keys)
         refs = len(chosen)
         nearest = [nearest_reference(places, frame, chosen) for frame in segment.frames]
         if state is None:
