@@ -193,7 +193,7 @@ def test_too_little_memory_is_one_line(colorize, monkeypatch, where, fault):
         raise fault
 
     monkeypatch.setattr(
-        "lvcd.pipeline.render_inputs.color" if where == "color" else "lvcd.pipeline.load.load_components", fails
+        "lvcd.pipeline.render.color" if where == "color" else "lvcd.pipeline.load.load_components", fails
     )
     code, (line,) = colorize()
     assert code == 2 and "too little memory" in line

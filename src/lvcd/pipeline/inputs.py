@@ -150,11 +150,7 @@ def color(image: PIL.Image.Image | np.ndarray | Tensor, size: tuple[int, int], n
         pixels = torch.from_numpy(array(image).copy()).float().movedim(-1, 0) / 255
     if pixels.shape[0] == 4:
         pixels = pixels[:3] * pixels[3:] + (1 - pixels[3:])
-    (h, w), (height, width) = pixels.shape[-2:], size
-    if not same_shape((h, w), size):
-        raise InputError(
-            f"{name} is {w}x{h} and the sketches are {width}x{height}: crop one to the aspect ratio of the other"
-        )
+    check_shape((pixels.shape[-2], pixels.shape[-1]), size, name)
     return resize(pixels, size) * 2 - 1
 
 
@@ -176,6 +172,15 @@ def pad_to_shape(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     top, left = (large[0] - h) // 2, (large[1] - w) // 2
     whole[top : top + h, left : left + w] = pixels
     return whole
+
+
+def check_shape(own: tuple[int, int], size: tuple[int, int], name: str) -> None:
+    """InputError: a colored image of size `own` (height, width) has another aspect ratio than sketches of `size`."""
+    (h, w), (height, width) = own, size
+    if not same_shape(own, size):
+        raise InputError(
+            f"{name} is {w}x{h} and the sketches are {width}x{height}: crop one to the aspect ratio of the other"
+        )
 
 
 def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
 from lvcd.io.output import ResumableOutput, is_image, is_movie
-from lvcd.io.reader import FrameReader, InputGuard, digest, open_frames
+from lvcd.io.reader import FrameReader, digest, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog
 from lvcd.palettes.palette_files import Palette
@@ -26,13 +26,11 @@ from .exposures import Exposures
 from .flat_records import write_blank_record, write_colors, write_records
 from .image_forms import array
 from .inputs import color, resize
+from .render_files import RenderFiles, check_places
 from .render_inputs import (
     ColoredPicture,
     RenderInputs,
-    changed_at,
     check_movie,
-    check_places,
-    colored_pictures,
     find_ink_color,
     find_sound,
     flat_palette,
@@ -40,6 +38,10 @@ from .render_inputs import (
     nearest,
 )
 from .render_settings import RenderSettings
+
+if TYPE_CHECKING:
+    from .cels import CelMaker
+    from .paint import FlatFiller
 
 NO_MEMORY = "there is too little memory for frames of this size: give a smaller size, or dtype float16, or device cpu"
 
@@ -91,7 +93,7 @@ class RenderStart:
 def render_clip(
     sketches: Path,  # a folder of images, or a movie
     reference: Path | None,  # a colored frame; None = only keys and sheets
-    output: Path,  # a folder for PNG frames, or a movie (.mp4, .webm, .gif)
+    output: Path,  # a folder for frames, a movie, or for one sketch an image
     model: str | Path = MINI,  # a folder, or the name of a bundled model
     reference_sketch: Path | None = None,  # the reference's line art; None = extracted, or that of reference_frame
     settings: RenderSettings | None = None,
@@ -121,68 +123,40 @@ def render_clip(
     settings, model = settings or RenderSettings(), find_model(model)
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
-    keys = keys or {}
-    check_places(output, sketches, reference, reference_sketch, palette, timesheet, *keys.values(), *sheets)
+    files = RenderFiles(sketches, reference, reference_sketch, palette, timesheet, keys or {}, sheets)
+    check_places(output, files.paths)
     movie = check_movie(output, settings)
-    guards = [InputGuard(path) if path else None for path in (sketches, reference, reference_sketch)]
-    palette_guard = None if palette is None else InputGuard(palette)
-    sheet_guard = None if timesheet is None else InputGuard(timesheet)
-    key_guards = {number: InputGuard(key) for number, key in sorted(keys.items())}
-    model_sheets = [InputGuard(path) for path in sheets]
     colors = None if palette is None else flat_palette(palette, settings)
-    selection = FrameSelection(
-        settings.level, settings.psd_layer, leave_out=_no_drawings(reference, keys, sheets, settings)
-    )
+    selection = FrameSelection(settings.level, settings.psd_layer, leave_out=files.no_drawings(settings.lines))
     with on_out_of_memory(NO_MEMORY), open_frames(sketches, selection) as clip:
         contents = clip.contents()  # damage is found now, before the first frame, and not in the middle of the night
-        exposures = Exposures.find(contents, range(len(clip)), clip.names)
-        if timesheet is not None:
+        if timesheet is None:
+            exposures = Exposures.find(contents, range(len(clip)), clip.names)
+        else:
             exposures = Exposures.on_sheet(clip, contents, timesheet, settings.level, movie)
-        pictures = colored_pictures(clip, reference, settings.reference_frame, keys, sheets)
-        inputs = RenderInputs.read(clip, sketches, pictures, reference_sketch, settings)
-        job = job_record(guards, model, inputs.reader.lines, settings)
-        job |= {} if palette_guard is None else {"palette": palette_guard.digest}
-        job |= {"keys": {str(number): guard.digest for number, guard in key_guards.items()}} if keys else {}
-        job |= {"sheets": [guard.digest for guard in model_sheets]} if sheets else {}
+        inputs = RenderInputs.read(clip, files, settings)
+        job = job_record(files, model, inputs.reader.lines, settings)
         if exposures.drawings != list(range(len(clip))):
             job["drawings"] = len(exposures.drawings)
-        if sheet_guard is not None:
-            job["timesheet"] = sheet_guard.digest
         names = None if movie else exposures.names
         rate = clip.fps if fps is None else fps
-        sound, lost = find_sound(sketches, output, movie and timesheet is None, rate == clip.fps)
+        sound, notes = find_sound(sketches, output, movie and timesheet is None, rate == clip.fps)
+        if timesheet is not None and (left_out := exposures.left_out(clip, contents)):
+            notes.append(f"{timesheet} does not show {left_out}: left out")
         with ResumableOutput(
             output, job, len(exposures.frames), rate, resume, overwrite, names, settings.format or "png",
             settings.layers, sound,
         ) as out:  # fmt: skip
             if out.done:
-                given = (reference, reference_sketch, palette, timesheet, *keys.values(), *sheets)
-                files = [sketches, *(file for file in given if file)]
-                if max(map(changed_at, files)) > changed_at(output):
+                if files.is_newer_than(output):
                     raise InputError(f"{output} is finished, and older than its sketches or its reference: "
                                      "overwrite it (--overwrite) to paint it again")  # fmt: skip
                 return RenderResult(output, out.total, already_finished=True)
-            (first, _), *more = _placed([(pictures[0], inputs.picture), *inputs.more], exposures, contents)
-            settings, inputs = replace(settings, reference_frame=first.index), replace(inputs, more=tuple(more))
-            for note in lost if on_warning is not None else ():
-                on_warning(note)  # type: ignore[misc]
-            if timesheet is not None and on_warning is not None and (left := exposures.left_out(clip, contents)):
-                on_warning(f"{timesheet} does not show {left}: left out")
-            watched = [
-                guard for guard in (*guards, palette_guard, sheet_guard, *key_guards.values(), *model_sheets) if guard
-            ]
+            inputs = replace(inputs, pictures=tuple(_placed(inputs.pictures, exposures, contents)))
             painter = _Painter(
-                clip, exposures, inputs, watched, settings, out, on_progress, on_warning, is_cancelled, colors
+                clip, exposures, inputs, files, settings, out, on_progress, on_warning, is_cancelled, colors
             )
-            return RenderResult(painter.run(model, device, on_start), out.total, already_finished=False)
-
-
-def _no_drawings(
-    reference: Path | None, keys: Mapping[int, Path], sheets: Sequence[Path], settings: RenderSettings
-) -> tuple[Path, ...]:
-    """Return the pictures that are no drawings where they lie among them; among colored frames, the others are."""
-    colored = [] if settings.lines == "extract" else [*([reference] if reference else []), *keys.values()]
-    return (*colored, *sheets)
+            return RenderResult(painter.run(model, device, on_start, notes), out.total, already_finished=False)
 
 
 def _placed(
@@ -216,7 +190,7 @@ class _Painter:
         clip: FrameReader,
         exposures: Exposures,
         inputs: RenderInputs,
-        guards: Sequence[InputGuard],
+        files: RenderFiles,
         settings: RenderSettings,
         out: ResumableOutput,
         on_progress: Callable[[RenderProgress], object] | None,
@@ -227,13 +201,16 @@ class _Painter:
         self.palette = palette
         self.clip, self.exposures, self.inputs, self.settings, self.out = clip, exposures, inputs, settings, out
         self.on_progress, self.on_warning, self.is_cancelled = on_progress, on_warning, is_cancelled
-        self.guards = guards
+        self.files = files
         self.drawings = self.steps = self.total_steps = 0
-        self._cel: Callable[[Any], Any] | None = None  # makes cels of what the filler filled
+        self._cels: CelMaker | None = None  # with settings.cels: makes frames of what the filler filled
         self._own: dict[int, Tensor] = {}  # place -> its given frame (3 H W) in [0, 1] at the sketches' size, with flat
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
 
-    def run(self, model: Path, device: str, on_start: Callable[[RenderStart], object] | None) -> Path:
+    def run(
+        self, model: Path, device: str, on_start: Callable[[RenderStart], object] | None, notes: Sequence[str]
+    ) -> Path:
+        """Paint and write what is not written yet => the result. notes: what is to be said before."""
         read_model_index(model)  # a wrong folder ends here, before seconds of imports
         from .load import load_pipeline
 
@@ -245,7 +222,7 @@ class _Painter:
             )
         if on_start is not None:
             on_start(RenderStart(self.out.total, inputs.size, inputs.reader.lines, str(pipeline.device)))
-        for note in [*clip.notes, *inputs.reader.notes]:
+        for note in [*notes, *clip.notes, *inputs.reader.notes]:
             self._warn(note)
         saved = self.out.restore()
         state, self.drawings = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
@@ -256,26 +233,24 @@ class _Painter:
             self._warn(f"{self.out.path} is one file, which keeps no index maps: give a folder for lvcd recolor")
         elif self.palette is not None and (settings.alpha or settings.layers):
             self._warn("no index maps are kept of layers and of clear paper: leave them out for lvcd recolor")
-        own = inputs.reference_lines(inputs.size, settings.drawing)
-        further = [(of, color(pixels, inputs.size, str(of.path))[None]) for of, pixels in inputs.more]
+        own = inputs.reference_lines(settings.drawing)
+        shown = [(of, color(pixels, inputs.size, str(of.path))[None]) for of, pixels in inputs.pictures]
         for chunk in pipeline.stream(
-            inputs.reference[None],
+            None,
             lambda frame: resize(self._drawing(frame).sketch, inputs.size)[None],
             len(self.exposures.drawings),
             pipeline.sampling_config(settings.steps, settings.overlap),
             generator=torch.Generator().manual_seed(settings.seed),
             decode_chunk_size=settings.decode_chunk,
             reference_sketch=None if own is None else own[None],
-            reference_frame=settings.reference_frame,
-            keys={of.index: picture for of, picture in further if of.index is not None},
-            sheets=[picture for of, picture in further if of.index is None],
+            keys={of.index: picture for of, picture in shown if of.index is not None},
+            sheets=[picture for of, picture in shown if of.index is None],
             on_step=self._on_step,
             state=state,
         ):
             for frame in chunk.frames[0]:
                 self._write((frame + 1) / 2, filler)
-            for guard in self.guards:  # before the frames count as finished
-                guard.check()
+            self.files.check_unchanged()  # before the frames count as finished
             if chunk.state is not None:
                 tensors = {k: v.cpu() for k, v in chunk.state.items()} | (filler.state() if filler else {})
                 counts = {name: str(count) for name, count in self._kept.items()} if filler else {}
@@ -302,7 +277,7 @@ class _Painter:
                 self._kept["kept_frames"] += filler.kept > 0
             frame = filled.clamp(0, 1) if own is None else own
         first, *again = self.exposures.shows(number)
-        self.out.write(first, array(frame) if filler is None or self._cel is None else self._cel(filler))
+        self.out.write(first, array(frame) if self._cels is None else self._cels(filler))
         for index in again:
             self.out.repeat(index, first)
         for index in (first, *again) if filler is not None else ():
@@ -325,53 +300,47 @@ class _Painter:
                 value, channels = (0, 4) if self.settings.alpha else (255, 3)
                 self.out.write(index, np.full((*size, channels), value, np.uint8))
 
-    def _flat_filler(self, state: dict[str, Tensor] | None) -> Any:
+    def _flat_filler(self, state: dict[str, Tensor] | None) -> FlatFiller:
+        from .cels import CelMaker, find_ground
         from .paint import FlatFiller
 
-        inputs, settings, size = self.inputs, self.settings, self.clip.size
-        reference = color(inputs.picture, size, inputs.reference_name)
-        if settings.reference_frame is not None:
-            self._own[settings.reference_frame] = reference / 2 + 0.5
-        exact = color(nearest(inputs.picture, size), size, inputs.reference_name) / 2 + 0.5
-        of = 0 if settings.reference_frame is None else settings.reference_frame
-        lines: Tensor | Drawing
-        if settings.reference_frame is not None:
-            lines = self._drawing(of)
-        elif inputs.drawing is not None:
-            lines = read_drawing(nearest(inputs.drawing, size), settings.drawing)
-        else:
-            lines = xdog(reference[None])[0]
-        extracted = inputs.reader.lines == "extract"
-        ink_color = None if extracted else find_ink_color(self._picture(of), self._drawing(of).ink)
-        colors = None if self.palette is None else self.palette.colors
-        ground = self._find_ground(exact, lines, inputs.picture) if settings.cels else None
-        filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors, ground)
-        for further, pixels in inputs.more:
-            picture = color(pixels, size, str(further.path)) / 2 + 0.5
-            exact = color(nearest(pixels, size), size, str(further.path)) / 2 + 0.5
-            lines = xdog(2 * picture[None] - 1)[0] if further.index is None else self._drawing(further.index)
-            if further.index is not None:
-                self._own[further.index] = picture
-            ground = self._find_ground(exact, lines, pixels) if settings.cels else None
-            filler.add_reference(exact, lines, ground)
+        settings, size = self.settings, self.clip.size
+        filler: FlatFiller | None = None
+        for of, pixels in self.inputs.pictures:
+            reference = color(pixels, size, str(of.path))
+            exact = color(nearest(pixels, size), size, str(of.path)) / 2 + 0.5
+            lines = self._lines_of(of, reference, is_first=filler is None)
+            if of.index is not None:
+                self._own[of.index] = reference / 2 + 0.5
+            ground = ground_color = None
+            if settings.cels:
+                ink = lines[0].numpy() if isinstance(lines, Tensor) else lines.ink
+                ground, ground_color = find_ground(exact, ink, nearest(pixels, size))
+            if filler is not None:
+                filler.add_reference(exact, lines, ground)
+                continue
+            drawing = of.index or 0
+            extracted = self.inputs.reader.lines == "extract"
+            ink_color = None if extracted else find_ink_color(self._picture(drawing), self._drawing(drawing).ink)
+            colors = None if self.palette is None else self.palette.colors
+            filler = FlatFiller(exact, lines, settings.gap, settings.trace, ink_color, colors, ground)
+            self._cels = CelMaker(settings, ground_color) if settings.cels else None
+            if ground_color is None and (settings.alpha or settings.layers):
+                self._warn(f"{of.path} has neither transparency nor white paper at its border: nothing is clear, all "
+                           "is painted")  # fmt: skip
+        assert filler is not None
         write_colors(self.out, filler.bucket, self.palette)
         if state and self.drawings:
             filler.resume(self._drawing(self.drawings - 1), state)
         return filler
 
-    def _find_ground(self, exact: Tensor, lines: Tensor | Drawing, picture: Any) -> Any:
-        """Return where a reference (3 H W) shows its ground (H W) bool; the first one says how cels are made."""
-        from .cels import CelMaker, find_ground
-
-        ink = lines[0].numpy() if isinstance(lines, Tensor) else lines.ink
-        ground, shown = find_ground(exact, ink, nearest(picture, self.clip.size))
-        if self._cel is not None:
-            return ground
-        if shown is None and (self.settings.alpha or self.settings.layers):
-            self._warn(f"{self.inputs.reference_name} has neither transparency nor white paper at its border: "
-                       "nothing is clear, all is painted")  # fmt: skip
-        self._cel = CelMaker(self.settings, shown)
-        return ground
+    def _lines_of(self, picture: ColoredPicture, colors: Tensor, is_first: bool) -> Tensor | Drawing:
+        """Return the line art of a colored picture (3 H W) in [-1, 1]: its drawing's, its own, or what it shows."""
+        if picture.index is not None:
+            return self._drawing(picture.index)
+        if is_first and self.inputs.drawing is not None:
+            return read_drawing(nearest(self.inputs.drawing, self.clip.size), self.settings.drawing)
+        return xdog(colors[None])[0]
 
     def _drawing(self, number: int) -> Drawing:
         """Read one of the drawings that are painted, at its own size."""

@@ -1,10 +1,9 @@
-"""The files of a rendering: read, checked against each other, and recorded."""
+"""What a rendering reads: drawings and colored pictures, checked against each other, and the record of its job."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,17 @@ import numpy as np
 from torch import Tensor
 
 from lvcd.errors import InputError
-from lvcd.io.frame_folder import frame_files
 from lvcd.io.images import read_image
 from lvcd.io.movies import CLEAR_SUFFIXES, SOUND_CODECS
 from lvcd.io.output import is_movie, output_path
-from lvcd.io.reader import FrameReader, InputGuard
+from lvcd.io.reader import FrameReader
 from lvcd.io.sound import Sound
 from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing
 from lvcd.palettes.palette_files import Palette, read_palette
 
 from .image_forms import array, size_of
-from .inputs import color, pad_to_shape, resize, same_shape
+from .inputs import check_shape, pad_to_shape, resize, same_shape
+from .render_files import RenderFiles
 from .render_settings import RenderSettings
 
 
@@ -43,30 +42,25 @@ class ColoredPicture:
         return pad_to_shape(array(picture), size) if self.sheet else picture
 
 
-def colored_pictures(
-    clip: FrameReader,
-    reference: Path | None,
-    reference_frame: int | None,
-    keys: Mapping[int, Path],
-    sheets: Sequence[Path],
-) -> list[ColoredPicture]:
+def colored_pictures(clip: FrameReader, files: RenderFiles, reference_frame: int | None) -> list[ColoredPicture]:
     """Return the pictures that colors come from, at least one: the reference first, or else the first key or sheet.
 
-    keys: number of a drawing, as its file has it -> the drawing in color. InputError: no drawing has a number, or two
-    pictures are of one drawing, or there are none.
+    InputError: no drawing has a key's number, or the reference's; two pictures are of one drawing; there are none.
     """
-    if reference is None and reference_frame is not None:
+    if files.reference is None and reference_frame is not None:
         raise InputError(f"reference frame {reference_frame} without a reference: give it")
-    found = [] if reference is None else [ColoredPicture(reference, reference_frame)]
-    for number, path in sorted(keys.items()):
+    if reference_frame is not None and not 0 <= reference_frame < len(clip):
+        raise InputError(f"reference frame {reference_frame}: {files.sketches} has sketches 0 to {len(clip) - 1}")
+    found = [] if files.reference is None else [ColoredPicture(files.reference, reference_frame)]
+    for number, path in sorted(files.keys.items()):
         if number not in clip.numbers:
             known = f"{min(clip.numbers)} to {max(clip.numbers)}"
             raise InputError(f"key {number}={path}: no drawing of {clip.path} has that number, they have {known}")
         index = clip.numbers.index(number)
-        if index == reference_frame and reference is not None:
-            raise InputError(f"{reference} and {path} are both drawing {number} in color: leave one out")
+        if index == reference_frame:
+            raise InputError(f"{files.reference} and {path} are both drawing {number} in color: leave one out")
         found.append(ColoredPicture(path, index))
-    found += [ColoredPicture(path, sheet=True) for path in sheets]
+    found += [ColoredPicture(path, sheet=True) for path in files.sheets]
     if not found:
         raise InputError("there is nothing to take colors from: give a reference, a key or a sheet")
     return found
@@ -74,55 +68,42 @@ def colored_pictures(
 
 @dataclass(frozen=True)
 class RenderInputs:
-    """The files of a rendering, read and checked."""
+    """The drawings and colored pictures of a rendering, read and checked."""
 
     size: tuple[int, int]
+    """(height, width) at which the model paints, px."""
     reader: DrawingReader
     """Reads the sketches."""
-    picture: Any
-    """The reference, uint8 (H W 3) or (H W 4)."""
-    reference_name: str
-    reference: Tensor
-    """(3 H W) in [-1, 1], at `size`"""
+    pictures: tuple[tuple[ColoredPicture, Any], ...]
+    """Where colors come from, each with its pixels, uint8 (H W 3) or (H W 4) of the sketches' aspect ratio."""
     drawing: Any
-    """The reference's own line art, an image, or None."""
-    more: tuple[tuple[ColoredPicture, Any], ...]
-    """Further pictures of the colors, each with its pixels, uint8 (H W 3) or (H W 4) of the sketches' aspect ratio."""
+    """The line art of the first picture, an image, or None."""
 
     @classmethod
-    def read(
-        cls,
-        clip: FrameReader,
-        sketches: Path,
-        pictures: Sequence[ColoredPicture],
-        reference_sketch: Path | None,
-        settings: RenderSettings,
-    ) -> RenderInputs:
+    def read(cls, clip: FrameReader, files: RenderFiles, settings: RenderSettings) -> RenderInputs:
         """Read and check them. InputError: what they are."""
         size = settings.size or clip.size
         if not same_shape(size, clip.size):
             (height, width), (h, w) = clip.size, size
             raise InputError(f"size {w}x{h} has another aspect ratio than the sketches, which are {width}x{height}: "
                              f"give one like {w}x{max(16, round(w * height / width))}")  # fmt: skip
-        (first, picture), *more = ((picture, picture.read(clip.size)) for picture in pictures)
-        reference = first.path
-        colors = color(picture, size, str(reference))
-        for further, pixels in more:
-            color(pixels, size, str(further.path))
-        reader = DrawingReader(clip, settings.drawing)
-        assert reader is not None
-        drawing = read_image(reference_sketch) if reference_sketch else None
-        if drawing is not None and not same_shape(size_of(drawing), size_of(picture)):
-            raise InputError(f"{reference_sketch} has another aspect ratio than {reference}: give the lines of that "
-                             "very frame")  # fmt: skip
-        frame = settings.reference_frame
-        if frame is not None and not 0 <= frame < len(clip):
-            raise InputError(f"reference frame {frame}: {sketches} has sketches 0 to {len(clip) - 1}")
-        return cls(size, reader, picture, str(reference), colors, drawing, tuple(more))
+        pictures = colored_pictures(clip, files, settings.reference_frame)
+        read = tuple((picture, picture.read(clip.size)) for picture in pictures)
+        for picture, pixels in read:
+            check_shape(size_of(pixels), size, str(picture.path))
+        (first, pixels), *_ = read
+        drawing = read_image(files.reference_sketch) if files.reference_sketch else None
+        if drawing is not None and not same_shape(size_of(drawing), size_of(pixels)):
+            raise InputError(f"{files.reference_sketch} has another aspect ratio than {first.path}: give the lines of "
+                             "that very frame")  # fmt: skip
+        if drawing is not None and first.index is not None:
+            raise InputError(f"{first.path} has line art of its own, {files.reference_sketch}, or is a frame of the "
+                             "clip, not both")  # fmt: skip
+        return cls(size, DrawingReader(clip, settings.drawing), read, drawing)
 
-    def reference_lines(self, size: tuple[int, int], settings: DrawingSettings) -> Tensor | None:
-        """Return the reference's own line art (1 H W) at a size; None if it was not given."""
-        return None if self.drawing is None else resize(read_drawing(array(self.drawing), settings).sketch, size)
+    def reference_lines(self, settings: DrawingSettings) -> Tensor | None:
+        """Return the first picture's own line art (1 H W) at `size`; None if it was not given."""
+        return None if self.drawing is None else resize(read_drawing(array(self.drawing), settings).sketch, self.size)
 
 
 def flat_palette(file: Path, settings: RenderSettings) -> Palette:
@@ -144,17 +125,6 @@ def find_ink_color(picture: Any, ink: Any) -> Any:
     """Return the color (3) in [0, 1] of the ink of a drawing, an image; None without ink."""
     strong = array(picture)[..., :3][ink > 0.9]
     return np.median(strong, 0).astype(np.float32) / np.float32(255) if len(strong) else None
-
-
-def check_places(output: Path, *inputs: Path | None) -> None:
-    """Check that the output replaces none of its inputs. InputError: it would."""
-    for path in inputs:
-        if path is None:
-            continue
-        same = output.exists() and path.exists() and output.samefile(path)  # a hard link, or a name in other case
-        drawing = output.is_file() and path.is_dir() and output.resolve() in [f.resolve() for f in frame_files(path)]
-        if same or drawing or path.resolve().is_relative_to(output.resolve()):
-            raise InputError(f"{output} is the output, and {path} is to be read from it: choose another output")
 
 
 def check_movie(output: Path, settings: RenderSettings) -> bool:
@@ -180,29 +150,18 @@ def find_sound(sketches: Path, output: Path, movie: bool, same_rate: bool) -> tu
     return None, [f"the sound of {sketches} is not in {output}: {why}"]
 
 
-def changed_at(path: Path) -> float:
-    """Return the time of the last change of a file, or of the newest image of a folder."""
-    return max(file.stat().st_mtime for file in (frame_files(path) if path.is_dir() else [path]))
+def job_record(files: RenderFiles, model: Path, lines: str, settings: RenderSettings) -> dict[str, Any]:
+    """Return all that the frames depend on: a rendering is only resumed as the same job."""
+    weights = sorted(f for f in model.rglob("*") if f.is_file()) if model.is_dir() else []
+    stamps = [(str(f.relative_to(model)), f.stat().st_size, f.stat().st_mtime_ns) for f in weights]
+    model_hash = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+    return {**files.record, "model": model_hash, **_recorded(settings), "lines": lines}
 
 
 def _recorded(settings: RenderSettings) -> dict[str, Any]:
-    """Return the settings; those that came later are left out where they change nothing, so that older jobs go on."""
-    later = {"format": (None, "png"), "alpha": (False,), "layers": (False,), "aliased": (False,)}
-    return {name: value for name, value in asdict(settings).items() if value not in later.get(name, ())}
-
-
-def job_record(
-    guards: Sequence[InputGuard | None], model: Path, lines: str, settings: RenderSettings
-) -> dict[str, Any]:
-    """Return all that the frames depend on: a rendering is only resumed as the same job.
-
-    guards  of the sketches, the reference and the reference's sketch
-    """
-    weights = sorted(f for f in model.rglob("*") if f.is_file()) if model.is_dir() else []
-    stamps = [(str(f.relative_to(model)), f.stat().st_size, f.stat().st_mtime_ns) for f in weights]
-    return {
-        **dict(zip(("sketches", "reference", "reference_sketch"), (guard and guard.digest for guard in guards))),
-        "model": hashlib.sha256(json.dumps(stamps).encode()).hexdigest(),
-        **{name: list(value) if isinstance(value, tuple) else value for name, value in _recorded(settings).items()},
-        "lines": lines,
-    }
+    """Return the settings that change frames; those that came later only where they do, so that older jobs go on."""
+    later = {"format": (None, "png"), "alpha": (False,), "layers": (False,), "aliased": (False,), "storage": (None,),
+             "decode_chunk": (None,)}  # fmt: skip
+    found = {name: value for name, value in asdict(settings).items() if value not in later.get(name, ())}
+    del found["offload"]  # where weights wait changes nothing
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}

@@ -12,7 +12,7 @@ from lvcd.io.output import ResumableOutput, is_movie, output_path
 from lvcd.io.reader import digest, open_frames
 from lvcd.lineart.reading import DrawingReader
 
-from .render_inputs import check_places
+from .render_files import check_places
 from .render_settings import RenderSettings
 
 
@@ -32,7 +32,7 @@ def show_regions(
     InputError: files or settings that cannot be used.
     """
     settings = settings or RenderSettings(flat=True)
-    check_places(output, sketches)
+    check_places(output, [sketches])
     counts, gaps = [], 0
     with open_frames(sketches, FrameSelection(settings.level, settings.psd_layer, leave_out)) as clip:
         clip.contents()  # damage is found now
