@@ -284,8 +284,7 @@ def _encode(file: Path, form: _Format, frames: Iterable[np.ndarray], fps: float,
                 encoder = _find_encoder(path, form, clear=shape[2] == 4)
                 stream = _add_stream(container, encoder, pixels.shape, tick)
                 convert = _Palette(pixels.shape, tick) if gif else _Converter(encoder.pixels)
-                packets = sound.packets(container, path.suffix.lower()) if sound is not None else packets
-                waiting = next(packets, None)
+                packets = packets if sound is None else sound.add_to(container, path.suffix.lower())
                 waiting = next(packets, None)
             while waiting is not None and waiting[0] <= (count - 1) / fps:  # sound and picture take turns in the file
                 container.mux(waiting[1])

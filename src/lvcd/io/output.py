@@ -24,20 +24,19 @@ from torch import Tensor
 
 from lvcd.errors import InputError
 
-from .disk import LITTER, Lock, atomic, parse_json, printable, writing
+from .disk import LITTER, Lock, atomic, printable, writing
 from .frame_folder import BESIDE
 from .frame_formats import FORMAT_OF, FRAME_FORMATS, LAYERS, LayeredFrame, encode_frame, frame_paths
-from .images import IMAGE_SUFFIXES, image_size, read_image
-from .movies import MOVIE_SUFFIXES, write_movie
+from .images import image_size, read_image
+from .movies import write_movie
+from .output_job import FINISHED, UNFINISHED, find_changes, read_record
+from .output_path import is_image, is_movie, output_path
 from .reader import open_frames
 from .sound import Sound
 
 _JOB, _STATE, _MADE = "job.json", "state.safetensors", "made.json"
-_FORMAT, _DONE = "lvcd output 1", "lvcd result 1"
 _NUM_FRAMES = "lvcd.frames"  # in the metadata of the state: how many leading frames were there when it was saved
 _ADVICE = "run again with --resume"
-_NOT_WRITTEN = (".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv", ".mxf", ".gifv", ".tgz", ".zip")
-"""Endings that mean a file, which cannot be written: a folder of such a name would be a mistake."""
 
 
 class ResumableOutput:
@@ -184,7 +183,7 @@ class ResumableOutput:
         self._check_frames()
         with writing(self.path, _ADVICE):
             self._check_still_free()
-            made = {"format": _DONE, "job": self._job, "files": self._names_of_files()}
+            made = {"format": FINISHED, "job": self._job, "files": self._names_of_files()}
             self._write_bytes(_MADE, json.dumps(made, indent=1).encode())
             (self.partial / _MADE).replace(self._made)
             if is_movie(self.path):
@@ -207,7 +206,7 @@ class ResumableOutput:
             raise InputError(
                 f"an interrupted run is in {printable(self.partial)}: add --resume to continue it or delete it"
             )
-        if record is not None and (changes := _changes(record["job"], self._job)):
+        if record is not None and (changes := find_changes(record["job"], self._job)):
             raise InputError(
                 f"the interrupted run in {printable(self.partial)} was another job ({changes}): "
                 "use its settings and inputs, or delete it"
@@ -233,7 +232,7 @@ class ResumableOutput:
         for leftover in self.partial.rglob(".*.tmp"):  # of a write that was killed
             leftover.unlink()
         if record is None or (taken and not record["replaces"]):
-            new = {"format": _FORMAT, "replaces": taken, "job": self._job}
+            new = {"format": UNFINISHED, "replaces": taken, "job": self._job}
             self._write_bytes(_JOB, json.dumps(new, indent=1).encode())
 
     def _heal(self) -> None:
@@ -242,7 +241,7 @@ class ResumableOutput:
             shutil.rmtree(self._old)
         elif self._old.is_dir():
             self._old.rename(self.path)  # the old result: the new one had not taken its name
-        if self.path.is_dir() and _record(self.path / _JOB) is not None:
+        if self.path.is_dir() and read_record(self.path / _JOB) is not None:
             _remove_job_files(self.path)
 
     def _read_record(self) -> dict[str, Any] | None:
@@ -250,7 +249,7 @@ class ResumableOutput:
         if not os.path.lexists(self.partial):
             return None
         is_ours = self.partial.is_dir() and not self.partial.is_symlink()
-        record = _record(self.partial / _JOB) if is_ours else None
+        record = read_record(self.partial / _JOB) if is_ours else None
         names = {name for name in os.listdir(self.partial) if not re.fullmatch(r"\..*\.tmp", name)} if is_ours else {""}
         if record is None and names:
             raise InputError(f"{printable(self.partial)} is in the way and not from an interrupted run: move it away")
@@ -268,8 +267,8 @@ class ResumableOutput:
 
     def _check_same_job(self, resume: bool) -> None:
         """InputError: the run is to be resumed, and the result that is complete is another job's."""
-        made = _record(self._made, _DONE) if resume else None
-        if made is not None and (changes := _changes(made["job"], self._job)):
+        made = read_record(self._made, FINISHED) if resume else None
+        if made is not None and (changes := find_changes(made["job"], self._job)):
             raise InputError(
                 f"{printable(self.path)} is finished, by another job ({changes}): add --overwrite to replace it or "
                 "choose another name"
@@ -278,7 +277,7 @@ class ResumableOutput:
     def _check_replaceable(self) -> None:
         """InputError: the folder to overwrite holds more than frames, so it may not be a result at all."""
         if self.path.is_dir():
-            made = _record(self._made, _DONE) or {}
+            made = read_record(self._made, FINISHED) or {}
             own = {*map(str, made.get("files", ())), *self._names_of_files()}
             foreign = [
                 name for name in _content(self.path) if name not in own and not re.fullmatch(r"\d{5,}\.png", name)
@@ -389,33 +388,6 @@ class ResumableOutput:
         self._write_file(self.partial / name, data)
 
 
-def output_path(path: str | os.PathLike) -> Path:
-    """Return the absolute path of a result. InputError: no result can have that name."""
-    target = Path(os.path.realpath(path) if os.path.islink(path) else os.path.abspath(path))
-    kinds = f"give a folder (no ending), a movie ({', '.join(MOVIE_SUFFIXES)}) or an image ({', '.join(FORMAT_OF)})"
-    ending = target.suffix.lower()
-    if is_movie(target) and target.is_dir():
-        raise InputError(f"{printable(target)} is a folder where a movie is to go: choose another name")
-    is_file = is_movie(target) or is_image(target)
-    if not is_file and ending in (*_NOT_WRITTEN, *IMAGE_SUFFIXES) and not target.is_dir():
-        raise InputError(f"cannot write {printable(target)}: unknown ending {target.suffix}, {kinds}")
-    if not is_file and os.path.lexists(target) and not target.is_dir():
-        raise InputError(f"{printable(target)} is a file where a folder of frames is to go: {kinds}")
-    if os.path.ismount(target):
-        raise InputError(f"{printable(target)} is where a disk is mounted: choose a folder inside it")
-    return target
-
-
-def is_movie(path: Path) -> bool:
-    """Return whether an output of this name is a movie."""
-    return path.suffix.lower() in MOVIE_SUFFIXES
-
-
-def is_image(path: Path) -> bool:
-    """Return whether an output of this name is one image. A folder that is there may have any name."""
-    return path.suffix.lower() in FORMAT_OF and not path.is_dir()
-
-
 def _is_taken(path: Path) -> bool:
     return bool(_content(path)) if path.is_dir() else os.path.lexists(path)
 
@@ -434,33 +406,3 @@ def _content(folder: Path) -> list[str]:
 def _remove_job_files(folder: Path) -> None:
     for name in (_STATE, _JOB):
         (folder / name).unlink(missing_ok=True)
-
-
-def _record(file: Path, kind: str = _FORMAT) -> dict[str, Any] | None:
-    """The content of a job.json or .lvcd.json that this class wrote, else None."""
-    try:
-        record = parse_json(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-    is_ours = isinstance(record, dict) and record.get("format") == kind and isinstance(record.get("job"), dict)
-    has_all = is_ours and isinstance(record.get("replaces" if kind == _FORMAT else "files"), (bool, list))
-    return record if has_all else None
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What differs, for a message: 'steps was 20 and is 25, inputs.reference changed'; '' if nothing does."""
-    before, after = _flat(old), _flat(new)
-    words = []
-    for name in sorted(before.keys() | after.keys()):
-        was, now = (json.dumps(side[name]) if name in side else "not set" for side in (before, after))
-        if was != now:
-            short = len(was) <= 32 and len(now) <= 32
-            words.append(f"{printable(name)} was {was} and is {now}" if short else f"{printable(name)} changed")
-    return ", ".join(words[:4]) + (f", and {len(words) - 4} more" if len(words) > 4 else "")
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
-    return leaves

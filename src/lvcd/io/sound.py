@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from .movies import SOUND_CODECS, open_container, video_stream
 
 
 class Sound:
-    """The sound of a movie file. Close it, or use it in a `with`; `has_sound` says whether there is any."""
+    """The sound of a movie file, which has some; `Sound.of` finds out."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -29,26 +30,28 @@ class Sound:
         except (av.error.FFmpegError, OSError):  # an image
             return None
 
-    def packets(self, container: Any, suffix: str) -> Iterator[tuple[float, Any]]:
-        """Add a stream of sound to an open movie, and yield its packets with the time (s) at which they begin.
+    def add_to(self, container: Any, suffix: str) -> Iterator[tuple[float, Any]]:
+        """Add a stream of sound to an open movie => its packets, with the time (s) at which each begins.
 
         The movie's picture begins at 0, as that of the source does there.
         """
         codecs = SOUND_CODECS[suffix]
-        with open_container(self.path) as source:
-            stream = source.streams.best("audio")
-            start = video_stream(source, self.path).start_time or 0
-            start = start * video_stream(source, self.path).time_base
-            name = stream.codec_context.name
-            if name in codecs or "*" in codecs:
-                out = container.add_stream_from_template(stream)
-                yield 0.0, None  # the stream is there: the header can be written
-                yield from _copied(source, stream, out, start)
-            else:
-                out = container.add_stream(codecs[0], rate=48000 if codecs[0] == "libopus" else stream.rate)
-                out.codec_context.layout = "stereo" if stream.codec_context.channels > 1 else "mono"
-                yield 0.0, None
-                yield from _encoded(source, stream, out, start)
+        opened = ExitStack()
+        source = opened.enter_context(open_container(self.path))
+        stream, picture = source.streams.best("audio"), video_stream(source, self.path)
+        start = (picture.start_time or 0) * picture.time_base
+        if stream.codec_context.name in codecs or "*" in codecs:
+            packets = _copied(source, stream, container.add_stream_from_template(stream), start)
+        else:
+            out = container.add_stream(codecs[0], rate=48000 if codecs[0] == "libopus" else stream.rate)
+            out.codec_context.layout = "stereo" if stream.codec_context.channels > 1 else "mono"
+            packets = _encoded(source, stream, out, start)
+
+        def until_end() -> Iterator[tuple[float, Any]]:
+            with opened:
+                yield from packets
+
+        return until_end()
 
 
 def _copied(source: Any, stream: Any, out: Any, start: Fraction) -> Iterator[tuple[float, Any]]:

@@ -8,7 +8,6 @@ image files. (Read after OpenToonz' xdtsio.cpp and Krita's csv_saver.cpp.)
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from lvcd.errors import InputError
 
-from .disk import printable, reading, require_file
+from .disk import parse_json, printable, reading, require_file
 from .frame_folder import level_of
 
 XDTS_HEADER = "exchangeDigitalTimeSheet Save Data"
@@ -114,7 +113,7 @@ def _key(name: str) -> tuple:
 
 def _xdts(text: str) -> list[tuple[str, list[str | None]]]:
     try:
-        table = json.loads(text)["timeTables"][0]
+        table = parse_json(text.encode())["timeTables"][0]
         duration = int(table["duration"])
         field = next(field for field in table["fields"] if field["fieldId"] == _CELLS)
         headers = [header["names"] for header in table.get("timeTableHeaders", ()) if header["fieldId"] == _CELLS]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lvcd.errors import InputError
-from lvcd.io.disk import atomic, printable, reading, require_file
+from lvcd.io.disk import atomic, parse_json, printable, reading, require_file
 
 Array = np.ndarray[Any, Any]
 
@@ -225,7 +225,7 @@ def _utf16(data: bytes, place: int, length: int) -> tuple[str, int]:
 
 
 def _decode_json(data: bytes) -> Palette:
-    record = json.loads(data)
+    record = parse_json(data)
     if not isinstance(record, dict) or record.get("format") != _JSON_FORMAT:
         raise ValueError("it is no palette of lvcd")
     colors = [(str(entry["name"]), [int(v) for v in entry["rgb"]]) for entry in record["colors"]]

@@ -15,7 +15,8 @@ from lvcd.checkpoints.config_files import read_model_index
 from lvcd.checkpoints.hub import find_model
 from lvcd.errors import InputError, on_out_of_memory
 from lvcd.io.frame_folder import FrameSelection
-from lvcd.io.output import ResumableOutput, is_image, is_movie
+from lvcd.io.output import ResumableOutput
+from lvcd.io.output_path import is_image, is_movie
 from lvcd.io.reader import FrameReader, digest, open_frames
 from lvcd.lineart.reading import Drawing, read_drawing
 from lvcd.lineart.xdog import xdog

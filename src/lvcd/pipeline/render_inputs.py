@@ -14,7 +14,7 @@ from torch import Tensor
 from lvcd.errors import InputError
 from lvcd.io.images import read_image
 from lvcd.io.movies import CLEAR_SUFFIXES, SOUND_CODECS
-from lvcd.io.output import is_movie, output_path
+from lvcd.io.output_path import is_movie, output_path
 from lvcd.io.reader import FrameReader
 from lvcd.io.sound import Sound
 from lvcd.lineart.reading import DrawingReader, DrawingSettings, read_drawing

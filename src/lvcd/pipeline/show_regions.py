@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lvcd.flats.region_picture import RegionColors
 from lvcd.io.frame_folder import FrameSelection
-from lvcd.io.output import ResumableOutput, is_movie, output_path
+from lvcd.io.output import ResumableOutput
+from lvcd.io.output_path import is_movie, output_path
 from lvcd.io.reader import digest, open_frames
 from lvcd.lineart.reading import DrawingReader
 

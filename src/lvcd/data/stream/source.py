@@ -89,7 +89,7 @@ class ShardSource:
         raise AssertionError
 
 
-MORTAL = """exec 3<&0 0</dev/null
+ENDS_WITH_READER = """exec 3<&0 0</dev/null
 (
 {}
 ) 3<&- &
@@ -118,7 +118,7 @@ class Pipe:
         if self._is_command:  # in a session of its own, so that all that the shell started ends with it
             read_end, self._lifeline = os.pipe()
             try:
-                command = MORTAL.replace("{}", address[5:])
+                command = ENDS_WITH_READER.replace("{}", address[5:])
                 self._pipe = Command(command, mode="rb", shell=True, bufsize=0, start_new_session=True, stdin=read_end)
             except BaseException:
                 os.close(self._lifeline)
