@@ -11,7 +11,8 @@ import pytest
 from hydra.errors import HydraException
 
 from lvcd.cli import main
-from lvcd.cli.hydra_entry import HydraWords, Program, compose_config, conf_folder
+from lvcd.cli.hydra_entry import Program, compose_config, conf_folder
+from lvcd.cli.hydra_words import HydraWords
 from lvcd.cli.sweep import override_lists
 from lvcd.errors import InputError
 from tests.helpers.paths import CONF, ROOT

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lvcd.cli import main
-from lvcd.cli.hydra_entry import suggest_setting
+from lvcd.cli.hydra_words import suggest_setting
 from lvcd.errors import InputError
 from lvcd.training.combinations import check_combination, check_machine
 from tests.helpers.configs import composed

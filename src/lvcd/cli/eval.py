@@ -70,7 +70,8 @@ def run_evaluation(config: DictConfig) -> Row:
 
 def job(config: DictConfig) -> None:
     """Evaluate one run of Hydra's."""
-    from .hydra_entry import job_folder, one_line, prepare_job
+    from .hydra_entry import prepare_job
+    from .job_errors import job_folder, one_line
 
     program, _ = prepare_job("eval")
     with one_line(program.name, job_folder()):

@@ -6,7 +6,6 @@ with the nearest valid name and exit code 2, before torch is imported and before
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -22,29 +21,23 @@ from typing import Any, Literal
 
 import hydra
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 import lvcd.conf
-from lvcd.errors import InputError, system_refusal
+from lvcd.errors import InputError
 
+from .hydra_words import HydraWords, quoted, suggest, suggest_setting
 from .interrupts import interruptible
-from .sweep import IN_RUN_DIR, is_sweep, override_lists, parse_overrides
+from .job_errors import user_message
+from .sweep import override_lists, parse_overrides
 
 Tree = Literal["train", "eval"]
 """A folder of lvcd.conf, and the name of the configuration in it that all others are merged into."""
 
 HYDRA_VERSION = "1.3"
 """Whose defaults Hydra keeps to."""
-FLAGS_WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cn": "--config-name", "-cd": "--config-dir", "-i": "--info",
-                    "-cp": "--config-path"}  # fmt: skip
-"""Hydra's flags that a word follows, by their short forms."""
-FLAGS = {"-h": "--help", "-r": "--run", "-m": "--multirun", "-sc": "--shell-completion"}
-OTHER_FLAGS = ("--hydra-help", "--version", "--resolve")
-LOCK_FILE = ".lock"
-"""File in the folder of a run that a process has for itself."""
 SET_BY_HYDRA = ("sweep", "launcher")
 """Groups that set how Hydra itself runs: all jobs of a sweep have the same."""
 
@@ -183,107 +176,6 @@ def import_from_current_folder() -> None:
         sys.path.append(os.getcwd())
 
 
-@dataclass(frozen=True)
-class HydraWords:
-    """The words after a program's name, apart: Hydra wants its overrides side by side, people do not write them so."""
-
-    flags: list[str]
-    """As they were written, long forms, but `--config-dir` and `--config-name`."""
-    overrides: list[str]
-    """NAME=VALUE, +NAME=VALUE, ~NAME, but `hydra.searchpath`."""
-    searchpath: list[str]
-    """Where more configuration is looked for, like file:///home/me/conf: `--config-dir` and `hydra.searchpath`."""
-    config_name: str | None = None
-
-    @property
-    def is_sweep(self) -> bool:
-        return is_sweep(self.flags)
-
-    @classmethod
-    def parse(cls, words: Sequence[str]) -> HydraWords:
-        """InputError: a word is neither a flag of Hydra's nor a setting."""
-        flags: list[str] = []
-        overrides: list[str] = []
-        valued: dict[str, str] = {}
-        rest = list(words)
-        while rest:
-            word = rest.pop(0)
-            if not word.startswith("-"):
-                if not is_override(word):
-                    raise InputError(f"{word} sets nothing: write NAME=VALUE, like seed=1")
-                overrides.append(word)
-                continue
-            flag, equals, value = word.partition("=")
-            flag = FLAGS_WITH_VALUE.get(flag, FLAGS.get(flag, flag))
-            if flag in FLAGS_WITH_VALUE.values():
-                follows = bool(rest) and not rest[0].startswith("-") and (flag != "--info" or "=" not in rest[0])
-                value = value if equals else rest.pop(0) if follows else ""
-                if not value and flag != "--info":
-                    raise InputError(f"{word} needs a value, like {flag} {'job' if flag == '--cfg' else 'NAME'}")
-                valued[flag] = value
-                if flag not in ("--config-dir", "--config-name", "--config-path"):
-                    flags += [flag, *([value] if value else [])]
-            elif flag in (*FLAGS.values(), *OTHER_FLAGS) and not equals:
-                flags.append(flag)
-            else:
-                known = [*FLAGS.values(), *FLAGS_WITH_VALUE.values(), *OTHER_FLAGS]
-                raise InputError(f"there is no option {flag}{suggest(flag, known)}")
-        if "--config-path" in valued:
-            raise InputError("--config-path would hide the configuration of lvcd: give your own folder by --config-dir")
-        searchpath, overrides = _searchpath(valued.get("--config-dir"), overrides)
-        return cls(flags, overrides, searchpath, valued.get("--config-name"))
-
-    def for_hydra(self) -> list[str]:
-        """Return the words as Hydra is given them, with a folder for every job of a sweep."""
-        path = [f"hydra.searchpath=[{','.join(map(_quoted, self.searchpath))}]"] if self.searchpath else []
-        folders = [_job_folder_words(self.overrides)] if self.is_sweep else []
-        return [*self.flags, *folders, *path, *self.overrides]
-
-
-def is_override(word: str) -> bool:
-    """Return whether a word sets something, or takes it away."""
-    return word.startswith("~") or "=" in word
-
-
-def _searchpath(config_dir: str | None, overrides: list[str]) -> tuple[list[str], list[str]]:
-    """=> (all folders of configuration, the other overrides). InputError: one is not there."""
-    paths, others = [], []
-    if config_dir is not None:
-        paths.append(f"file://{Path(config_dir).absolute()}")
-    for word in overrides:
-        name, _, value = word.lstrip("+").partition("=")
-        if name != "hydra.searchpath":
-            others.append(word)
-            continue
-        with suppress(HydraException):
-            found = parse_overrides([word])[0].value()
-            if isinstance(found, list) and all(isinstance(path, str) for path in found):
-                paths += map(str, found)
-                continue
-        raise InputError(
-            f"hydra.searchpath={value} is no list of folders: write hydra.searchpath=[file:///home/me/conf]"
-        )
-    absolute = []
-    for path in paths:
-        scheme, _, rest = path.rpartition("://")
-        folder = Path(rest).absolute()
-        if scheme in ("", "file") and not folder.is_dir():
-            raise InputError(f"{rest} is no folder, and configuration was to be looked for in it: correct the path")
-        absolute.append(f"file://{folder}" if scheme in ("", "file") else path)
-    return absolute, others
-
-
-def _quoted(path: str) -> str:
-    return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _job_folder_words(overrides: Sequence[str]) -> str:
-    """Return the word that makes a job's folder show what is swept, and not what all jobs have in common:
-    RUN_DIR/module.optimization.lr=0.001."""
-    common = [o.key_or_group for o in parse_overrides(overrides) if not o.is_sweep_override()]
-    return f"hydra.job.config.override_dirname.exclude_keys=[{','.join(dict.fromkeys([*IN_RUN_DIR, *common]))}]"
-
-
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
@@ -319,7 +211,7 @@ def check_words(tree: Tree, given: HydraWords) -> DictConfig | None:
 def _compose(tree: Tree, name: str, overrides: Sequence[str], searchpath: Sequence[str], hydra_too: bool) -> DictConfig:
     """InputError: a word is wrong."""
     folder = conf_folder(tree)
-    path = [f"hydra.searchpath=[{','.join(map(_quoted, searchpath))}]"] if searchpath else []
+    path = [f"hydra.searchpath=[{','.join(map(quoted, searchpath))}]"] if searchpath else []
     folders = [folder, *(Path(p.removeprefix("file://")) for p in searchpath if p.startswith("file://"))]
     groups = [o for o in overrides if any((f / o.partition("=")[0]).is_dir() for f in folders)]
 
@@ -387,24 +279,6 @@ def _other_program(group: str, value: str) -> str:
     return ""
 
 
-def suggest(word: str, names: Sequence[str], before: str = "", cutoff: float = 0.5) -> str:
-    """Return "; did you mean ...?" with the nearest of the names, or nothing where none is near."""
-    close = difflib.get_close_matches(word, names, n=1, cutoff=cutoff)
-    return f"; did you mean {before}{close[0]}?" if close else ""
-
-
-def suggest_setting(name: str, names: Sequence[str]) -> str:
-    """Return "; did you mean ...?" for a setting: one of the same group that is spelled alike, else of another group.
-
-    Within a group only the last word counts: what comes before makes all its names alike.
-    """
-    group, _, last = name.rpartition(".")
-    beside = {known.rpartition(".")[2]: known for known in names if known.rpartition(".")[0] == group}
-    if close := difflib.get_close_matches(last, list(beside), n=1, cutoff=0.75):
-        return f"; did you mean {beside[close[0]]}?"
-    return suggest(name, [known for known in names if known not in beside.values()], cutoff=0.8)
-
-
 def _names(config: DictConfig, before: str = "") -> list[str]:
     """Of all settings, with the groups they are in: trainer, trainer.max_steps, ..."""
     found = []
@@ -424,64 +298,3 @@ def _check_folder(folder: str) -> None:
         raise InputError(f"{there} is a file, and {in_it}was to be a folder: name another")
     if not os.access(there, os.W_OK):
         raise InputError(f"{there} cannot be written: name another folder")
-
-
-# --- errors of a job --------------------------------------------------------------------------------------------------
-
-
-def job_folder() -> Path:
-    """Return the output folder of the Hydra job that runs."""
-    return Path(HydraConfig.get().runtime.output_dir)
-
-
-@contextmanager
-def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
-    """InputError, and what Hydra makes of one => one line, exit code 2; anything else is a bug and passes.
-
-    name     of the program, which the line begins with
-    folder   of Hydra's job: it is removed if nothing but Hydra's notes is in it
-    """
-    from . import drop_unprintable
-
-    try:
-        yield
-        sys.stdout.flush()
-    except Exception as error:
-        if (message := user_message(error)) is None:
-            raise
-        drop_unprintable()
-        print(f"{name}: {message}", file=sys.stderr)
-        if (
-            folder
-            and folder.is_dir()
-            and all(p.name in (".hydra", LOCK_FILE) or p.suffix == ".log" for p in folder.iterdir())
-        ):
-            shutil.rmtree(folder)
-        sys.exit(2)
-
-
-def user_message(error: Exception) -> str | None:
-    """Return the line that a person is to read of an error, or None where it is a bug.
-
-    Hydra wraps what a constructor raises, and OmegaConf what is wrong with a value.
-    """
-    cause = error if isinstance(error, InputError) else error.__cause__
-    if isinstance(cause, InputError):
-        return str(cause)
-    if refusal := system_refusal(error) or (isinstance(error, InstantiationException) and system_refusal(cause)):
-        return refusal
-    if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
-        key = re.search(r"(?:full_key: |Missing mandatory value: )(\S+)", f"{error}\n{cause}")
-        name = key[1] if key else "a setting"
-        return f"{name} is missing: give it, as {name}=VALUE"
-    if isinstance(error, InstantiationException):
-        key = re.search(r"^full_key: (\S+)", str(error), re.MULTILINE)
-        name = key[1] if key else "a setting"
-        if target := re.search(r"Error locating target '([^']+)'", str(error)):
-            reason = str(cause).splitlines()[0] if cause else "there is none"
-            return f"{name} names {target[1]}, which cannot be imported ({reason}): correct its _target_"
-        if isinstance(cause, (TypeError, ValueError)):
-            return f"{name} has a value of the wrong kind ({str(cause).splitlines()[0]}): correct it"
-    if isinstance(error, OmegaConfBaseException):
-        return f"{str(error).splitlines()[0]}: correct the configuration"
-    return None

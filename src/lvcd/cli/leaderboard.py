@@ -102,7 +102,8 @@ def _wandb(a: argparse.Namespace) -> None:
 
 
 def _add(a: argparse.Namespace) -> None:
-    from .hydra_entry import compose_config, one_line
+    from .hydra_entry import compose_config
+    from .job_errors import one_line
 
     if wrong := next((word for word in a.settings if not word.lstrip("+~").startswith(OF_SCORING)), None):
         names = ", ".join(OF_SCORING)

@@ -51,7 +51,7 @@ def alone_in_folder(config: DictConfig) -> Iterator[None]:
     """
     from lvcd.io.disk import Lock, writing
 
-    from .hydra_entry import LOCK_FILE
+    from .job_errors import LOCK_FILE
 
     run = Path(config.run_dir)
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -156,7 +156,8 @@ def _train(config: DictConfig, resume_command: str) -> TrainedModel | None:
 
 def job(config: DictConfig) -> float | None:
     """Train one run of Hydra's; => its score, which a search (sweep=optuna) minimizes."""
-    from .hydra_entry import job_folder, one_line, prepare_job
+    from .hydra_entry import prepare_job
+    from .job_errors import job_folder, one_line
     from .sweep import in_sweep, restartable
 
     program, words = prepare_job("train")
