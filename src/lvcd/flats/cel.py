@@ -19,14 +19,14 @@ WHITE = 250 / 255
 
 @dataclass(frozen=True)
 class Cel:
-    """A filled drawing in its parts."""
+    """A cel is a filled drawing in its parts, which compositing puts together."""
 
     fill: Array
-    """(H W 3), under lines too."""
+    """Colors of the fills (H W 3), under lines too."""
     line: Array
-    """(3) or (H W 3), the color of lines."""
+    """Color of the lines: one (3), or one for each pixel (H W 3)."""
     coverage: Array
-    """(H W), how much of a pixel the line covers."""
+    """Coverage (H W): how much of a pixel the line covers."""
     ground: Array
     """(H W) bool: nothing is painted here, the paper shows."""
 

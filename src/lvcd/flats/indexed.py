@@ -22,7 +22,7 @@ class IndexedFrame:
     line: Array
     """The number of the line's color."""
     coverage: Array
-    """How much of a pixel the line covers, 255 = all."""
+    """Coverage: how much of a pixel the line covers, 255 = all."""
 
     def colored(self, palette: Array) -> Array:
         """Return the frame, uint8 (H W 3): fill and line mixed by coverage, rounded to the nearest number."""

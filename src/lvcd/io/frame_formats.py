@@ -27,14 +27,14 @@ _PAGE_NAME, _IS_PAGE = 285, 2  # of TIFF
 
 @dataclass(frozen=True)
 class LayeredFrame:
-    """A frame and the layers that it is made of."""
+    """A layered frame has one picture of the whole, and the layers that it is made of."""
 
     merged: np.ndarray
-    """(H W 3), or (H W 4) where paper is clear."""
+    """The whole picture (H W 3), or (H W 4) where paper is clear."""
     layers: dict[str, np.ndarray]
-    """(H W 4) for each name of LAYERS."""
+    """Each layer's picture (H W 4), by its name in LAYERS."""
     hidden: frozenset[str] = field(default_factory=frozenset)
-    """Layers that `merged` does not show."""
+    """Names of the layers that `merged` does not show."""
 
 
 def frame_paths(name: str, kind: str, layered: bool) -> list[str]:

@@ -37,7 +37,7 @@ class Palette:
     """A palette has 1 to 256 colors, each with a name. ValueError: another number of colors, or of names."""
 
     colors: Array
-    """(n 3) uint8 RGB."""
+    """RGB values, uint8 (n 3)."""
     names: tuple[str, ...]
     """One for each color; "" = it has none."""
 

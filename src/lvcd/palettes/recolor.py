@@ -40,7 +40,7 @@ class IndexMaps:
             raise InputError(f"{printable(folder)} has no index maps: {_PAINT}")
         self.palette = read_palette(self.beside / _PALETTE)
         self.names = [file.stem for file in frame_files(self.beside / "index", (".png",))]
-        """Of the frames, in order."""
+        """Names of the frames, in order, without an ending."""
         if not self.names:
             raise InputError(f"{printable(folder)} has no index maps: {_PAINT}")
 

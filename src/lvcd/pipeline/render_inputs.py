@@ -34,7 +34,7 @@ class ColoredPicture:
     index: int | None = None
     """Which drawing of the clip it is the colored version of, from 0; None = it is of none."""
     sheet: bool = False
-    """It may have any aspect ratio."""
+    """Whether it is a sheet, which may have any aspect ratio."""
 
     def read(self, size: tuple[int, int]) -> Any:
         """Read it => uint8 (H W 3) or (H W 4); a sheet is padded to the aspect ratio of `size`."""
@@ -81,7 +81,7 @@ class RenderInputs:
 
     @classmethod
     def read(cls, clip: FrameReader, files: RenderFiles, settings: RenderSettings) -> RenderInputs:
-        """Read and check them. InputError: what they are."""
+        """Read the pictures and check them against each other. InputError: what is wrong with one."""
         size = settings.size or clip.size
         if not same_shape(size, clip.size):
             (height, width), (h, w) = clip.size, size

@@ -77,7 +77,7 @@ class StepReporter:
 
 
 class PaintingInterruptedError(Exception):
-    """The user's callback set `_interrupt`."""
+    """Painting ends here, because the user's callback set `_interrupt`."""
 
 
 def chunk_of(decode_chunk_size: int | None) -> dict[str, int]:

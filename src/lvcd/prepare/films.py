@@ -24,7 +24,7 @@ class Film:
     path: Path
     """Absolute."""
     guard: InputGuard
-    """Of its files."""
+    """It notices changes of the film's files."""
     bytes: int
     drawings: Path | None
     """Its own line art; None = extracted."""
@@ -37,7 +37,7 @@ class Film:
 
     @property
     def drawings_digest(self) -> str | None:
-        """The same of its line art."""
+        """SHA-256 of its line art; None = extracted."""
         return self.drawings_guard.digest if self.drawings_guard else None
 
     def check_unchanged(self) -> None:

@@ -44,7 +44,7 @@ class ReviewSettings:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to look at."""
+    """A finding is one place in one frame that a person should look at."""
 
     kind: str
     """One of KINDS."""
@@ -61,18 +61,18 @@ class Finding:
     value: float
     """What it is ranked by: the doubt, or the area in px."""
     was: str = ""
-    """The color in the drawing before."""
+    """Its color in the drawing before; "" = the same."""
 
 
 @dataclass
 class ReviewReport:
-    """What was found in a shot."""
+    """The report of a shot: its frames, its regions, and what was found in them."""
 
     folder: Path
     frames: list[Path]
     regions: int = 0
     findings: list[Finding] = field(default_factory=list)
-    """By kind, the most striking first."""
+    """All findings, by kind, the most striking first."""
 
     def counts(self) -> dict[str, int]:
         """Return the number of findings of each kind."""
