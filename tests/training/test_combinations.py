@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from lvcd.cli import main
 from lvcd.cli.hydra_words import suggest_setting
 from lvcd.errors import InputError
-from lvcd.training.combinations import check_combination, check_machine
+from lvcd.metrics import paper
+from lvcd.training.combinations import SCORES, check_combination, check_machine
 from tests.helpers.configs import composed
 
 FSDP = ["experiment=mini_cpu", "trainer=fsdp", "module.optimization.muon=null"]
@@ -122,3 +123,8 @@ def test_the_nearest_setting(name, nearest):
     names = ["seed", "trainer", "trainer.max_steps", "trainer.limit_val_batches", "module.seed"]
     found = suggest_setting(name, names)
     assert found == (f"; did you mean {nearest}?" if nearest else found) and bool(found) == bool(nearest)
+
+
+def test_every_metric_can_choose_a_checkpoint():
+    with_files = {"FID", "LPIPS"}  # whose weights are not here: others stand in
+    assert {type(metric).__name__ for metric in paper()} | with_files == set(SCORES)
