@@ -63,7 +63,7 @@ lint: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy src train.py eval.py
-	.venv/bin/mypy --explicit-package-bases tools benchmarks
+	.venv/bin/mypy --explicit-package-bases tools benchmarks comfyui
 
 bench: setup
 	$(PY) -m benchmarks.painting

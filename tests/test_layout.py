@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.paths import ROOT
 
 TESTS = ROOT / "tests"
-BESIDE_ROOMS = {"benchmarks", "docs", "tools"}
+BESIDE_ROOMS = {"benchmarks", "comfyui", "docs", "tools"}
 """Folders of tests/ that mirror another folder of the checkout than a room of src/lvcd."""
 MODULES = sorted(
     path.relative_to(ROOT).as_posix() for top in ("tests", "benchmarks") for path in (ROOT / top).rglob("*.py")
