@@ -29,6 +29,8 @@ def temporal_layers(network: nn.Module) -> list[nn.Module]:
     return found + [m.time_pos_embed for m in network.modules() if isinstance(m, TransformerSpatioTemporalModel)]
 
 
-def sharded_blocks(network: nn.Module) -> list[nn.Module]:
-    """Return the blocks whose weights FSDP gathers at once: every transformer block and every residual block."""
+def large_blocks(network: nn.Module) -> list[nn.Module]:
+    """Return every transformer block and every residual block: FSDP gathers the weights of one at once, torch.compile
+    compiles one at once.
+    """
     return [m for m in network.modules() if isinstance(m, (*TRANSFORMER_BLOCKS, SpatioTemporalResBlock))]

@@ -43,12 +43,14 @@ class CheckpointedTemporalBlock(TemporalBasicTransformerBlock):
     gradient_checkpointing = False
     _gradient_checkpointing_func: Any = None  # set, as the flag is, by diffusers' enable_gradient_checkpointing
 
-    def forward(self, hidden_states: Tensor, num_frames: int, encoder_hidden_states: Tensor | None = None) -> Tensor:
-        """Mix the tokens of each place over time: (b t) n c => (b t) n c."""
-        forward = super().forward
+    def __call__(self, hidden_states: Tensor, num_frames: int, encoder_hidden_states: Tensor | None = None) -> Tensor:
+        """Mix the tokens of each place over time: (b t) n c => (b t) n c.
+
+        Not in `forward`: as around diffusers' other blocks, a compiled call is inside of what is checkpointed.
+        """
         if torch.is_grad_enabled() and self.gradient_checkpointing:
-            return self._gradient_checkpointing_func(forward, hidden_states, num_frames, encoder_hidden_states)
-        return forward(hidden_states, num_frames, encoder_hidden_states)
+            return self._gradient_checkpointing_func(super().__call__, hidden_states, num_frames, encoder_hidden_states)
+        return super().__call__(hidden_states, num_frames, encoder_hidden_states)
 
 
 def install_layout(module: nn.Module, context: LayoutContext, first_layer: int = 0) -> int:

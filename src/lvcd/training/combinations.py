@@ -71,6 +71,7 @@ def _check_sharded(config: Config, kind: Any) -> None:
         "trainer.precision=bf16-mixed": str(trainer.get("precision")).startswith("16"),
         "trainer.gradient_clip_val=null": bool(trainer.get("gradient_clip_val")),
         "module.frozen_half=false": bool(module.get("frozen_half")),
+        "module.compile=false": bool(module.get("compile")),
         "module.optimization.muon=null": optimization.get("muon") is not None,
         "module.optimization.bits=32": optimization.get("bits", 32) != 32,
     }

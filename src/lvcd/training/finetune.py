@@ -23,6 +23,7 @@ from lvcd.diffusion.noise import log_normal_sigma
 from lvcd.diffusion.precondition import precondition
 from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
+from lvcd.nn.blocks import large_blocks
 from lvcd.nn.condition import Condition, added_time_ids, clip_token, encode_mode
 from lvcd.nn.network import conditioned_network
 
@@ -33,6 +34,8 @@ from .networks import Networks
 from .optimizer import Optimization
 from .trainable import TrainableUNet, effective_weights, select_trainable
 
+COMPILED_SHAPES = 64
+"""Shapes and settings in which the blocks of a class are compiled at most; in others they run as they are."""
 HALF_DTYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 """Lightning's names of mixed precision -> the half type that autocast computes in."""
 
@@ -62,6 +65,7 @@ class FineTuneModule(lightning.LightningModule):
         huber: float | None = None,  # error of a latent above which the loss is linear; None = squared (paper)
         gradient_checkpointing: bool = False,  # less memory, the same gradients, about a third more time
         frozen_half: bool = False,  # keep frozen linear and convolution weights in mixed precision's half type
+        compile: bool = False,  # compile every block by torch.compile, at the first steps
         reference_attention: bool = True,  # ablation: False = every frame attends to itself only
         isolation: bool = True,  # ablation: False = temporal layers treat the reference as one more frame
         seed: int = 0,
@@ -78,6 +82,11 @@ class FineTuneModule(lightning.LightningModule):
                 "reference_only_prob and correspondence_weight train reference attention: "
                 "set both to 0 with reference_attention=false"
             )
+        if compile and correspondence_weight:
+            raise InputError(
+                "compiled blocks hide what correspondence_weight needs of them: set one of module.compile=false and "
+                "module.correspondence_weight=0"
+            )
         if huber is not None and not huber > 0:
             raise InputError(f"huber={huber}: give an error above 0, or null for squared errors")
         self.unet, self.controlnet = networks.unet, networks.controlnet
@@ -89,7 +98,7 @@ class FineTuneModule(lightning.LightningModule):
         self.sigma_mean, self.sigma_std = sigma_mean, sigma_std
         self.condition_dropout, self.reference_only_prob = condition_dropout, reference_only_prob
         self.correspondence_weight, self.huber = correspondence_weight, huber
-        self.frozen_half, self.seed = frozen_half, seed
+        self.frozen_half, self.seed, self._compiles = frozen_half, seed, compile
         self.layout_settings = {"reference_attention": reference_attention, "isolation": isolation}
         networks.settings |= self.layout_settings
         self._sharded = False
@@ -213,11 +222,16 @@ class FineTuneModule(lightning.LightningModule):
                 shard_network(network, mesh["data_parallel"])
 
     def setup(self, stage: str) -> None:
-        """Fingerprint the weights that training starts from, then cast the frozen ones if `frozen_half` is set."""
+        """Fingerprint the weights that training starts from, cast the frozen ones if `frozen_half` is set, and compile
+        if `compile` is.
+        """
         if stage == "fit":
             _ = self.networks.fingerprints
             if self.frozen_half and (dtype := HALF_DTYPES.get(str(self.trainer.precision))):
                 cast_frozen_weights(self, dtype)
+            if self._compiles:
+                compile_blocks(self.unet)
+                compile_blocks(self.controlnet)
 
     def on_fit_start(self) -> None:
         """Move the encoders to the device and print how many parameters are trained."""
@@ -290,6 +304,17 @@ def cast_frozen_weights(module: nn.Module, dtype: torch.dtype) -> None:
             for p in layer.parameters(recurse=False):
                 if not p.requires_grad:
                     p.data = p.data.to(dtype)
+
+
+def compile_blocks(network: nn.Module) -> None:
+    """Compile every transformer block and every residual block by torch.compile, in place: no name of a weight changes.
+
+    Blocks of one class and shape share their code, so that a network of hundreds compiles in minutes, not hours.
+    """
+    limits = torch._dynamo.config  # type: ignore[attr-defined]  # a limit is for all blocks of a class
+    limits.recompile_limit = max(limits.recompile_limit, COMPILED_SHAPES)
+    for block in large_blocks(network):
+        block.compile(dynamic=False)
 
 
 def draw_noise(like: Tensor, generator: torch.Generator, seed: int) -> Tensor:

@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from lvcd.nn.blocks import sharded_blocks
+from lvcd.nn.blocks import large_blocks
 
 
 def shard_network(network: nn.Module, mesh: Any) -> None:
@@ -21,7 +21,7 @@ def shard_network(network: nn.Module, mesh: Any) -> None:
     """
     warnings.filterwarnings("ignore", message=".*returned a view tensor")  # warns of in-place changes, which are absent
     inside: set[nn.Module] = set()
-    for block in sharded_blocks(network):
+    for block in large_blocks(network):
         fully_shard(block, mesh=mesh)
         inside.update(block.modules())
     for layer in [m for m in network.modules() if m not in inside]:
