@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory, system_refusal
+from lvcd.training.checkpoint import AtomicCheckpointIO
 
 LACKS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -40,3 +43,24 @@ def test_a_path_that_the_system_refuses_is_one_line(path):
 @pytest.mark.parametrize("other", [ValueError("shapes differ"), KeyError("x"), ConnectionError(), OSError("odd"), None])
 def test_a_bug_is_no_refusal(other):
     assert system_refusal(other) is None
+
+
+def test_what_libraries_make_of_a_full_disk_is_one_line():
+    """torch.save raises another error as it closes its file; safetensors prints what Rust says."""
+    unclosed = open("/dev/full", "wb")  # noqa: SIM115  # closing it says so once more
+    with pytest.raises(RuntimeError) as full:
+        torch.save({"weight": torch.zeros(100_000)}, unclosed)
+    with pytest.raises(OSError):
+        unclosed.close()
+    assert "No space left" in (system_refusal(full.value) or "")
+    with pytest.raises(SafetensorError) as gone:
+        save_file({"weight": torch.zeros(2)}, "/no such folder/weights.safetensors")
+    assert "No such file" in (system_refusal(gone.value) or "")
+
+
+def test_a_checkpoint_on_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, mode="r": opened(Path("/dev/full"), mode))
+    with pytest.raises(InputError, match="free some space"):
+        AtomicCheckpointIO().save_checkpoint({"weight": torch.zeros(100_000)}, tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -46,16 +47,29 @@ def system_refusal(error: BaseException | None) -> str | None:
 
     What reads or writes says more where it can. This is for the paths and disks that nothing else has looked at.
     """
-    if (
-        isinstance(error, OSError)
-        and error.errno in _ADVICE
-        and not isinstance(error, (ConnectionError, BrokenPipeError))
-    ):
-        name = ascii(str(error.filename))[1:-1] if error.filename is not None else "the output"
+    found = system_error(error)
+    if found is not None and found.errno in _ADVICE and not isinstance(found, (ConnectionError, BrokenPipeError)):
+        name = ascii(str(found.filename))[1:-1] if found.filename is not None else "the output"
         short = name if len(name) <= 200 else f"{name[:197]}..."
-        return f"cannot use {short} ({error.strerror}): {_ADVICE[error.errno]}"
+        return f"cannot use {short} ({found.strerror}): {_ADVICE[found.errno]}"
     if isinstance(error, UnicodeEncodeError) or (isinstance(error, ValueError) and "null byte" in str(error)):
         return "a path or name has characters that no file's name can have: check what you gave"
+    return None
+
+
+def system_error(error: BaseException | None) -> OSError | None:
+    """Return the system's error that an error is, or that a library which writes files made something else of."""
+    if isinstance(error, OSError):
+        return error
+    if isinstance(error, RuntimeError) and "inline_container" in str(
+        error
+    ):  # torch.save, closing what it could not write
+        return system_error(error.__context__) or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if isinstance(error, InputError):
+        return None
+    if told := re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error)):  # safetensors, as Rust says it
+        number = int(told[1] or told[2])
+        return OSError(number, os.strerror(number))
     return None
 
 

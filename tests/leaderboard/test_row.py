@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -236,3 +237,8 @@ def test_what_would_not_be_read_is_not_written(file):
 def test_rows_are_plain():
     with pytest.raises(TypeError):
         _ = Row(**{**vars(row()), "n": {1, 2}}).id
+
+
+def test_a_device_is_no_leaderboard():
+    with pytest.raises(InputError, match="is a device"):
+        read(Path("/dev/zero"))

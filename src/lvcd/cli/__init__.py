@@ -83,7 +83,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:  # who reads, `head` say, has seen enough
         drop_unprintable()
         return 1
-    except (OSError, ValueError) as error:
+    except Exception as error:
         if (refusal := system_refusal(error)) is None:
             raise
         drop_unprintable()

@@ -30,7 +30,7 @@ from lvcd.errors import InputError
 
 from .hydra_words import HydraWords, quoted, suggest, suggest_setting
 from .interrupts import interruptible
-from .job_errors import user_message
+from .job_errors import one_line, user_message
 from .sweep import override_lists, parse_overrides
 
 Tree = Literal["train", "eval"]
@@ -124,15 +124,17 @@ def start(
     sys.argv = [argv[0], *given.for_hydra()]
     try:
         name = given.config_name or program.tree
-        return interruptible(lambda: _run_hydra(program.tree, name, job))
+        return interruptible(lambda: _run_hydra(program, name, job))
     finally:
         held.__exit__(None, None, None)
         sys.argv, _started = argv, None
 
 
-def _run_hydra(tree: Tree, name: str, job: Callable[[DictConfig], Any]) -> int:
+def _run_hydra(program: Program, name: str, job: Callable[[DictConfig], Any]) -> int:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of Hydra's own, as a full disk, come here and are one line too
     try:
-        hydra.main(str(conf_folder(tree)), name, HYDRA_VERSION)(job)()
+        with one_line(program.name):
+            hydra.main(str(conf_folder(program.tree)), name, HYDRA_VERSION)(job)()
     except SystemExit as end:
         if isinstance(end.code, str):  # argparse's and Hydra's own
             print(end.code, file=sys.stderr)

@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from PIL import UnidentifiedImageError
 
-from lvcd.errors import InputError
+from lvcd.errors import InputError, system_error
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -73,11 +73,13 @@ def writing(path: Path, advice: str = "run again") -> Iterator[None]:
     """Turn an error of the disk while `path` is written into an InputError whose message ends in `advice`."""
     try:
         yield
-    except OSError as error:
-        where = f"cannot write {printable(path)} ({_reason(error)})"
-        if error.errno in _NO_SPACE:
+    except Exception as error:
+        if (cause := system_error(error)) is None:
+            raise
+        where = f"cannot write {printable(path)} ({_reason(cause)})"
+        if cause.errno in _NO_SPACE:
             raise InputError(f"{where}: free some space and {advice}") from error
-        if error.errno in _NOT_ALLOWED:
+        if cause.errno in _NOT_ALLOWED:
             raise InputError(f"{where}: make it writable or choose another output, and {advice}") from error
         raise InputError(f"{where}: check the path and the disk, and {advice}") from error
 

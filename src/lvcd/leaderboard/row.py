@@ -216,6 +216,8 @@ def _rows(path: Path, summary: bool, ids: set[str] | None) -> Iterator[Row]:
 def _lines(path: Path) -> Iterator[tuple[int, bytes, bool]]:
     """Yield the number of each line, the line, and whether it has an end."""
     try:
+        if path.is_char_device() or path.is_block_device():  # /dev/zero has no end
+            raise InputError(f"{path} is a device, and no leaderboard: give a file")
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield number, line.removesuffix(b"\n"), line.endswith(b"\n")

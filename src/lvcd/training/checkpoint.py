@@ -13,6 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from lvcd.errors import InputError, is_out_of_memory
+from lvcd.io.disk import writing
 
 BASE_KEY = "base"
 """Key of a checkpoint under which the fingerprints of the starting model are."""
@@ -35,16 +36,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a hidden file beside `path`, with a name of its own, flush it to the disk and rename it to `path`."""
+        """Write a hidden file beside `path`, with a name of its own, flush it to the disk and rename it to `path`.
+
+        InputError: the disk is full, read-only or gone. What was at `path` is untouched.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
         try:
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            with writing(path, "resume the run"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with part.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
