@@ -47,6 +47,16 @@ def test_a_long_clip_starts_with_the_short_one_and_any_frame_can_be_had_alone(st
     np.testing.assert_array_equal(draw(9, 2, 48, 80, style, times=[0, 7]).lines, long.lines[[0, 7]])
 
 
+def test_a_figure_leaves_and_comes_back():
+    parts = []
+    for seed in (3, 4, 5):
+        stays, leaves = (draw(seed, 30, 48, 80, "shapes", labels=True, away=away) for away in (None, (8, 22)))
+        np.testing.assert_array_equal(leaves.frames[[0, 1, 28, 29]], stays.frames[[0, 1, 28, 29]])
+        gone = set(np.unique(stays.segments[0])) - set(np.unique(leaves.segments[8:22]))
+        parts.append(len(gone & set(np.unique(leaves.segments[[0, 1]]))))
+    assert all(parts)
+
+
 @styles
 def test_only_colored_frames_can_tell_the_colors(style):
     a = draw(4, 3, 48, 80, style, labels=True)

@@ -203,6 +203,9 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd prepare cartoons --clips 1 --val-clips 0 --test-clips 24 --frames 65 --shard-mb 32 --out outputs/cartoons_long": Run(
         {"--test-clips": "2", "--frames": "6"}, DRAWN
     ),
+    "lvcd prepare cartoons --clips 1 --val-clips 0 --test-clips 12 --frames 82 --away 10-70 --shard-mb 32 --out outputs/cartoons_return": Run(
+        {"--test-clips": "2", "--frames": "13", "--away": "6-7"}, DRAWN
+    ),
     "lvcd prepare cartoons --clips 12 --val-clips 3 --test-clips 4 --size 128x72 --frames 16-24 --shard-mb 0.5 --out data/cartoons": Run(
         {**CORPUS, "--out": "outputs/cartoons"}, DRAWN
     ),
@@ -265,6 +268,12 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     ),
     "lvcd eval -m model=mini sampling=full,no_overlapped_blending,no_prev_reference,no_schemes,prev_sample protocol=cartoons_long": Run(
         {"sampling": "full,prev_sample"}, f"{JUDGE} overlap=1"
+    ),
+    "lvcd eval -m model=mini method.references=1,2,3 protocol=cartoons_adapt protocol.clips=4": Run(
+        {"method.references": "1,3", "protocol.clips": "1"}, f"{JUDGE} protocol.frames=3"
+    ),
+    "lvcd eval model=mini protocol=cartoons_return protocol.clips=2 protocol.leaks=0": Run(
+        {"protocol.clips": "1"}, f"{JUDGE} protocol.frames=3"
     ),
     "lvcd eval -m model=mini sweep=overlap protocol=cartoons_long": Compose("six evaluations that differ in a number"),
     "lvcd eval model=mini protocol=base protocol.name=eye protocol.shards=outputs/eye protocol.height=144 protocol.width=256 protocol.frames=48 protocol.leaks=0": Run(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from lvcd.errors import InputError
 from lvcd.flats import PaintBucket
 from lvcd.pipeline import FlatFiller, SamplingConfig, fill_flat, paint_clip
 
@@ -73,3 +74,20 @@ def test_every_call_of_the_networks_is_inside_the_context(pipeline, clip, monkey
     for hook in hooks:
         hook.remove()
     assert seen and set(seen) == {1}
+
+
+def test_keys_come_out_and_change_what_is_between(pipeline, clip):
+    reference, own, sketches = clip
+    keys = {6: torch.rand(reference.shape, generator=torch.Generator().manual_seed(2))}
+    painted, plain = (paint_clip(pipeline, *clip, SAMPLING, keys=given) for given in (keys, None))
+    assert painted.shape == plain.shape and torch.allclose(painted[6], keys[6], atol=1e-6)
+    assert not torch.equal(painted[:6], plain[:6])
+    whole = pipeline(
+        sketches=torch.cat([own[None], sketches]), keys={0: reference, 7: keys[6]}, sampling=SAMPLING,
+        generator=torch.Generator().manual_seed(0), output_type="pt",
+    ).frames[0]  # fmt: skip
+    assert torch.equal(painted, whole[1:])
+    flat = paint_clip(pipeline, *clip, SAMPLING, flat=True, keys=keys)
+    assert torch.equal(flat, fill_flat(*clip, painted, keys))
+    with pytest.raises(InputError, match="prev_sample"):
+        paint_clip(pipeline, *clip, SamplingConfig(steps=1, prev_sample=True), keys=keys)

@@ -171,6 +171,15 @@ def test_the_command_writes_what_it_says(tmp_path, capsys):
     assert [clip["json"]["seed"] for clip in clips(tmp_path / "val")] == [1_000_000]
 
 
+def test_clips_that_a_figure_leaves_say_so(tmp_path):
+    words = "--clips 1 --val-clips 0 --test-clips 0 --styles shapes --size 48x32 --frames 14 --away 6-8 --workers 1"
+    assert main(["prepare", "cartoons", *words.split(), "--out", str(tmp_path)]) == 0
+    (clip,) = clips(tmp_path / "train")
+    about = clip["json"]
+    drawn = draw(about["seed"], 14, 32, 48, "shapes", away=tuple(about["away"]))
+    np.testing.assert_array_equal(clip["frames"], drawn.frames)
+
+
 @pytest.mark.parametrize(
     "words, told",
     [
@@ -182,6 +191,9 @@ def test_the_command_writes_what_it_says(tmp_path, capsys):
         ("--shard-mb 0", "more than 0"),
         ("--workers 0", "at least 1"),
         ("--seed -1", "seed from 0"),
+        ("--away soon", "A-B"),
+        ("--away 8-8", "smaller one first"),
+        ("--frames 20 --away 8-15", "choose 6 to 14"),
     ],
 )
 def test_bad_input_is_one_line(words, told, tmp_path, capsys):

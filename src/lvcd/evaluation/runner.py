@@ -113,7 +113,8 @@ class Evaluation:
                 painted = self._paint(clip.key, clip)
                 seconds[index] = painted.seconds
                 if number > scored:
-                    self.suite.update_clip(painted.frames, clip.original, clip.scored_sketches, clip.index)
+                    given = tuple(clip.keys)
+                    self.suite.update_clip(painted.frames, clip.original, clip.scored_sketches, clip.index, given)
                     if time.perf_counter() - saved > SAVE_SCORES_EVERY_SEC:
                         self.cache.save_scores(self.scores_name, self.suite, number)
                         saved = time.perf_counter()
@@ -131,16 +132,17 @@ class Evaluation:
         def paint() -> PaintedClip:
             method, given = self.method, (clip.reference, clip.reference_sketch, clip.sketches)
             seed = clip_seed(self.seed, clip.key)
+            more: dict[str, Any] = {"keys": clip.keys} if clip.keys and getattr(method, "heeds_keys", False) else {}
             if isinstance(method, ExternalFrames):
                 return self._timed(lambda: method.frames_of(clip))
             if self.network_cache is None or not isinstance(method, NetworkMethod):
-                return self._timed(lambda: method.paint(*given, seed))
+                return self._timed(lambda: method.paint(*given, seed, **more))
 
             def paint_by_network() -> PaintedClip:
-                return self._timed(lambda: method.paint_by_network(*given, seed))
+                return self._timed(lambda: method.paint_by_network(*given, seed, **more))
 
             first = self.network_cache.get_or_compute(name, shape, paint_by_network)
-            last = self._timed(lambda: method.finish(*given, first.frames))
+            last = self._timed(lambda: method.finish(*given, first.frames, **more))
             memory_gib = max(first.memory_gib, last.memory_gib)
             return PaintedClip(last.frames, first.seconds + last.seconds, memory_gib)
 

@@ -6,8 +6,8 @@ letters: n frames to paint, H W pixels
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from lvcd.spacing import evenly_spaced
 from .content import pictures, verified_clips
 from .line_art import EXTRACTED, GIVEN, LINE_ART, extract_line_art, kind_of
 
+SHEET_PART = 0.75
+"""Of height and width of a frame: the part of it that a sheet shows."""
 LINE_THRESHOLD = 0.5
 """A binarized sketch is 1 where it was above this, and 0 elsewhere."""
 
@@ -36,7 +38,9 @@ LINE_THRESHOLD = 0.5
 class Protocol:
     """Under which conditions methods are compared.
 
-    A clip's first frame is the reference; the frames after it are painted and scored. InputError: a setting is wrong.
+    A clip's first frame is the reference; the frames after it are painted and scored. Of these some may be given, too,
+    as keys, which are painted but not scored. With a sheet in place of a reference all frames but the last are painted.
+    InputError: a setting is wrong.
     """
 
     name: str
@@ -56,6 +60,11 @@ class Protocol:
     """Whether sketches are made pure black and white, so that no grey can reveal a color."""
     line_art: str = GIVEN
     """What methods see: the test set's own line art (given), or what is extracted from the frames; see line_art.py."""
+    keys: Sequence[float] = ()
+    """Frames that are given beside the reference, as fractions of the frames to paint, in (0, 1]; 1 = the last one. A
+    method that heeds n references heeds the first n of the reference and these."""
+    sheet: bool = False
+    """Whether the reference is a sheet: a part of the frame after those that are painted, mirrored and enlarged."""
     leaks: int = 4
     """Number of clips that the leak checks paint again; 0 = no checks."""
 
@@ -73,6 +82,18 @@ class Protocol:
                 raise InputError(f"protocol.{name}={value}: give a whole number from {least}")
         if (self.height is None) != (self.width is None):
             raise InputError("give both protocol.height and protocol.width, or neither")
+        object.__setattr__(self, "keys", tuple(self.keys))
+        if not all(isinstance(key, (int, float)) and 0 < key <= 1 for key in self.keys):
+            raise InputError(f"protocol.keys={list(self.keys)}: give fractions of a clip, above 0 and up to 1")
+        if self.keys and self.sheet:
+            raise InputError("protocol.sheet stands for the reference, and protocol.keys are beside it: give one")
+
+    def key_places(self, frames: int) -> tuple[int, ...]:
+        """Return the places of the keys among so many frames to paint, from 0, each once. InputError: all are keys."""
+        places = tuple(dict.fromkeys(max(0, round(key * frames) - 1) for key in self.keys))
+        if len(places) == frames:
+            raise InputError(f"a clip of {frames} frames to paint, all of them given: nothing is left to score")
+        return places
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,13 @@ class TestClip:
     """(n 3 H W), the frames to paint"""
     scored_sketches: Tensor
     """(n 1 H W), the test set's own line art, by which metrics find regions, whatever line art is shown"""
+    keys: Mapping[int, Tensor] = field(default_factory=dict)
+    """Place among the frames to paint, from 0 -> the frame (3 H W), which methods may see"""
+
+    @property
+    def scored(self) -> list[int]:
+        """Places of the frames that are scored: all but the keys, which cost nothing to get right."""
+        return [place for place in range(len(self.sketches)) if place not in self.keys]
 
 
 class TestSet:
@@ -134,6 +162,8 @@ class TestSet:
             raise InputError(f"clip {short} has one frame, and a reference leaves nothing to paint: drop such clips")
         if len({entry.key for entry in self._entries}) != len(self._entries):
             raise InputError(f"{printable(path)} has several clips of one name: prepare it again")
+        self.scored = [frames - len(protocol.key_places(frames)) for frames in self.lengths]
+        """Number of frames of each clip that are scored."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -173,10 +203,13 @@ class TestSet:
             shown = extract_line_art(frames, kind, np.random.default_rng(clip_seed(0, entry.key)))
         if self.protocol.binarized:
             shown = np.stack([binarized(drawing) for drawing in shown])
+        if self.protocol.sheet:  # in place of frame 0, so that all others follow it
+            frames, shown, own = (as_sheet(pictures, entry.key) for pictures in (frames, shown, own))
         colors = unit_from_uint8(torch.from_numpy(frames).movedim(-1, 1))
         lines, scored = (sketch_from_png(drawings[:, None]) for drawings in (shown, shown if kind == GIVEN else own))
         fps = playback_fps(entry.metadata)
-        return TestClip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:], scored[1:])
+        keys = {place: colors[1 + place] for place in self.protocol.key_places(self.lengths[index])}
+        return TestClip(index, entry.key, fps, colors[0], lines[0], lines[1:], colors[1:], scored[1:], keys)
 
     def _pictures(self, entry: ClipEntry, kind: str, numbers: range) -> np.ndarray:
         p, found = self.protocol, []
@@ -200,7 +233,7 @@ class TestSet:
             "height": height,
             "frames": p.frames,
             "clips": p.clips and len(self),
-            "reference": "first",
+            "reference": "sheet" if p.sheet else "+".join(["first", *(f"{key:g}" for key in p.keys)]),
             "sketch": sketch,
             "binarized": p.binarized,
             "metrics": metrics,
@@ -210,6 +243,19 @@ class TestSet:
 def binarized(drawing: np.ndarray) -> np.ndarray:
     """Return a drawing (H W) uint8, 0 = line, in pure black and white."""
     return cv2.threshold(drawing, round(255 * (1 - LINE_THRESHOLD)) - 1, 255, cv2.THRESH_BINARY)[1]
+
+
+def as_sheet(pictures: np.ndarray, key: str) -> np.ndarray:
+    """Put a sheet made of the last of some pictures (t H W ...) uint8 before the others => (t H W ...).
+
+    It shows a part of the picture, mirrored, at the frame's size; the name of the clip decides which part.
+    """
+    H, W = pictures.shape[1:3]
+    height, width = round(SHEET_PART * H), round(SHEET_PART * W)
+    rng = np.random.default_rng(clip_seed(0, key))
+    top, left = (int(rng.integers(room + 1)) for room in (H - height, W - width))
+    part = np.ascontiguousarray(pictures[-1][top : top + height, left : left + width][:, ::-1])
+    return np.concatenate([cv2.resize(part, (W, H), interpolation=cv2.INTER_LINEAR)[None], pictures[:-1]])
 
 
 def clip_seed(seed: int, key: str) -> int:

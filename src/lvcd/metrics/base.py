@@ -58,6 +58,9 @@ class Reported(Metric):
     filter: Filter = "bilinear_antialias"
     min_frames = 1
     """A suite leaves the metric out where clips have fewer frames."""
+    across_given = False
+    """Whether frames that a method was given stay in the clip, as for what is measured between neighboring frames; all
+    else would find them perfect."""
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,12 @@ class Suite:
         sketches: (b t 1 H W) in [0, 1], line = 1. index: numbers of the clips in the test set, (b) long.
         InputError: what a metric cannot take.
         """
-        clips = ClipBatch(*pairs_of(preds, target), sketches, index)
+        self._update(self.metrics, ClipBatch(*pairs_of(preds, target), sketches, index))
+
+    def _update(self, columns: Iterable[str], clips: ClipBatch) -> None:
+        """Update the metrics of these columns."""
         users = Counter(metric.shared_key() for metric in self.metrics.values())
-        for column, metric in self.metrics.items():
+        for column, metric in ((column, self.metrics[column]) for column in columns):
             started = time.perf_counter()
             key = metric.shared_key()
             if key is not None and users[key] > 1 and key not in clips.shared:
@@ -79,11 +82,23 @@ class Suite:
             metric.update_from_clips(clips)
             self.seconds[column] += time.perf_counter() - started
 
-    def update_clip(self, painted: Tensor, original: Tensor, sketches: Tensor, number: int) -> None:
-        """Update with one clip on any device: painted and original frames (n 3 H W), sketches (n 1 H W)."""
+    def update_clip(
+        self, painted: Tensor, original: Tensor, sketches: Tensor, number: int, given: Sequence[int] = ()
+    ) -> None:
+        """Update with one clip on any device: painted and original frames (n 3 H W), sketches (n 1 H W).
+
+        given: frames, from 0, that the method saw: only metrics with `across_given` look at them.
+        """
         device = next(iter(self.metrics.values())).device
         preds, target, lines = (x[None].to(device) for x in (painted, original, sketches))  # (n c H W) => (1 n c H W)
-        self.update(preds, target, lines, torch.tensor([number]))
+        if not given:
+            return self.update(preds, target, lines, torch.tensor([number]))
+        kept = [frame for frame in range(len(painted)) if frame not in given]
+        for across, frames in ((True, list(range(len(painted)))), (False, kept)):
+            columns = [column for column, metric in self.metrics.items() if metric.across_given == across]
+            pairs = pairs_of(preds[:, frames], target[:, frames])
+            self._update(columns, ClipBatch(*pairs, lines[:, frames], torch.tensor([number])))
+        return None
 
     def reports(self) -> dict[str, dict[str, Any]]:
         """Return each column's `Reported.report`, and its higher_is_better: true, false, or None for nearest to 1.

@@ -65,6 +65,7 @@ class TC(ClipMean):
     """
 
     higher_is_better = None
+    across_given = True
     skipped: Tensor
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lvcd.errors import InputError
 from lvcd.flats import PAPER_MAX, Gap, IndexedFrame, PaintBucket, Trace, draw_lines_over, nearest_entries
 from lvcd.lineart.reading import Drawing
 from lvcd.lineart.sketch import Array
@@ -25,15 +27,31 @@ def paint_clip(
     sampling: SamplingConfig | None = None,  # None = the model's own
     seed: int = 0,
     flat: bool = False,
+    keys: Mapping[int, Tensor] | None = None,  # number of a sketch -> its colored frame (3 H W) in [0, 1], its result
 ) -> Tensor:
     """Paint a clip from its reference; return frames (n 3 H W) in [0, 1], on the CPU. The seed alone decides the noise.
 
     flat: each region between lines gets one color of the reference, the one that best fits what the model painted.
+    With keys the reference counts as the colored frame before the first sketch.
+    InputError: keys for sampling that paints from the frame before alone (prev_sample).
     """
     config = (sampling or SamplingConfig()).complete(pipeline.config)
     generator = torch.Generator().manual_seed(seed)
     reference, reference_sketch, sketches = reference.cpu(), reference_sketch.cpu(), sketches.cpu()
     parts = [sketches]
+    if keys:
+        if config.prev_sample:
+            raise InputError("sampling.prev_sample takes one reference: leave the keys out")
+        drawn, given = torch.cat([reference_sketch[None], sketches]), {1 + key: frame for key, frame in keys.items()}
+        frames = pipeline(
+            sketches=drawn,
+            keys={0: reference, **given},
+            sampling=config,
+            generator=generator,
+            output_type="pt",
+            return_dict=False,
+        )[0][0][1:]
+        return fill_flat(reference, reference_sketch, sketches, frames, keys) if flat else frames
     if config.prev_sample:
         config, parts = replace(config, overlap=0), list(sketches.split(pipeline.config.window))
     painted: list[Tensor] = []
@@ -54,12 +72,21 @@ def paint_clip(
     return fill_flat(reference, reference_sketch, sketches, frames) if flat else frames
 
 
-def fill_flat(reference: Tensor, reference_sketch: Tensor, sketches: Tensor, painted: Tensor) -> Tensor:
+def fill_flat(
+    reference: Tensor,
+    reference_sketch: Tensor,
+    sketches: Tensor,
+    painted: Tensor,
+    keys: Mapping[int, Tensor] | None = None,
+) -> Tensor:
     """Fill the regions of sketches (n 1 H W) with colors of the reference (3 H W) that fit the painted frames.
 
-    painted: (n 3 H W) in [0, 1]; its values are rounded to those of an 8-bit file first. => frames (n 3 H W)
+    painted: (n 3 H W) in [0, 1]; its values are rounded to those of an 8-bit file first. keys: number of a sketch ->
+    its colored frame (3 H W), whose colors count, too. => frames (n 3 H W)
     """
     filler = FlatFiller(reference, reference_sketch)
+    for key, frame in (keys or {}).items():
+        filler.add_reference(frame.cpu(), sketches[key].cpu())
     painted = (painted.float().clamp(0, 1) * 255).round() / 255
     return torch.stack([filler(sketch, frame) for sketch, frame in zip(sketches, painted)])
 

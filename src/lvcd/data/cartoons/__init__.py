@@ -103,6 +103,7 @@ def draw(
     labels: bool = False,  # also segments and flow
     times: Sequence[float] | None = None,  # when, in frames; None = 0 .. num_frames-1
     color_seed: int | None = None,  # the same drawing in other colors; None = seed
+    away: tuple[int, int] | None = None,  # the figure in front is out of sight from one frame to before another
 ) -> Cartoon:
     """Draw the clip of a seed: the same arguments give the same bytes.
 
@@ -122,6 +123,6 @@ def draw(
     time = np.asarray(times, np.float64)
     scene_rng = np.random.default_rng([seed, 0])
     color_rng = np.random.default_rng([seed if color_seed is None else color_seed, 1])
-    scene = compose(scene_rng, color_rng, time, height, width, *STYLES[style])
+    scene = compose(scene_rng, color_rng, time, height, width, *STYLES[style], away)
     frames, lines, segments, flow = render(scene, num_frames, height, width, labels)
     return Cartoon(frames, lines, scene.credit, scene.license, segments, flow)

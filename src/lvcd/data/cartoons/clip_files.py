@@ -30,8 +30,10 @@ def start_process() -> None:
 
 def clip_files(recipe: ClipRecipe, height: int, width: int) -> tuple[str, dict[str, bytes]]:
     """Draw a clip and return its key and its files by field, as `ShardWriter.add_files` takes them."""
-    clip = draw(recipe.seed, recipe.frames, height, width, recipe.style)
+    clip = draw(recipe.seed, recipe.frames, height, width, recipe.style, away=recipe.away)
     source: dict[str, Any] = {"style": recipe.style, "seed": recipe.seed, "height": height, "width": width}
+    if recipe.away is not None:
+        source["away"] = list(recipe.away)
     about = source | {
         "film": "cartoon",
         "film_sha256": hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest(),

@@ -13,6 +13,8 @@ from .parts import TAU, Part, Rng, box, ellipse, place, wave
 
 MAX_PARTS = 120
 """Index 2i + 1 of the last part must fit a byte."""
+LEAVING = 6
+"""Frames that a figure needs to leave the frame, and to come back."""
 
 
 @dataclass
@@ -34,12 +36,21 @@ class Scene:
 
 
 def compose(
-    rng: Rng, color_rng: Rng, time: Array, height: int, width: int, figures: Figures, most: int, lively: bool
+    rng: Rng,
+    color_rng: Rng,
+    time: Array,
+    height: int,
+    width: int,
+    figures: Figures,
+    most: int,
+    lively: bool,
+    away: tuple[int, int] | None = None,
 ) -> Scene:
     """Compose a scene of a ground, three figures or more and a camera.
 
     most      figures at most
     lively    four figures or more, one enters after the first frames; more cameras move, more drawings are held
+    away      the figure in front is out of sight from the first of these frames to before the second
     """
     aspect = width / height
     twos = rng.random() < (0.5 if lively else 0.35)
@@ -59,6 +70,8 @@ def compose(
         size = rng.uniform(0.42, 0.7) + 0.25 * depth / num * rng.random() + 0.2 * upright
         x = aspect * (0.06 + 0.88 * (columns[depth] + rng.random()) / num)
         root = _travel(rng, held, x, aspect, size, upright, depth == enters)
+        if away is not None and depth == num - 1:
+            root = place(time, _leave(held, away, aspect), 0.0) @ root
         members = figure(rng, held)
         if len(parts) + len(members) >= MAX_PARTS:
             break
@@ -115,6 +128,13 @@ def _travel(rng: Rng, time: Array, x: float, aspect: float, size: float, upright
     grow = 1 + (rng.uniform(0.1, 0.35) * wave(rng, time, (14, 40)) if rng.random() < 0.35 else 0.0)
     mirror = rng.choice([-1, 1])
     return place(time, x + dx, y + dy, angle, mirror * size * grow * (1 + sx), size * grow * (1 + sy))
+
+
+def _leave(time: Array, away: tuple[int, int], aspect: float) -> Array:
+    """Return how far (t) a figure is moved to the side: out of sight within LEAVING frames, and back as fast."""
+    start, stop = away
+    gone = np.clip(np.minimum((time - (start - LEAVING)) / LEAVING, (stop - 1 + LEAVING - time) / LEAVING), 0, 1)
+    return (aspect + 2.5) * gone**2 * (3 - 2 * gone)
 
 
 def _camera(rng: Rng, time: Array, aspect: float, probability: float) -> Array:

@@ -29,12 +29,21 @@ class ClipRecipe:
     style: str
     seed: int
     frames: int
+    away: tuple[int, int] | None = None
+    """From when to before when the figure in front is out of sight; None = nothing is arranged."""
 
 
 def recipes(
-    split: str, count: int, styles: Sequence[str], shortest: int, longest: int, seed: int = 0
+    split: str,
+    count: int,
+    styles: Sequence[str],
+    shortest: int,
+    longest: int,
+    seed: int = 0,
+    away: tuple[int, int] | None = None,
 ) -> list[ClipRecipe]:
-    """Plan the clips of a split: styles by turns, each of shortest .. longest frames; `seed` is for training alone.
+    """Plan the clips of a split: styles by turns, each of shortest .. longest frames; `seed` is for training alone, and
+    `away` as in `ClipRecipe`.
 
     InputError: so many that their seeds would be those of another split or corpus.
     """
@@ -45,4 +54,4 @@ def recipes(
     if not 0 <= count <= room:
         raise InputError(f"{count} clips of {split}: choose 0 to {room}, or another seed for more training clips")
     lengths = (int(np.random.default_rng([first + n, 3]).integers(shortest, longest + 1)) for n in range(count))
-    return [ClipRecipe(styles[n % len(styles)], first + n, frames) for n, frames in enumerate(lengths)]
+    return [ClipRecipe(styles[n % len(styles)], first + n, frames, away) for n, frames in enumerate(lengths)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ class ImageOnly(Ours):
     """
 
     kind = "image_only"
+    heeds_keys = False
 
     def __init__(self, *args: Any, still: int = 3, **settings: Any):
         """still: number of copies. The other arguments are those of Ours."""
@@ -42,8 +44,10 @@ class ImageOnly(Ours):
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "still": self.still}
 
-    def paint_by_network(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
-        """Paint each frame of a clip alone; see `NetworkMethod`."""
+    def paint_by_network(
+        self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int, keys: Mapping[int, Tensor] = {}
+    ) -> Tensor:
+        """Paint each frame of a clip alone, whatever its keys; see `NetworkMethod`."""
         painted = []
         for part in sketches.cpu().split(FRAMES_PER_BATCH):
             middle = self.pipeline(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ class Ours:
     """`Method` that paints with the model of this project. InputError: no model, or it cannot be sampled so."""
 
     kind = "ours"
+    heeds_keys = True
 
     def __init__(
         self,
@@ -27,16 +30,21 @@ class Ours:
         dtype: str = "auto",  # auto = float16 on a GPU, float32 on a CPU
         name: str | None = None,  # None = the kind, and what of model and sampling is not the paper's
         flat: bool = False,  # fill each region with the color of the reference that fits what is painted
+        references: int | None = None,  # of those that are given, heed the first so many; None = all
     ):
         if model is None:
             raise InputError(
                 f"{self.kind} needs a model: give model=DIR of lvcd train, export or convert, or model=mini"
             )
+        if references is not None and (type(references) is not int or references < 1):
+            raise InputError(f"method.references={references}: give a whole number from 1, or null for all")
+        self.references = references
         self.pipeline = load_pipeline(model, device, dtype)
         self.given, self.flat = sampling or SamplingConfig(), flat
         self.sampling = self._sampling()
         """Complete: with the model's own values where none was given."""
-        changes = [*(["flat"] if flat else []), *self._ablations(), *self.given.changes()]
+        heeded = [f"references={references}"] if references is not None else []
+        changes = [*(["flat"] if flat else []), *heeded, *self._ablations(), *self.given.changes()]
         default = " ".join([self.kind, *([f"[{', '.join(changes)}]"] if changes else [])])
         self.name = default if name is None else str(name)
         self.network_settings = self._settings()
@@ -59,17 +67,36 @@ class Ours:
         weights = {name: fingerprint(network) for name, network in sorted(networks.items())}
         dtype = str(self.pipeline.unet.dtype).removeprefix("torch.")
         common = {"kind": self.kind, "weights": weights, **config, "dtype": dtype}
-        return {**common, "sampling": self.given.complete(self.pipeline.config).record()}
+        heeded = {} if self.references is None else {"references": self.references}
+        return {**common, **heeded, "sampling": self.given.complete(self.pipeline.config).record()}
 
-    def paint(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
-        """Paint a clip; see `Method`."""
-        painted = self.paint_by_network(reference, reference_sketch, sketches, seed)
-        return self.finish(reference, reference_sketch, sketches, painted)
+    def paint(
+        self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int, keys: Mapping[int, Tensor] = {}
+    ) -> Tensor:
+        """Paint a clip; see `Method` and `KeyedMethod`."""
+        painted = self.paint_by_network(reference, reference_sketch, sketches, seed, keys)
+        return self.finish(reference, reference_sketch, sketches, painted, keys)
 
-    def finish(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, painted: Tensor) -> Tensor:
+    def finish(
+        self,
+        reference: Tensor,
+        reference_sketch: Tensor,
+        sketches: Tensor,
+        painted: Tensor,
+        keys: Mapping[int, Tensor] = {},
+    ) -> Tensor:
         """Fill what the network painted flat, if it is to be; see `NetworkMethod`."""
-        return fill_flat(reference, reference_sketch, sketches, painted) if self.flat else painted
+        if not self.flat:
+            return painted
+        return fill_flat(reference, reference_sketch, sketches, painted, self._heeded(keys))
 
-    def paint_by_network(self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int) -> Tensor:
+    def paint_by_network(
+        self, reference: Tensor, reference_sketch: Tensor, sketches: Tensor, seed: int, keys: Mapping[int, Tensor] = {}
+    ) -> Tensor:
         """Paint a clip by the network alone; see `NetworkMethod`."""
-        return paint_clip(self.pipeline, reference, reference_sketch, sketches, self.sampling, seed)
+        heeded = self._heeded(keys)
+        return paint_clip(self.pipeline, reference, reference_sketch, sketches, self.sampling, seed, keys=heeded)
+
+    def _heeded(self, keys: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return those of the keys that count beside the reference."""
+        return dict(islice(keys.items(), None if self.references is None else self.references - 1))
