@@ -2,6 +2,7 @@
 # make test    all tests                          make test-fast   those that take seconds, while editing
 # make lint    ruff and mypy                      make bench       timings
 # make docs    the site, in outputs/site          make notebooks   run them and keep their outputs
+# make app-demo   the page for people who color, on a walk cycle
 # make test-lowest   model, files and training with the lowest versions of setup.cfg, in .venv-lowest (6 GB)
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 PY := .venv/bin/python
@@ -11,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 # images often set it: every start of Python would then compile thousands of files again, 31 s in place of 10
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-fast test-lowest lint bench notebooks docs browser
+.PHONY: setup app-demo demo test test-fast test-lowest lint bench notebooks docs browser
 setup: .venv/ready
 
 .venv/ready: setup.cfg constraints.txt
@@ -32,6 +33,9 @@ demo: setup
 	.venv/bin/lvcd eval model=outputs/demo/train/model name=finetuned out=outputs/demo/eval
 	.venv/bin/lvcd leaderboard show --file outputs/demo/eval/leaderboard.jsonl > outputs/demo/table.md
 	cat outputs/demo/table.md
+
+app-demo: setup
+	.venv/bin/lvcd serve --example --folder outputs/app
 
 test: setup browser
 	$(PY) -m pytest -n 2 --dist loadfile

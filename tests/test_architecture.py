@@ -17,7 +17,7 @@ FLOORS = (
     ("checkpoints", "metrics", "palettes", "sampling", "shards"),
     ("data", "inspection", "leaderboard", "pipeline", "review"),
     ("prepare", "training"),
-    ("evaluation",),
+    ("app", "evaluation"),
     ("cli",),
 )
 """Every room of the package, from the ground up. A room imports only from floors below its own."""
@@ -39,6 +39,10 @@ THIRD_PARTY = {
     "pytorch_lightning": set(),
     "diffusers": {"nn", "checkpoints", "pipeline"},
     "webdataset": {"data", "shards"},
+    "gradio": {"app"},
+    "fastapi": {"app"},
+    "starlette": {"app"},
+    "uvicorn": {"app"},
 }
 """Library -> the rooms or modules that may import it."""
 

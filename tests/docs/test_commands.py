@@ -100,6 +100,21 @@ def two_faults(words: list[str]) -> int:
     return 0
 
 
+def serve_and_stop(words: list[str]) -> int:
+    """The page until it is served, at any port."""
+    from lvcd.app.server import PageServer
+
+    run = PageServer.run
+
+    def stop_first(server: PageServer) -> None:
+        server.stop()
+        run(server)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PageServer, "run", stop_first)
+        return start([*words, "--port", "0", "--no-browser"])
+
+
 def prepare_shards() -> None:
     """For a document that does not say how."""
     if not Path("shards").exists():
@@ -137,6 +152,7 @@ GPUS = "needs four GPUs, or SLURM; the same recipe is run on one CPU"
 RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     # install
     "make demo": Dry(),
+    "make app-demo": Dry(),
     "make test": Dry(),
     "make setup": Dry(),
     "make notebooks": Dry(),
@@ -184,6 +200,9 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --model outputs/mini_finetune_80p/model --sketches shot/ --reference key.png --output painted.mp4": Run(
         add=PAINT
     ),
+    # app
+    "lvcd serve": Run(call=serve_and_stop),
+    "lvcd serve --example": Run(call=serve_and_stop),
     # data
     "lvcd prepare films/ --out shards": Run(add="--workers 1"),
     "lvcd prepare films/ --out shards --short-side 320": Run({"--short-side": "48"}, "--workers 1"),
@@ -356,7 +375,7 @@ def test_files_that_are_named_exist(document):
         assert "://" in link or ((ROOT / document).parent / link).exists(), link
 
 
-INPUTS = ("films/", "shot/", "cut012/", "layers/", "DIR/experiment/", "DIR/pipeline.py")
+INPUTS = ("lvcd-shots/", "films/", "shot/", "cut012/", "layers/", "DIR/experiment/", "DIR/pipeline.py")
 
 
 # --- following it -----------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from . import (
     prepare,
     recolor,
     review,
+    serve,
     train,
 )
 
@@ -55,6 +56,7 @@ COMMANDS: dict[str, ModuleType] = {
     "prepare-cartoons": cartoons,
     "recolor": recolor,
     "review": review,
+    "serve": serve,
     "train": train,
 }
 OF_HYDRA: dict[str, ModuleType] = {"eval": eval, "train": train}

@@ -1,0 +1,534 @@
+"""The page, and what its buttons do. Every mistake of a person is the line of an InputError, at the top of the page."""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from lvcd.errors import InputError, system_refusal
+from lvcd.io.frame_formats import FRAME_FORMATS
+from lvcd.io.images import read_image, write_png
+from lvcd.lineart.reading import LINES, PAPERS, DrawingReader
+from lvcd.palettes.palette_files import read_palette
+from lvcd.pipeline.render_settings import TRACE_LINES, RenderSettings
+
+from .clip_facts import (
+    ClipFacts,
+    find_facts,
+    over_white,
+    picture_as_read,
+    picture_of_regions,
+    write_pictures,
+)
+from .downloads import PALETTES, painted_files, shown_file
+from .example import make_example_shot
+from .paint_room import Painting, PaintRoom
+from .shot_folder import Shot, find_last_shot, make_shot
+from .uploads import named_uploads, plain_name, take_over
+
+_HERE = Path(__file__).parent
+CSS = _HERE / "app_page.css"
+DRAWING, AS_READ, REGIONS, COLORED = "the drawing", "as it is read", "regions to fill", "in color"
+LAYERED = "psd with layers"
+_STRIP = '<div role="listbox" aria-label="drawings" aria-orientation="horizontal"></div>'
+_EMPTY = "Drop drawings to begin, or try the walk cycle."
+
+
+def build_page(folder: Path, room: PaintRoom, example: bool = False) -> gr.Blocks:
+    """Build the page of the shots in a folder.
+
+    example   begin with the walk cycle, unless it is the last shot
+    """
+    with gr.Blocks(title="lvcd: color drawings", analytics_enabled=False) as page:
+        _Page(folder, room, example).build(page)
+    page.queue(default_concurrency_limit=4)
+    return page
+
+
+class _Page:
+    """The components, and their handlers. A handler returns what changes: component -> new value."""
+
+    def __init__(self, folder: Path, room: PaintRoom, example: bool):
+        self.folder, self.room, self.example = folder, room, example
+        self._facts: dict[str, tuple[Any, ClipFacts]] = {}  # shot -> how it was read last
+
+    # ---------------------------------------------------------------------------------------------- what is on it
+
+    def build(self, page: gr.Blocks) -> None:
+        self.shot_name, self.place = gr.State(None), gr.State(0)
+        self.timer = gr.Timer(1.0, active=False)
+        with gr.Row(elem_id="top"):
+            gr.HTML("<h1>Color drawings</h1>", elem_id="title")
+            self.said = gr.HTML(_say(_EMPTY), elem_id="said")
+        self.strip = gr.HTML(
+            {"drawings": [], "selected": 0}, html_template=_STRIP, js_on_load=_code("strip.js"), elem_id="strip"
+        )
+        with gr.Tabs(selected="drawings") as self.tabs:
+            with gr.Tab("1 Drawings", id="drawings"):
+                self._build_drawings()
+            with gr.Tab("2 Colors", id="colors"):
+                self._build_colors()
+            with gr.Tab("3 Paint", id="paint"):
+                self._build_paint()
+            with gr.Tab("4 Look", id="look"):
+                self._build_look()
+        self._connect(page)
+
+    def _build_drawings(self) -> None:
+        with gr.Row():
+            with gr.Column():
+                self.drop = gr.File(label="Drop drawings: image files, or one movie", file_count="multiple", height=150,
+                                    elem_id="drop")  # fmt: skip
+                with gr.Row():
+                    self.drop_folder = gr.UploadButton("Choose a folder", file_count="directory", elem_id="drop-folder")
+                    self.try_example = gr.Button("Try the walk cycle", elem_id="try-example")
+            with gr.Column():
+                gr.Markdown("### What was read")
+                self.facts = gr.HTML("<p>nothing yet</p>", elem_id="facts")
+        with gr.Accordion("How drawings are read", open=False):
+            with gr.Row():
+                self.lines = gr.Dropdown(list(LINES), value="auto", label="Lines")
+                self.paper = gr.Dropdown(list(PAPERS), value="auto", label="Paper")
+                self.level = gr.Textbox(label="Level (A of A0001, where a folder has several)", elem_id="level")
+                self.psd_layer = gr.Textbox(label="Layer of Photoshop files (empty: all)")
+            self.read_again = gr.Button("Read again", elem_id="read-again")
+
+    def _build_colors(self) -> None:
+        with gr.Row():
+            with gr.Column(scale=2):
+                self.look_at = gr.Radio([DRAWING, AS_READ, REGIONS, COLORED], value=DRAWING, label="Show", elem_id="at")
+                self.picture = gr.HTML("", elem_id="picture")
+            with gr.Column(scale=1, min_width=260):
+                self.key = gr.File(
+                    label="This drawing in color (a key)", file_count="single", height=110, elem_id="key"
+                )
+                self.drop_key = gr.Button("Take this drawing's key away", elem_id="drop-key")
+                self.sheet = gr.File(label="Model sheets or other colored pictures", file_count="multiple", height=120,
+                                     elem_id="sheet")  # fmt: skip
+                self.sheets = gr.HTML("", elem_id="sheets")
+                self.drop_sheets = gr.Button("Take all sheets away", elem_id="drop-sheets")
+
+    def _build_paint(self) -> None:
+        with gr.Row():
+            self.paint = gr.Button("Paint", variant="primary", elem_id="paint")
+            self.resume = gr.Button("Resume", interactive=False, elem_id="resume")
+            self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel")
+        self.progress = gr.HTML("", elem_id="progress")
+        with gr.Row():
+            with gr.Column():
+                self.flat = gr.Checkbox(True, label="Flat: one color in each region (cel animation)", elem_id="flat")
+                self.gap = gr.Textbox("auto", label="Gaps in lines to close: auto, or pixels (0 = none)", elem_id="gap")
+                self.trace = gr.Dropdown(list(TRACE_LINES), value="darker", label="Colored trace lines become")
+                self.palette = gr.File(label="Palette: only its colors (.gpl .aco .ase .act .json)", height=90,
+                                       elem_id="palette")  # fmt: skip
+            with gr.Column():
+                self.size = gr.Textbox("", label="Paint at WIDTHxHEIGHT (empty: as the drawings)", elem_id="size")
+                self.steps = gr.Number(None, label="Steps (empty: the model's own)", precision=0, elem_id="steps")
+                self.format = gr.Dropdown([*FRAME_FORMATS, LAYERED], value="png", label="Frames as", elem_id="format")
+                self.alpha = gr.Checkbox(False, label="Clear paper (transparent)", elem_id="alpha")
+                self.aliased = gr.Checkbox(False, label="Hard lines (no anti-aliasing)", elem_id="aliased")
+
+    def _build_look(self) -> None:
+        self.player = gr.HTML(
+            {"frames": [], "fps": 12},
+            html_template=_code("player.html"),
+            js_on_load=_code("player.js"),
+            elem_id="player",
+        )
+        with gr.Row():
+            self.fps = gr.Number(12, label="Frames per second", minimum=1, maximum=120, elem_id="fps", min_width=120)
+            self.take = gr.HTML("", elem_id="take", scale=4)
+
+    # ------------------------------------------------------------------------------------------- what buttons do
+
+    def _connect(self, page: gr.Blocks) -> None:
+        shot, place, outputs = self.shot_name, self.place, self._outputs()
+        choices = [self.lines, self.paper, self.level, self.psd_layer, self.flat, self.gap, self.trace, self.size,
+                   self.steps, self.format, self.alpha, self.aliased]  # fmt: skip
+
+        def on(event: Callable, handler: Callable, inputs: list[Any], progress: str = "hidden") -> None:
+            event(self._told(handler), inputs, outputs, show_progress=progress, api_visibility="private")
+
+        on(page.load, self.load, [])
+        on(self.drop.upload, self.take_drawings, [self.drop], "minimal")
+        on(self.drop_folder.upload, self.take_drawings, [self.drop_folder], "minimal")
+        on(self.try_example.click, self.take_example, [])
+        on(self.read_again.click, self.read, [shot, *choices], "minimal")
+        on(self.strip.select, self.choose, [shot, self.look_at, self.fps])
+        on(self.look_at.input, self.look, [shot, place, self.look_at, self.gap])
+        on(self.key.upload, self.take_key, [shot, place, self.key])
+        on(self.drop_key.click, self.remove_key, [shot, place])
+        on(self.sheet.upload, self.take_sheets, [shot, place, self.sheet])
+        on(self.drop_sheets.click, self.remove_sheets, [shot, place])
+        on(self.palette.upload, self.take_palette, [shot, self.palette])
+        on(self.palette.clear, self.take_palette, [shot, self.palette])
+        on(self.paint.click, self.start, [shot, *choices])
+        on(self.resume.click, self.go_on, [shot])
+        on(self.cancel.click, self.stop, [shot])
+        on(self.timer.tick, self.tick, [shot, place, self.fps])
+        on(self.fps.change, self.change_rate, [shot, place, self.fps])
+
+    def _outputs(self) -> list[Any]:
+        return [
+            self.shot_name, self.place, self.timer, self.said, self.strip, self.tabs, self.drop, self.facts,
+            self.lines, self.paper, self.level, self.psd_layer, self.look_at, self.picture, self.key, self.sheet,
+            self.sheets, self.flat, self.gap, self.trace, self.palette, self.size, self.steps, self.format, self.alpha,
+            self.aliased, self.paint, self.resume, self.cancel, self.progress, self.player, self.take,
+        ]  # fmt: skip
+
+    def _told(self, handler: Callable[..., dict[Any, Any]]) -> Callable[..., dict[Any, Any]]:
+        """Return a handler that says what is wrong in place of raising it."""
+
+        @functools.wraps(handler)  # Gradio reads which parameters it has
+        def told(*values: Any) -> dict[Any, Any]:
+            try:
+                return handler(*values)
+            except InputError as error:
+                return {self.said: _say(str(error), wrong=True)}
+            except (OSError, ValueError) as error:
+                if (refusal := system_refusal(error)) is None:
+                    raise
+                return {self.said: _say(refusal, wrong=True)}
+
+        return told
+
+    def load(self) -> dict[Any, Any]:
+        """Show the shot that was worked on last."""
+        if self.example:
+            self.example = False
+            return self.take_example()
+        shot = find_last_shot(self.folder)
+        return {self.said: _say(_EMPTY)} if shot is None else self._whole(shot)
+
+    def take_drawings(self, files: list[str] | None) -> dict[Any, Any]:
+        """Make a shot of what was dropped."""
+        return self._whole(make_shot(self.folder, named_uploads(files or [])))
+
+    def take_example(self) -> dict[Any, Any]:
+        """Make a shot of the walk cycle."""
+        return self._whole(make_example_shot(self.folder))
+
+    def read(self, name: str | None, *choices: Any) -> dict[Any, Any]:
+        """Read the drawings again, in another way."""
+        shot = self._shot(name)
+        shot.record.settings = _settings(*choices)
+        shot.save()
+        return self._whole(shot)
+
+    def choose(self, event: gr.EventData, name: str | None, look: str, fps: float) -> dict[Any, Any]:
+        """Choose a drawing of the strip."""
+        shot = self._shot(name)
+        place = self._checked(shot, event.place)
+        return {
+            self.place: place, self.strip: self._strip(shot, place), self.player: self._player(shot, fps, place),
+            self.picture: self._picture(shot, place, look, shot.record.settings.gap), self.key: None,
+        }  # fmt: skip
+
+    def look(self, name: str | None, place: int, look: str, gap: str) -> dict[Any, Any]:
+        """Show the chosen drawing in another way."""
+        return {self.picture: self._picture(self._shot(name), place, look, _gap(gap))}
+
+    def take_key(self, name: str | None, place: int, file: str | None) -> dict[Any, Any]:
+        """Take a file as the chosen drawing in color."""
+        shot = self._shot(name)
+        if file is None:
+            return {}
+        number = self._read(shot).numbers[place]
+        color = _checked_picture(take_over(file, shot.folder / "colors"), shot)
+        shot.record.keys[number] = color
+        shot.save()
+        said = _say(f"drawing {number} has a key: {Path(color).name}")
+        return {self.said: said, self.look_at: COLORED, **self._colors(shot, place, COLORED)}
+
+    def remove_key(self, name: str | None, place: int) -> dict[Any, Any]:
+        """Forget the key of the chosen drawing."""
+        shot = self._shot(name)
+        shot.record.keys.pop(self._read(shot).numbers[place], None)
+        shot.save()
+        return {self.key: None, self.look_at: DRAWING, **self._colors(shot, place, DRAWING)}
+
+    def take_sheets(self, name: str | None, place: int, files: list[str] | None) -> dict[Any, Any]:
+        """Take files as colored pictures that are no drawing of the shot."""
+        shot = self._shot(name)
+        for color in [_checked_picture(take_over(file, shot.folder / "colors"), shot) for file in files or []]:
+            shot.record.sheets += [color] * (color not in shot.record.sheets)
+        shot.save()
+        return {self.sheet: None, **self._colors(shot, place, DRAWING)}
+
+    def remove_sheets(self, name: str | None, place: int) -> dict[Any, Any]:
+        """Forget all sheets."""
+        shot = self._shot(name)
+        shot.record.sheets = []
+        shot.save()
+        return {self.sheet: None, **self._colors(shot, place, DRAWING)}
+
+    def take_palette(self, name: str | None, file: str | None) -> dict[Any, Any]:
+        """Take a palette, or none."""
+        shot = self._shot(name)
+        shot.record.palette = None
+        if file is not None:
+            palette = f"colors/{take_over(file, shot.folder / 'colors')}"
+            words = f"a palette of {len(read_palette(shot.folder / palette).colors)} colors"
+            shot.record.palette = palette
+        shot.save()
+        return {self.said: _say(words if file else "no palette: the colors of keys and sheets")}
+
+    def start(self, name: str | None, *choices: Any) -> dict[Any, Any]:
+        """Paint from the beginning."""
+        shot = self._shot(name)
+        shot.record.settings = _settings(*choices)
+        shot.save()
+        return self._begin(shot, resume=False)
+
+    def go_on(self, name: str | None) -> dict[Any, Any]:
+        """Go on with what was stopped."""
+        return self._begin(self._shot(name), resume=True)
+
+    def stop(self, name: str | None) -> dict[Any, Any]:
+        """Stop after the present step."""
+        self.room.cancel()
+        return {self.cancel: gr.update(interactive=False), self.said: _say("stopping after this step ...")}
+
+    def tick(self, name: str | None, place: int, fps: float) -> dict[Any, Any]:
+        """Show how far the painting is."""
+        shot = self._shot(name)
+        painting = self.room.of(shot)
+        changes = self._state(shot)
+        if painting is not None and not painting.running:
+            changes |= {self.strip: self._strip(shot, place), self.player: self._player(shot, fps, place),
+                        self.take: self._take(shot, fps)}  # fmt: skip
+            if painting.state == "finished":
+                changes[self.tabs] = gr.Tabs(selected="look")
+                changes[self.said] = _say(f"{shot.name} is painted: {len(painted_files(shot))} frames")
+            if painting.state == "failed":
+                changes[self.said] = _say(painting.error, wrong=True)
+        return changes
+
+    def change_rate(self, name: str | None, place: int, fps: float | None) -> dict[Any, Any]:
+        """Play at another rate."""
+        if name is None or not fps:
+            return {}
+        shot = self._shot(name)
+        return {self.player: self._player(shot, fps, place), self.take: self._take(shot, fps)}
+
+    # ------------------------------------------------------------------------------------------- what is shown
+
+    def _whole(self, shot: Shot) -> dict[Any, Any]:
+        """Everything of a shot."""
+        s = shot.record.settings
+        form = LAYERED if s.layers else s.format or "png"
+        size = "" if s.size is None else f"{s.size[1]}x{s.size[0]}"
+        changes = {
+            self.shot_name: shot.name, self.place: 0, self.drop: None, self.key: None, self.sheet: None,
+            self.lines: s.lines, self.paper: s.paper, self.level: s.level or "", self.psd_layer: s.psd_layer or "",
+            self.flat: s.flat, self.gap: f"{s.gap}" if s.gap == "auto" else f"{s.gap:g}", self.trace: s.trace,
+            self.size: size, self.steps: s.steps, self.format: form, self.alpha: s.alpha, self.aliased: s.aliased,
+            self.palette: None if shot.palette is None else str(shot.palette), self.look_at: DRAWING,
+            **self._state(shot),
+        }  # fmt: skip
+        try:
+            facts = self._read(shot)
+        except InputError as error:  # a level to choose, say: the shot stays, to be read in another way
+            wrong = {self.said: _say(str(error), wrong=True), self.facts: "<p>nothing could be read</p>"}
+            return {**changes, **wrong, self.strip: {"drawings": [], "selected": 0}, self.picture: ""}
+        words = "".join(f"<li>{html.escape(line)}</li>" for line in facts.words)
+        return {
+            **changes, self.said: _say(f"{shot.name}: {facts.words[0]}"), self.facts: f"<ul>{words}</ul>",
+            self.player: self._player(shot, 12, 0), self.take: self._take(shot, 12), **self._colors(shot, 0, DRAWING),
+        }  # fmt: skip
+
+    def _colors(self, shot: Shot, place: int, look: str) -> dict[Any, Any]:
+        """What changes with keys and sheets."""
+        pictures = "".join(f"<li>{html.escape(sheet.name)}</li>" for sheet in shot.sheets)
+        return {
+            self.strip: self._strip(shot, place), self.sheets: f"<ul>{pictures}</ul>" if pictures else "",
+            self.picture: self._picture(shot, place, look, shot.record.settings.gap),
+        }  # fmt: skip
+
+    def _state(self, shot: Shot) -> dict[Any, Any]:
+        """How far the painting is, and which buttons mean something."""
+        painting = self.room.of(shot)
+        runs = painting is not None and painting.running
+        left = 0 if runs else len(painted_files(shot)) if shot.partial.is_dir() else 0
+        resume = gr.update(
+            interactive=shot.partial.is_dir() and not runs, value=f"Resume ({left} finished)" if left else "Resume"
+        )
+        return {
+            self.timer: gr.Timer(1.0, active=runs), self.progress: _progress(painting), self.resume: resume,
+            self.paint: gr.update(interactive=not runs), self.cancel: gr.update(interactive=runs),
+        }  # fmt: skip
+
+    def _strip(self, shot: Shot, place: int) -> dict[str, Any]:
+        facts, painted = self._read(shot), {file.stem for file in painted_files(shot)}
+        height, width = facts.size
+        drawings = []
+        for index, (name, number) in enumerate(zip(facts.names, facts.numbers)):
+            mark = "key" if number in shot.record.keys else "painted" if name in painted else ""
+            picture = self._address(shot, shot.folder / "view" / "strip" / f"{index:05d}.png")
+            drawings.append({"label": str(number), "picture": picture, "mark": mark, "width": width, "height": height})
+        return {"drawings": drawings, "selected": place}
+
+    def _player(self, shot: Shot, fps: float, place: int) -> dict[str, Any]:
+        facts, painted = self._read(shot), {file.stem: file for file in painted_files(shot)}
+        frames = []
+        for index, (name, number) in enumerate(zip(facts.names, facts.numbers)):
+            drawing = self._address(shot, shot.folder / "view" / "drawings" / f"{index:05d}.png")
+            file = painted.get(name)
+            shown = None if file is None else self._address(shot, shown_file(shot, file))
+            frames.append({"label": str(number), "drawing": drawing, "painted": shown})
+        return {"frames": frames, "fps": fps or 12, "place": place, "width": facts.size[1], "height": facts.size[0]}
+
+    def _picture(self, shot: Shot, place: int, look: str, gap: Any) -> str:
+        """The chosen drawing as HTML: itself, as it is read, its regions, or in color."""
+        facts = self._read(shot)
+        number, words = facts.numbers[place], look
+        file = shot.folder / "view" / "drawings" / f"{place:05d}.png"
+        if look == COLORED:
+            painted = {one.stem: one for one in painted_files(shot)}
+            found = shot.keys.get(number) or painted.get(facts.names[place])
+            if found is None:
+                return f"<p>drawing {number} has no key and is not painted yet</p>"
+            words = "its key" if number in shot.keys else "painted"
+            file = shot.folder / "view" / "color.png"
+            write_png(file, over_white(read_image(found)))
+        elif look in (AS_READ, REGIONS):
+            with shot.clip() as clip:
+                drawing = DrawingReader(clip, shot.record.settings.drawing)(clip[place])
+            pixels = picture_as_read(drawing)
+            if look == REGIONS:
+                pixels, words = picture_of_regions(drawing, gap)
+            file = shot.folder / "view" / "read.png"
+            write_png(file, pixels)
+        caption = html.escape(f"drawing {number}: {words}")
+        aspect = f"--aspect: {facts.size[1] / facts.size[0]:.4f}"
+        picture = f'<img style="{aspect}" src="{self._address(shot, file)}" alt="{caption}">'
+        return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+    def _take(self, shot: Shot, fps: float) -> str:
+        """Links to what can be downloaded."""
+        if not shot.painted.is_dir():
+            return "<p>Downloads are here when all is painted.</p>"
+        whats = ["frames.zip", *["layers.zip"] * shot.record.settings.layers, "movie.mp4"]
+        whats += [f"palette{suffix}" for suffix in PALETTES]
+        return "<p>Download:</p>" + "".join(
+            f'<a href="/take/{shot.name}/{what}?fps={fps or 12:g}" download="{shot.name}-{what}">{what}</a>'
+            for what in whats
+        )
+
+    # ------------------------------------------------------------------------------------------------- the shot
+
+    def _begin(self, shot: Shot, resume: bool) -> dict[Any, Any]:
+        self._read(shot)
+        if not shot.keys and not shot.sheets:
+            raise InputError("there is nothing to take colors from: give a key or a sheet (2 Colors)")
+        self.room.start(shot, resume)
+        return {self.said: _say(f"painting {shot.name}"), **self._state(shot)}
+
+    def _shot(self, name: str | None) -> Shot:
+        if name is None:
+            raise InputError("there are no drawings: drop image files, a folder or a movie")
+        return Shot.open(self.folder / plain_name(name))
+
+    def _checked(self, shot: Shot, place: Any) -> int:
+        if not isinstance(place, int) or not 0 <= place < len(self._read(shot).numbers):
+            raise InputError("there is no such drawing: reload the page")
+        return place
+
+    def _read(self, shot: Shot) -> ClipFacts:
+        """What is known of the drawings; they are read once for each way of reading. InputError: they cannot be."""
+        known = self._facts.get(shot.name)
+        reading = (shot.record.settings.drawing, shot.record.settings.level, shot.record.settings.psd_layer,
+                   tuple(shot.keys.items()), tuple(shot.sheets))  # fmt: skip
+        if known is None or known[0] != reading:
+            with shot.clip() as clip:
+                facts = find_facts(clip, shot.record.settings.drawing)
+                write_pictures(clip, shot.folder / "view")
+            self._facts[shot.name] = reading, facts
+            return facts
+        return known[1]
+
+    def _address(self, shot: Shot, file: Path) -> str:
+        return f"/shots/{shot.name}/{quote(file.relative_to(shot.folder).as_posix())}?v={file.stat().st_mtime_ns}"
+
+
+def _checked_picture(name: str, shot: Shot) -> str:
+    """Return the name of a colored picture in the folder of a shot. InputError: it cannot be read."""
+    read_image(shot.folder / "colors" / name)
+    return f"colors/{name}"
+
+
+def _settings(lines: str, paper: str, level: str, psd_layer: str, flat: bool, gap: str, trace: str, size: str,
+              steps: float | None, form: str, alpha: bool, aliased: bool) -> RenderSettings:  # fmt: skip
+    """Return what was chosen on the page. InputError: a value that cannot be used."""
+    return RenderSettings(
+        lines=lines, paper=paper, level=level.strip() or None, psd_layer=psd_layer.strip() or None, flat=flat,
+        gap=_gap(gap) if flat else "auto", trace=trace if flat else "darker", size=_size(size),
+        steps=None if steps is None else int(steps), format=None if form == "png" else form.split()[0],
+        layers=form == LAYERED, alpha=alpha, aliased=aliased,
+    )  # fmt: skip
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    """Read WIDTHxHEIGHT => (height, width); None: as the drawings. InputError: it is not that."""
+    if not text.strip():
+        return None
+    found = re.fullmatch(r"\s*([0-9]{1,5})\s*[xX×]\s*([0-9]{1,5})\s*", text)
+    if found is None or min(int(n) for n in found.groups()) < 16:
+        raise InputError(f"size {text!r} is not WIDTHxHEIGHT of at least 16x16, such as 576x320")
+    width, height = (int(n) for n in found.groups())
+    return height, width
+
+
+def _gap(text: str) -> Any:
+    """Read auto, or a number of px. InputError: it is neither."""
+    if text.strip() in ("", "auto"):
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"gaps {text!r}: give auto, or a number of pixels") from None
+
+
+def _say(words: str, wrong: bool = False) -> str:
+    role = 'role="alert" class="wrong"' if wrong else 'role="status"'
+    return f"<p {role}>{html.escape(words)}</p>"
+
+
+def _progress(painting: Painting | None) -> str:
+    if painting is None:
+        return ""
+    at = painting.progress
+    words = "reading drawings and loading the model ..." if at is None else (
+        f"{at.frames} of {at.total_frames} frames, step {at.steps} of {at.total_steps}"
+    )  # fmt: skip
+    if painting.running and (left := painting.seconds_left(time.monotonic())) is not None:
+        words += f", about {duration(left)} left"
+    if not painting.running:
+        words = f"{painting.state}: {words}" if at is not None else painting.state
+    said = "".join(f"<li>{html.escape(line)}</li>" for line in painting.words)
+    percent = round(100 * painting.share)
+    return (
+        f'<div class="bar" role="progressbar" aria-label="painting" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><i style="width: {percent}%"></i></div><p>{html.escape(words)}</p>'
+        + (f"<ul>{said}</ul>" if said else "")
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 40 s, 3 min, 2 h 5 min."""
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _code(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
