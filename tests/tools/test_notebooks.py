@@ -30,8 +30,8 @@ def kinds(cell) -> list[str]:
     return [o.get("name") or next(kind for kind in best if kind in o.get("data", {})) for o in cell.outputs]
 
 
-def test_the_four_are_there():
-    assert NAMES == ["01_colorize", "02_clips_and_lineart", "03_reference_attention", "04_long_video"]
+def test_the_five_are_there():
+    assert NAMES == ["01_colorize", "02_clips_and_lineart", "03_reference_attention", "04_long_video", "05_studio"]
 
 
 def test_a_definition_is_seen():
