@@ -6,13 +6,18 @@ import http.client
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
 import pytest
 
+from lvcd.app import paint_room
 from lvcd.app.server import PageServer, make_server
+from lvcd.app.shot_folder import find_last_shot
 from lvcd.io.images import read_image, write_png
+from lvcd.io.movies import write_movie
+from lvcd.pipeline.render import render_clip
 from tests.helpers.browser import Browser, needs_browser
 
 pytestmark = [pytest.mark.slow, needs_browser]
@@ -34,8 +39,13 @@ def colored(number: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> PageServer:
-    made = make_server(tmp_path_factory.mktemp("shots"), "mini", "cpu", port=0)
+def shots(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("shots")
+
+
+@pytest.fixture(scope="module")
+def server(shots) -> PageServer:
+    made = make_server(shots, "mini", "cpu", port=0)
     thread = made.start_thread()
     yield made
     made.stop()
@@ -43,10 +53,13 @@ def server(tmp_path_factory) -> PageServer:
 
 
 @pytest.fixture
-def page(server, tmp_path):
+def page(server, shots, tmp_path):
+    """The page with the shot of the test before, at a desk."""
     with Browser(tmp_path / "profile", 1280, 720) as browser:
         browser.open(server.address)
         browser.until("document.querySelector('#drop input[type=file]') !== null")
+        if find_last_shot(shots):
+            browser.until("document.querySelector('#strip button') !== null")
         yield browser
         foreign = [one for one in browser.requests if not one.startswith((server.address, "blob:"))]
         assert foreign == [] and browser.errors == []
@@ -102,10 +115,10 @@ def test_from_drawings_to_downloads(page, server, tmp_path):
     assert b"ftyp" in got["movie.mp4"][:64] and got["palette.gpl"].startswith(b"GIMP Palette")
 
 
-def fetch(server: PageServer, path: str, host: str | None = None, status: int = 200) -> bytes:
+def fetch(server: PageServer, path: str, status: int = 200, **headers: str) -> bytes:
     address = server.address.removeprefix("http://").rstrip("/")
     connection = http.client.HTTPConnection(address, timeout=60)
-    connection.request("GET", path, headers={"Host": host} if host else {})
+    connection.request("GET", path, headers=headers)
     answer = connection.getresponse()
     assert answer.status == status
     policy = answer.getheader("Content-Security-Policy")
@@ -113,8 +126,149 @@ def fetch(server: PageServer, path: str, host: str | None = None, status: int = 
     return answer.read()
 
 
+def test_it_is_cancelled_and_goes_on_after_a_restart(tmp_path, monkeypatch):
+    """Cancelled after its first frames; a new server finds the shot, and ends with the frames of an unbroken run."""
+    count = 20  # more than one window
+    (tmp_path / "in").mkdir()
+    for number in range(count):
+        write_png(tmp_path / "in" / f"{number:03d}.png", np.roll(drawing(1), number, 1))
+    write_png(tmp_path / "key.png", colored(1))
+    write_png(tmp_path / "sheet.png", np.concatenate([colored(1), colored(2)], 1))
+    seen = Event()
+
+    def wait_in_the_middle(*words, on_progress, is_cancelled, **more):
+        def progress(at):
+            on_progress(at)
+            if at.frames and at.steps < at.total_steps and not seen.is_set():
+                seen.set()
+                cancelled.wait(300)
+
+        return render_clip(*words, on_progress=progress, is_cancelled=is_cancelled, **more)
+
+    cancelled = Event()
+    monkeypatch.setattr(paint_room, "render_clip", wait_in_the_middle)
+    server = make_server(tmp_path / "shots", "mini", "cpu", port=0)
+    thread = server.start_thread()
+    with Browser(tmp_path / "profile", 768, 1024) as page:
+        page.open(server.address)
+        drop_folder(page, tmp_path / "in")
+        page.until(f"document.querySelectorAll('#strip button').length == {count}")
+        tab(page, "2 Colors")
+        drop(page, tmp_path / "key.png", at="#key")
+        page.until("document.querySelector('#strip button').dataset.mark == 'key'")
+        drop(page, tmp_path / "sheet.png", at="#sheet")
+        page.until("document.querySelector('#sheets li') !== null")
+        tab(page, "3 Paint")
+        page.until("document.querySelector('#paint') !== null")
+        page.click("#paint")
+        page.until("/^[1-9][0-9]* of 20 frames/.test(document.querySelector('#progress p')?.textContent)")
+        page.click("#cancel")
+        page.until("document.querySelector('#said p').textContent.startsWith('stopping')")
+        cancelled.set()
+        page.until("/^cancelled: [1-9]/.test(document.querySelector('#progress p').textContent)")
+        assert page.run("document.querySelector('#resume').disabled") is False
+    server.stop()
+    thread.join(60)
+    shot = find_last_shot(tmp_path / "shots")
+    assert shot.partial.is_dir() and not shot.painted.exists()
+
+    server = make_server(tmp_path / "shots", "mini", "cpu", port=0)
+    thread = server.start_thread()
+    with Browser(tmp_path / "profile2", 768, 1024) as page:
+        page.open(server.address)
+        page.until(f"document.querySelectorAll('#strip button').length == {count}")
+        tab(page, "3 Paint")
+        page.until("document.querySelector('#resume')?.textContent.includes('finished')")
+        page.click("#resume")
+        page.until("document.querySelector('#take a') !== null")
+        assert page.run("document.documentElement.scrollWidth <= 768")
+        assert page.errors == []
+    server.stop()
+    thread.join(60)
+    render_clip(shot.sketches, None, tmp_path / "unbroken", settings=shot.record.settings, device="cpu", keys=shot.keys,
+                sheets=shot.sheets)  # fmt: skip
+    same = [
+        (shot.painted / file.name).read_bytes() == file.read_bytes() for file in (tmp_path / "unbroken").glob("*.png")
+    ]
+    assert len(same) == count and all(same)
+
+
+def drop_folder(page: Browser, folder: Path) -> None:
+    page.until("document.querySelector('input[webkitdirectory]') !== null")
+    page.upload("input[webkitdirectory]", folder)
+
+
+def test_every_kind_of_file_is_read(page, tmp_path):
+    """TGA, PSD and a movie, as drawing programs write them."""
+    from PIL import Image
+    from psd_tools import PSDImage
+
+    for kind in ("tga", "psd"):
+        (tmp_path / kind).mkdir()
+        for number in (1, 2):
+            image = Image.fromarray(drawing(number))
+            file = tmp_path / kind / f"{kind}{number}.{kind}"
+            PSDImage.frompil(image).save(file) if kind == "psd" else image.save(file)
+        drop(page, *sorted((tmp_path / kind).iterdir()))
+        assert said(page).endswith("2 drawings of 96 x 64 pixels, numbers 1 to 2")
+    write_movie(tmp_path / "shot.mkv", [drawing(n) for n in (1, 2, 3)], 12)
+    drop(page, tmp_path / "shot.mkv")
+    assert said(page).endswith("3 drawings of 96 x 64 pixels, numbers 0 to 2")
+    page.until("[...document.querySelectorAll('#strip img')].every(e => e.naturalWidth == 96)")
+
+
+def test_what_is_wrong_is_the_line_of_the_command(page, tmp_path):
+    """Levels to choose from, damage, a key of another shape, and values that mean nothing: one line, and go on."""
+    for level in "AB":
+        for number in (1, 2):
+            write_png(tmp_path / f"{level}{number:04d}.png", drawing(number))
+    write_png(tmp_path / "tall.png", np.full((96, 64, 3), 200, np.uint8))
+    (tmp_path / "broken.png").write_bytes((tmp_path / "A0001.png").read_bytes()[:200])
+
+    drop(page, tmp_path / "A0001.png", tmp_path / "broken.png")
+    assert "broken.png" in said(page) and is_wrong(page)
+    drop(page, *sorted(tmp_path.glob("[AB]*.png")))
+    assert "several levels, A and B" in said(page) and is_wrong(page)
+    page.run("[...document.querySelectorAll('button')].find(e => e.textContent.includes('How drawings')).click()")
+    page.until("document.querySelector('#level textarea, #level input') !== null")
+    page.fill("#level textarea, #level input", "B")
+    page.click("#read-again")
+    page.until("document.querySelectorAll('#strip button').length == 2")
+
+    tab(page, "2 Colors")
+    drop(page, tmp_path / "broken.png", at="#key")
+    assert "broken.png" in said(page) and is_wrong(page)
+    drop(page, tmp_path / "tall.png", at="#key")
+    page.until("document.querySelector('#strip button').dataset.mark == 'key'")
+    tab(page, "3 Paint")
+    page.until("document.querySelector('#gap textarea, #gap input') !== null")
+    for field, text in (("gap", "wide"), ("gap", "-3"), ("size", "12"), ("size", "640x48")):
+        before = page.run(f"document.querySelector('#{field} textarea, #{field} input').value")
+        page.fill(f"#{field} textarea, #{field} input", text)
+        line = click(page, "#paint")
+        if text == "640x48":  # what only the rendering finds out
+            page.until("document.querySelector('#said .wrong') !== null")
+            line = said(page)
+        assert is_wrong(page) and text in line, line
+        page.fill(f"#{field} textarea, #{field} input", before)
+    page.click("#paint")
+    page.until("document.querySelector('#said .wrong')?.textContent.includes('tall.png')")
+
+
+def click(page: Browser, selector: str) -> str:
+    """Click, and return what the page says to it."""
+    page.run("document.querySelector('#said p').textContent = ''")
+    page.click(selector)
+    return said(page)
+
+
+def is_wrong(page: Browser) -> bool:
+    return page.run("document.querySelector('#said [role=alert]') !== null")
+
+
 def test_what_others_may_not_have(server):
-    fetch(server, "/", host="evil.example", status=400)
+    fetch(server, "/", status=400, Host="evil.example")
+    fetch(server, "/", status=403, Origin="http://evil.example")
     fetch(server, "/take/..%2f..%2fetc/frames.zip", status=404)
     fetch(server, "/shots/..%2f..%2f..%2f..%2f..%2fetc/passwd", status=404)
     assert b"fonts.googleapis" not in fetch(server, "/")

@@ -155,7 +155,8 @@ class _Page:
                    self.steps, self.format, self.alpha, self.aliased]  # fmt: skip
 
         def on(event: Callable, handler: Callable, inputs: list[Any], progress: str = "hidden") -> None:
-            event(self._told(handler), inputs, outputs, show_progress=progress, api_visibility="private")
+            files = [one for one in inputs if isinstance(one, (gr.File, gr.UploadButton))]
+            event(self._told(handler, files), inputs, outputs, show_progress=progress, api_visibility="private")
 
         on(page.load, self.load, [])
         on(self.drop.upload, self.take_drawings, [self.drop], "minimal")
@@ -178,25 +179,26 @@ class _Page:
 
     def _outputs(self) -> list[Any]:
         return [
-            self.shot_name, self.place, self.timer, self.said, self.strip, self.tabs, self.drop, self.facts,
+            self.shot_name, self.place, self.timer, self.said, self.strip, self.tabs, self.drop, self.drop_folder,
+            self.facts,
             self.lines, self.paper, self.level, self.psd_layer, self.look_at, self.picture, self.key, self.sheet,
             self.sheets, self.flat, self.gap, self.trace, self.palette, self.size, self.steps, self.format, self.alpha,
             self.aliased, self.paint, self.resume, self.cancel, self.progress, self.player, self.take,
         ]  # fmt: skip
 
-    def _told(self, handler: Callable[..., dict[Any, Any]]) -> Callable[..., dict[Any, Any]]:
-        """Return a handler that says what is wrong in place of raising it."""
+    def _told(self, handler: Callable[..., dict[Any, Any]], files: list[Any]) -> Callable[..., dict[Any, Any]]:
+        """Return a handler that says what is wrong in place of raising it, and lets go of the files that it had."""
 
         @functools.wraps(handler)  # Gradio reads which parameters it has
         def told(*values: Any) -> dict[Any, Any]:
             try:
                 return handler(*values)
             except InputError as error:
-                return {self.said: _say(str(error), wrong=True)}
+                return {self.said: _say(str(error), wrong=True), **dict.fromkeys(files)}
             except (OSError, ValueError) as error:
                 if (refusal := system_refusal(error)) is None:
                     raise
-                return {self.said: _say(refusal, wrong=True)}
+                return {self.said: _say(refusal, wrong=True), **dict.fromkeys(files)}
 
         return told
 
@@ -246,7 +248,7 @@ class _Page:
         shot.record.keys[number] = color
         shot.save()
         said = _say(f"drawing {number} has a key: {Path(color).name}")
-        return {self.said: said, self.look_at: COLORED, **self._colors(shot, place, COLORED)}
+        return {self.said: said, self.key: None, self.look_at: COLORED, **self._colors(shot, place, COLORED)}
 
     def remove_key(self, name: str | None, place: int) -> dict[Any, Any]:
         """Forget the key of the chosen drawing."""
@@ -301,10 +303,9 @@ class _Page:
         """Show how far the painting is."""
         shot = self._shot(name)
         painting = self.room.of(shot)
-        changes = self._state(shot)
+        changes = {**self._state(shot), self.strip: self._strip(shot, place)}
         if painting is not None and not painting.running:
-            changes |= {self.strip: self._strip(shot, place), self.player: self._player(shot, fps, place),
-                        self.take: self._take(shot, fps)}  # fmt: skip
+            changes |= {self.player: self._player(shot, fps, place), self.take: self._take(shot, fps)}
             if painting.state == "finished":
                 changes[self.tabs] = gr.Tabs(selected="look")
                 changes[self.said] = _say(f"{shot.name} is painted: {len(painted_files(shot))} frames")

@@ -6,7 +6,9 @@ call nothing but this server, and Gradio's reports of use are switched off befor
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import os
 import shutil
 import socket
@@ -14,6 +16,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lvcd.errors import InputError
 from lvcd.io.disk import Lock, writing
@@ -24,6 +27,11 @@ POLICY = (
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
 """What the page may load, for the header Content-Security-Policy. Gradio's templates are compiled in the browser."""
+_HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
 MAX_UPLOAD = "4gb"
 """Of one file."""
 
@@ -82,6 +90,7 @@ def make_server(
     """Make the page and take its port. InputError: Gradio is missing, the port or the folder is taken, the disk."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["FASTAPI_OTEL_AUTO_CONFIGURE"] = "false"
     folder = folder.resolve()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,10 +106,42 @@ def make_server(
         raise
     import uvicorn
 
-    config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=2)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancel)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/"
     return PageServer(address, room, uvicorn.Server(config), listener, lock, temp)
+
+
+class _Guard:
+    """Refuses what pages of other sites ask for, and tells the browser what this one may load."""
+
+    def __init__(self, app: Any):
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        asked = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        origin = asked.get(b"origin")
+
+        async def send_with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_HEADERS]}
+            await send(message)
+
+        if origin is not None and urlsplit(origin).netloc != asked.get(b"host"):
+            from starlette.responses import PlainTextResponse
+
+            refusal = PlainTextResponse("pages of other sites may not use this one", 403)
+            return await refusal(scope, receive, send_with_policy)
+        return await self.app(scope, receive, send_with_policy)
+
+
+def _is_no_cancel(record: logging.LogRecord) -> bool:
+    """Return whether a line of the log is worth a look: a page that is open at the end has its stream cut off."""
+    cut = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not cut and not str(record.msg).startswith("Cancel %s running task")
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -134,13 +175,7 @@ def _application(folder: Path, model: str | Path, device: str, host: str, exampl
     if is_loopback(host):  # else a foreign page could reach this one by a name of its own for this address
         web.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
 
-    @web.middleware("http")
-    async def guard(request: Any, call_next: Any) -> Any:
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
+    web.add_middleware(_Guard)
 
     @web.get("/take/{name}/{what}")
     async def take(name: str, what: str, fps: float = 24.0) -> Any:
