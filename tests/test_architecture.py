@@ -38,6 +38,7 @@ THIRD_PARTY = {
     "lightning": {"loggers", "training", "data/datamodule", "data/resumable", "train", "cli"},
     "pytorch_lightning": set(),
     "diffusers": {"nn", "checkpoints", "pipeline"},
+    "peft": {"nn", "checkpoints"},
     "webdataset": {"data", "shards"},
     "gradio": {"app"},
     "fastapi": {"app"},

@@ -233,6 +233,14 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd plan experiment=lvcd_320p trainer=ddp4": Run(add="module.networks.folder=models/svd"),
     "lvcd train experiment=lvcd_320p data.shards=shards module.networks.folder=models/svd": Run(add=ENCODED),
     "lvcd export outputs/lvcd_320p --out models/mine": Run(),
+    "lvcd plan experiment=lvcd_320p module=lora trainer=gpu data.batch_size=1": Run(add="module.networks.folder=models/svd"),
+    "lvcd train experiment=lvcd_320p module=lora trainer=gpu data.shards=shards module.networks.folder=models/lvcd name=show": Run(
+        add=ENCODED, before=prepare_shards
+    ),
+    "lvcd export outputs/show_320p --adapter --out adapters/show": Run(),
+    "lvcd colorize --model models/lvcd --sketches shot/ --reference key.png --output shown/ --adapter adapters/show --adapter-weight 0.8": Run(
+        add=PAINT
+    ),
     "lvcd train experiment=mini_finetune data.shards=shards data.val_shards=null": Run(add=TRAIN, before=prepare_shards),
     "lvcd train experiment=mini_finetune data.shards=myshards data.val_shards=null": Run(add=TRAIN),
     "lvcd train -m experiment=lvcd_320p stage=320p,576p data.shards=shards module.networks.folder=models/svd": Run(

@@ -1,6 +1,6 @@
 """Train a toy and save the first gradients and the last weights.
 
-python -m tests.helpers.two_ranks RANKS BATCH OUT ddp|fsdp
+python -m tests.helpers.two_ranks RANKS BATCH OUT ddp|fsdp [all|lora]
 """
 
 from __future__ import annotations
@@ -74,16 +74,17 @@ def die_while_saving(trainer: lightning.Trainer, file: str) -> None:
     torch.save = save
 
 
-def train(ranks: int, batch: int, out: str, kind: str = "ddp") -> None:
+def train(ranks: int, batch: int, out: str, kind: str = "ddp", unet: str = "all") -> None:
     torch.set_num_threads(1)
     keep = Keep()
     strategy = ModelParallelStrategy(ranks, 1, save_distributed_checkpoint=False) if kind == "fsdp" else kind
+    steps = 2 if unet == "all" else 1
     trainer = lightning.Trainer(
-        accelerator="cpu", devices=ranks, strategy=strategy if ranks > 1 else "auto", max_steps=2, callbacks=[keep],
-        accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        accelerator="cpu", devices=ranks, strategy=strategy if ranks > 1 else "auto", max_steps=steps, callbacks=[keep],
+        accumulate_grad_batches=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, use_distributed_sampler=False, plugins=[AtomicCheckpointIO()],
     )  # fmt: skip
-    module = FineTuneModule(toy_networks(), "all", Optimization(lr=1e-4), gradient_checkpointing=True)
+    module = FineTuneModule(toy_networks(), unet, Optimization(lr=1e-4), gradient_checkpointing=unet == "all")
     before = {n: p.detach().clone() for n, p in module.named_parameters()}
     trainer.fit(module, Data(batch))
     after = {n: unsharded(p) for n, p in module.named_parameters()}

@@ -67,7 +67,9 @@ def test_unknown_choices_are_refused():
         Optimization(lr=0)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("controlnet", ControlNetModule), ("finetune", FineTuneModule)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("controlnet", ControlNetModule), ("finetune", FineTuneModule), ("lora", FineTuneModule)]
+)
 def test_each_module_has_a_configuration_with_all_its_settings(name, kind, model_folder):
     config = composed("train", f"module={name}", f"module.networks.folder={model_folder}").module
     settings = set(inspect.signature(FineTuneModule).parameters)
@@ -75,7 +77,7 @@ def test_each_module_has_a_configuration_with_all_its_settings(name, kind, model
     assert set(config) - {"_target_"} == settings
     assert set(config.optimization) - {"_target_"} == {field.name for field in dataclasses.fields(Optimization)}
     module = instantiate(config, _convert_="all")
-    assert type(module) is kind and bool(module.trainable["unet"]) is (name == "finetune")
+    assert type(module) is kind and bool(module.trainable["unet"]) is (name != "controlnet")
 
 
 def test_the_paper_trains_self_attention():

@@ -420,6 +420,16 @@ def test_what_to_lower_is_what_the_plan_has_not_done(config, toy, same_step):
     assert ways_to_save_memory(done) == []
 
 
+def test_adapters_take_little_besides_the_weights(config, toy):
+    """What is trained is counted as peft's layers have it, on weights without content."""
+    plan = plan_training(changed(config, module={"unet": "lora", "lora": {"rank": 2}}))
+    assert plan.unet == "lora" and plan.trainable["unet"] < 0.25 * toy.trainable["unet"]
+    assert plan.frozen["unet"] == toy.frozen["unet"] + toy.trainable["unet"]
+    assert plan.optimizer < 0.1 * toy.optimizer
+    assert "module.unet=lora" in [words for words, _ in ways_to_save_memory(toy)]
+    assert "module.unet=lora" not in [words for words, _ in ways_to_save_memory(plan)]
+
+
 # ---------------------------------------------------------------------------------------------------- as a person types
 
 

@@ -34,6 +34,11 @@ def arguments(c: argparse.ArgumentParser) -> None:
     )
     c.add_argument("--model", type=model_folder, default=MINI,
                    help="folder of lvcd convert, train or export (default: mini, the bundled model)")  # fmt: skip
+    c.add_argument("--adapter", type=lambda path: Path(path), action="append", default=[], metavar="DIR",
+                   help="adapter of lvcd export --adapter or lvcd adapt, or a LoRA of diffusers or peft; may be "
+                        "repeated")  # fmt: skip
+    c.add_argument("--adapter-weight", type=_adapter_weight, action="append", dest="adapter", metavar="W",
+                   help="what the adapter before it adds is multiplied by this (default: 1)")  # fmt: skip
     own = c.add_mutually_exclusive_group()
     own.add_argument("--reference-sketch", type=Path, help="the reference's line art (default: extracted from it)")
     own.add_argument("--reference-frame", type=int, help="the reference is the colored version of this sketch, from 0")
@@ -102,6 +107,32 @@ def _key(text: str) -> tuple[int, Path]:
     if not number.isdecimal() or not file:
         raise argparse.ArgumentTypeError(f"{text!r} is not N=FILE, such as 24=key.png")
     return int(number), Path(file)
+
+
+def _adapter_weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, such as 0.8") from None
+
+
+def weighted_adapters(words: list[Path | float]) -> list[tuple[Path, float]]:
+    """Return adapters with their weights, of --adapter and --adapter-weight in the order in which they were typed.
+
+    A weight belongs to the adapter before it, or to the one after it if there is only that one.
+    InputError: it belongs to none, or an adapter has two.
+    """
+    if len(words) == 2 and isinstance(words[0], float):
+        words = words[::-1]
+    found: list[tuple[Path, float]] = []
+    for before, word in zip([None, *words], words):
+        if isinstance(word, Path):
+            found.append((word, 1.0))
+        elif isinstance(before, Path):
+            found[-1] = before, word
+        else:
+            raise InputError(f"an adapter's weight of {word:g} is of no adapter: give it after --adapter DIR")
+    return found
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -183,6 +214,7 @@ def run(a: argparse.Namespace) -> None:
             timesheet=a.timesheet,
             keys=dict(a.key),
             sheets=a.sheet,
+            adapters=weighted_adapters(a.adapter),
         )
     except KeyboardInterrupt:
         terminal.interrupted()

@@ -1,4 +1,4 @@
-"""`lvcd export`: a model folder from a checkpoint of a training run."""
+"""`lvcd export`: a model folder, or an adapter, from a checkpoint of a training run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ OWN = "ControlNetModule FineTuneModule VaeModule Optimization networks_from_conf
 TARGETS = frozenset(f"lvcd.training.{name}" for name in OWN.split())
 """What the configuration of a run may build."""
 
-HELP = "turn a training run into a model folder for lvcd colorize"
+HELP = "turn a training run into a model folder, or an adapter, for lvcd colorize"
 
 
 def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a training run")
     c.add_argument("--out", required=True, type=Path, help="model folder to write")
+    c.add_argument("--adapter", action="store_true",
+                   help="of a run that trained adapters (module=lora), write these alone: for lvcd colorize --adapter, "
+                        "peft, diffusers and ComfyUI")  # fmt: skip
     which = c.add_mutually_exclusive_group()
     help = "of the last step, or the best by validation (default: best, where there was a validation)"
     which.add_argument("--weights", choices=("last", "best"), help=help)
@@ -61,8 +64,11 @@ def run(a: argparse.Namespace) -> None:
     if not hasattr(module, "networks"):
         raise InputError(f"{a.run_folder} trained an autoencoder, which is in {a.run_folder / 'model'} already")
     step = load_trained_weights(module, checkpoint)
-    module.export(a.out, {"weights": weights, "step": step})
-    print(f"{a.out}: the model of {checkpoint}, with the {weights} weights, of step {step}")
+    if a.adapter and not hasattr(module, "export_adapter"):
+        raise InputError(f"{a.run_folder} has a module without adapters: export its model")
+    (module.export_adapter if a.adapter else module.export)(a.out, {"weights": weights, "step": step})
+    what = "adapter" if a.adapter else "model"
+    print(f"{a.out}: the {what} of {checkpoint}, with the {weights} weights, of step {step}")
 
 
 def chosen_checkpoint(run: Path, checkpoint: Path | None, weights: Weights | None) -> tuple[Path, str]:

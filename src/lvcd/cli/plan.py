@@ -14,7 +14,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.description = "Parameters, memory per GPU and work of the run that `lvcd train` with the same words would start."
     c.add_argument("overrides", nargs="*", metavar="NAME=VALUE", help="as for lvcd train, like experiment=lvcd_320p")
     c.add_argument("--config-dir", metavar="DIR", help="folder with configuration of your own, as for lvcd train")
-    c.add_argument("--card", help="24, '24 GiB', 'RTX 4090', A6000, H100, ... (default: 24, 48 and 80 GiB)")
+    c.add_argument("--card", help="24, '24 GiB', 'RTX 4090', A6000, H100, ... (default: 12, 16, 24, 48 and 80 GiB)")
 
 
 def run(a: argparse.Namespace) -> None:

@@ -99,6 +99,7 @@ def _train(config: DictConfig, resume_command: str) -> TrainedModel | None:
     from lvcd.training.plan import plan_training
     from lvcd.training.plan.fit_report import out_of_memory_message
     from lvcd.training.run_folder import (
+        ADAPTER_FOLDER,
         BEST,
         MODEL_FOLDER,
         checkpoint_to_resume,
@@ -147,7 +148,11 @@ def _train(config: DictConfig, resume_command: str) -> TrainedModel | None:
     model = run / MODEL_FOLDER
     trained: Any = with_full_weights(trainer, module, lambda: instantiate(config.module, _convert_="all"))
     if trainer.is_global_zero:
-        trained.export(model, {"weights": "last", "step": trainer.global_step})
+        of = {"weights": "last", "step": trainer.global_step}
+        if getattr(trained, "is_adapter", False):  # before the model's export merges them
+            trained.export_adapter(run / ADAPTER_FOLDER, of)
+            print(f"the trained adapters are in {run / ADAPTER_FOLDER}")
+        trained.export(model, of)
         others = f"; of the best ones makes a model: lvcd export {run} --out DIR" if (run / BEST).is_file() else ""
         print(f"the trained model is in {model}, with the last weights, of step {trainer.global_step}{others}")
     best = trainer.checkpoint_callback.best_model_score

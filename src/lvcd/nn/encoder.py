@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import TemporalBasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
@@ -89,8 +90,11 @@ def zero_residual_branches(module: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-class LayoutUNet(UNetSpatioTemporalConditionModel):
-    """SVD's U-Net with layers that obey the FrameLayout of each call; ColorUNet and SketchControlNet derive from it."""
+class LayoutUNet(UNetSpatioTemporalConditionModel, PeftAdapterMixin):
+    """SVD's U-Net with layers that obey the FrameLayout of each call; ColorUNet and SketchControlNet derive from it.
+
+    It takes adapters as other networks of diffusers do, which SVD's own class does not.
+    """
 
     def _install_layout(self, norm_groups: int) -> None:
         self._context = LayoutContext()

@@ -40,6 +40,7 @@ from lvcd.sampling.sequential import (
 from .call_noise import Generators, initial_noise, noise_levels_of
 from .image_forms import Image
 from .inputs import Padding, batch_of_clips, color, keys_of_clips, sheet, sheets_of_clips, single_drawings, sketch
+from .lora_loader import LoraLoader
 from .streaming import FramePlacement, PaintingInterruptedError, StepReporter, chunk_of, pack_state, unpack_state
 
 logger = logging.get_logger(__name__)
@@ -66,10 +67,10 @@ class PaintedChunk(NamedTuple):
     """Give it to `stream` to go on after this chunk; None with the last one."""
 
 
-class LineartVideoPipeline(DiffusionPipeline):
+class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
     """Reference-based colorization of line-art video (LVCD, arXiv 2409.12960).
 
-    `from_pretrained`, `save_pretrained` and `to` are those of every diffusers pipeline.
+    `from_pretrained`, `save_pretrained` and `to` are those of every diffusers pipeline, and so are the LoRA methods.
     """
 
     _optional_components = ["condition_encoder"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ import diffusers
 import torch
 import transformers
 
+from lvcd.checkpoints.adapters import merge_layers, read_adapter
 from lvcd.checkpoints.config_files import COMPONENT_CLASSES, PIPELINE_SETTINGS, read_model_index
 from lvcd.checkpoints.digest import check_digests
+from lvcd.checkpoints.fingerprint import fingerprint_of_weights
 from lvcd.checkpoints.hub import find_model
-from lvcd.checkpoints.loading import load_components
+from lvcd.checkpoints.loading import LoadedParts, load_components
 from lvcd.errors import InputError
 from lvcd.sampling.config import SamplingConfig
 from lvcd.system import choose_device
@@ -51,12 +55,14 @@ def load_pipeline(
     dtype: str = "auto",
     offload: str | None = None,  # keep weights in main memory until they are used: model, sequential or group
     storage: str | None = None,  # "fp8" keeps the weights of U-Net and ControlNet in 8 bits; results change
+    adapters: Sequence[tuple[str | Path, float]] = (),  # folders or files of adapters, each with its weight
     **components: Any,  # networks in place of the folder's; None = without
 ) -> LineartVideoPipeline:
     """Load a model folder of `lvcd convert`, `lvcd export` or `RUN/model`, without progress bars.
 
-    Only lvcd's own classes are built, whatever the folder's files name.
-    Raises InputError if the folder is no model, or the device, dtype, offload or storage cannot be used.
+    Only lvcd's own classes are built, whatever the folder's files name. Adapters are added to the weights.
+    Raises InputError if the folder is no model, an adapter is of another one, or the device, dtype, offload or storage
+    cannot be used.
     """
     silence_libraries()
     folder = find_model(folder)
@@ -75,6 +81,7 @@ def load_pipeline(
     names = [name for name in COMPONENT_CLASSES if name not in components and name not in absent]
     loaded = load_components(folder, names)
     check_digests(folder, names)
+    add_adapters(loaded, adapters)
     networks = {name: loaded.network(name, torch_dtype) for name in names}
     pipeline = LineartVideoPipeline(**networks, **components, **settings)
     pipeline.set_progress_bar_config(disable=True)
@@ -88,6 +95,27 @@ def load_pipeline(
     elif offload == "group":
         pipeline.enable_group_offload(onload_device=torch.device(device), offload_type="leaf_level", use_stream=True)
     return pipeline if device == "cpu" or offload else pipeline.to(device)
+
+
+def add_adapters(loaded: LoadedParts, adapters: Sequence[tuple[str | Path, float]]) -> None:
+    """Add adapters, each times its weight, to the weights of U-Net and ControlNet, which are computed when they are
+    read. InputError: one cannot be read, or is of another model, or no such network is loaded from a folder."""
+    base: dict[str, str] = {}
+    merged = dict(loaded.parts)
+    for path, weight in adapters:
+        adapter = read_adapter(path)
+        if not math.isfinite(weight):
+            raise InputError(f"an adapter's weight of {weight}: give a number, such as 0.8")
+        for name in ("unet", "controlnet"):
+            if name not in loaded.parts:
+                raise InputError(f"{path}: adapters are for the networks of a model folder: leave out the {name} given")
+            component, tensors = loaded.parts[name]
+            if name in adapter.base and name not in base:
+                base[name] = fingerprint_of_weights((key, lazy.read()) for key, lazy in sorted(tensors.items()))
+            layers = adapter.of_network(name, component)
+            merged[name] = component, merge_layers(merged[name][1], layers, weight)
+        adapter.check_base(base)
+    loaded.parts |= merged
 
 
 def check_memory_settings(offload: str | None, storage: str | None) -> None:

@@ -110,6 +110,7 @@ def render_clip(
     timesheet: Path | None = None,  # says which sketch each frame of a movie shows, and which are painted at all
     keys: Mapping[int, Path] | None = None,  # number of a drawing, as its file has it -> it in color, as it comes out
     sheets: Sequence[Path] = (),  # colored pictures of any size that are no drawing of the clip, as model sheets
+    adapters: Sequence[tuple[Path, float]] = (),  # folders or files of adapters of the model, each with its weight
 ) -> RenderResult:
     """Paint a clip of line art from references; every sketch gets exactly one frame, equal sketches the same one.
 
@@ -125,7 +126,7 @@ def render_clip(
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
     files = RenderFiles(sketches, reference, reference_sketch, palette, timesheet, keys or {}, sheets)
-    check_places(output, files.paths)
+    check_places(output, [*files.paths, *(path for path, _ in adapters)])
     movie = check_movie(output, settings)
     colors = None if palette is None else flat_palette(palette, settings)
     selection = FrameSelection(settings.level, settings.psd_layer, leave_out=files.no_drawings(settings.lines))
@@ -136,7 +137,7 @@ def render_clip(
         else:
             exposures = Exposures.on_sheet(clip, contents, timesheet, settings.level, movie)
         inputs = RenderInputs.read(clip, files, settings)
-        job = job_record(files, model, inputs.reader.lines, settings)
+        job = job_record(files, model, inputs.reader.lines, settings, adapters)
         if exposures.drawings != list(range(len(clip))):
             job["drawings"] = len(exposures.drawings)
         names = None if movie else exposures.names
@@ -157,7 +158,9 @@ def render_clip(
             painter = _Painter(
                 clip, exposures, inputs, files, settings, out, on_progress, on_warning, is_cancelled, colors
             )
-            return RenderResult(painter.run(model, device, on_start, notes), out.total, already_finished=False)
+            return RenderResult(
+                painter.run(model, device, on_start, notes, adapters), out.total, already_finished=False
+            )
 
 
 def _placed(
@@ -209,14 +212,19 @@ class _Painter:
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
 
     def run(
-        self, model: Path, device: str, on_start: Callable[[RenderStart], object] | None, notes: Sequence[str]
+        self,
+        model: Path,
+        device: str,
+        on_start: Callable[[RenderStart], object] | None,
+        notes: Sequence[str],  # what is to be said before
+        adapters: Sequence[tuple[Path, float]],
     ) -> Path:
-        """Paint and write what is not written yet => the result. notes: what is to be said before."""
+        """Paint and write what is not written yet => the result."""
         read_model_index(model)  # a wrong folder ends here, before seconds of imports
         from .load import load_pipeline
 
         settings, inputs, clip = self.settings, self.inputs, self.clip
-        pipeline = load_pipeline(model, device, settings.dtype, settings.offload, settings.storage)
+        pipeline = load_pipeline(model, device, settings.dtype, settings.offload, settings.storage, adapters)
         if settings.overlap >= pipeline.config.window:
             raise InputError(
                 f"overlap {settings.overlap}: this model's window allows 0 to {pipeline.config.window - 1}"

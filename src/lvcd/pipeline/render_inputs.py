@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -150,12 +151,26 @@ def find_sound(sketches: Path, output: Path, movie: bool, same_rate: bool) -> tu
     return None, [f"the sound of {sketches} is not in {output}: {why}"]
 
 
-def job_record(files: RenderFiles, model: Path, lines: str, settings: RenderSettings) -> dict[str, Any]:
-    """Return all that the frames depend on: a rendering is only resumed as the same job."""
+def job_record(
+    files: RenderFiles,
+    model: Path,
+    lines: str,
+    settings: RenderSettings,
+    adapters: Sequence[tuple[Path, float]] = (),  # each with its weight
+) -> dict[str, Any]:
+    """Return all that the frames depend on: a rendering is only resumed as the same job.
+
+    InputError: an adapter cannot be read.
+    """
     weights = sorted(f for f in model.rglob("*") if f.is_file()) if model.is_dir() else []
     stamps = [(str(f.relative_to(model)), f.stat().st_size, f.stat().st_mtime_ns) for f in weights]
     model_hash = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
-    return {**files.record, "model": model_hash, **_recorded(settings), "lines": lines}
+    record = {**files.record, "model": model_hash, **_recorded(settings), "lines": lines}
+    if adapters:
+        from lvcd.checkpoints.adapters import read_adapter  # takes a second to import
+
+        record["adapters"] = [[read_adapter(path).digest, weight] for path, weight in adapters]
+    return record
 
 
 def _recorded(settings: RenderSettings) -> dict[str, Any]:

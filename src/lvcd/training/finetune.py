@@ -6,6 +6,7 @@ letters: b clips, t frames (the reference at 0), c latent channels, h w latent s
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lvcd.checkpoints.adapters import trained_layers, write_adapter
+from lvcd.checkpoints.component import config_of
 from lvcd.checkpoints.config_files import write_json
 from lvcd.checkpoints.digest import new_model_folder
 from lvcd.data.batch import Batch
@@ -25,6 +28,7 @@ from lvcd.errors import InputError
 from lvcd.frames import FrameLayout
 from lvcd.nn.blocks import large_blocks
 from lvcd.nn.condition import Condition, added_time_ids, clip_token, encode_mode
+from lvcd.nn.lora import has_lora, merge_lora
 from lvcd.nn.network import conditioned_network
 
 from .checkpoint import TRAINING_FILE, check_taken_weights, check_trained_weights, keep_trained_weights, saved_weights
@@ -32,7 +36,7 @@ from .correspondence import correspondence_loss, record_attention_inputs
 from .fsdp import shard_network
 from .networks import Networks
 from .optimizer import Optimization
-from .trainable import TrainableUNet, effective_weights, select_trainable
+from .trainable import LoraSettings, TrainableControlNet, TrainableUNet, effective_weights, select_trainable
 
 COMPILED_SHAPES = 64
 """Shapes and settings in which the blocks of a class are compiled at most; in others they run as they are."""
@@ -41,7 +45,7 @@ HALF_DTYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 class FineTuneModule(lightning.LightningModule):
-    """Trains the ControlNet, and as much of the U-Net as `unet` says, with the denoising loss of EDM.
+    """Trains as much of the U-Net and the ControlNet as `unet` and `controlnet` say, with the denoising loss of EDM.
 
     The noise, its level and the dropped conditions of a clip are drawn from (seed, batch number, place in the batch).
     So the result does not depend on how a batch is spread over ranks, and resuming needs no state of a generator.
@@ -69,8 +73,16 @@ class FineTuneModule(lightning.LightningModule):
         reference_attention: bool = True,  # ablation: False = every frame attends to itself only
         isolation: bool = True,  # ablation: False = temporal layers treat the reference as one more frame
         seed: int = 0,
+        controlnet: TrainableControlNet | None = None,  # None = adapters where the U-Net gets them, else all of it
+        lora: Mapping[str, Any] | LoraSettings | None = None,  # settings of adapters; None = the defaults
     ):
         super().__init__()
+        which = controlnet or ("lora" if unet == "lora" else "all")
+        if "lora" in (unet, which) and networks.recipe is not None:
+            raise InputError("new networks have nothing to adapt: give module=lora and a module.networks.folder")
+        if which != "all" and networks.new_controlnet:
+            raise InputError("the model has no ControlNet, and a new one hears no sketch until all of it is trained: "
+                             "give LVCD's model as module.networks.folder, or module.controlnet=all")  # fmt: skip
         if not 0 <= condition_dropout < 1:
             raise InputError(f"condition_dropout={condition_dropout}: give a probability from 0 to below 1")
         if not 0 <= reference_only_prob <= 1:
@@ -91,7 +103,8 @@ class FineTuneModule(lightning.LightningModule):
             raise InputError(f"huber={huber}: give an error above 0, or null for squared errors")
         self.unet, self.controlnet = networks.unet, networks.controlnet
         self._networks = [networks]  # in a list: encoders are no part of the module, its checkpoints or DDP's buckets
-        self.trainable = select_trainable(self.unet, self.controlnet, unet)
+        self.lora = LoraSettings.of(lora)
+        self.trainable = select_trainable(self.unet, self.controlnet, unet, which, self.lora)
         self.taken: list[str] = []
         """Names of weights of another run (init_from) that are not trained here: checkpoints hold them, too."""
         self.optimization = optimization or Optimization()
@@ -278,16 +291,38 @@ class FineTuneModule(lightning.LightningModule):
         frozen = f"; {len(self.taken)} of the tensors taken are not trained here" if self.taken else ""
         return f"{', '.join(counts)}{rest}{frozen}"
 
+    @property
+    def is_adapter(self) -> bool:
+        """Whether all that is trained are adapters."""
+        return not self.taken and all(".lora_" in name for names in self.trainable.values() for name in names)
+
     def export(self, folder: Path, training: dict[str, Any] | None = None) -> None:
         """Write the model folder that `lvcd colorize --model` takes, in half precision; it appears whole or not at all.
 
+        Adapters are merged into the weights of their layers, and the module has none afterwards.
         training: the content of TRAINING_FILE; None = no such file.
         InputError: another folder is there, or it cannot be written.
         """
+        for network in (self.unet, self.controlnet):
+            if has_lora(network):
+                merge_lora(network)
         with new_model_folder(folder) as partial:
             if training is not None:
                 write_json(training, partial / TRAINING_FILE)
             self.networks.pipeline().to(torch.float16).save_pretrained(partial)
+
+    def export_adapter(self, folder: Path, training: dict[str, Any] | None = None) -> None:
+        """Write the trained adapters as a folder for `lvcd colorize --adapter`; it appears whole or not at all.
+
+        training: as in `export`. InputError: more than adapters is trained, or the folder cannot be written.
+        """
+        if not self.is_adapter:
+            raise InputError("this run trained more than adapters, of which an adapter's folder has no place: export "
+                             "its model, or train with module=lora")  # fmt: skip
+        networks = {"unet": self.unet, "controlnet": self.controlnet}
+        layers = {name: trained_layers(network) for name, network in networks.items() if has_lora(network)}
+        base = {name: self.networks.fingerprints[name] for name in networks}
+        write_adapter(folder, layers, base, config_of(self.unet), training)
 
 
 class ControlNetModule(FineTuneModule):

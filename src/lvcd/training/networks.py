@@ -64,6 +64,8 @@ class Networks:
     """PIPELINE_SETTINGS of the exported pipeline."""
     recipe: dict[str, Any] | None = None
     """Configurations of networks that were built anew; None = U-Net and ControlNet came with weights."""
+    new_controlnet: bool = False
+    """The ControlNet is a new one, whose outputs are zero: the folder had none."""
 
     def __post_init__(self) -> None:
         for encoder in self.encoders:
@@ -143,6 +145,7 @@ def networks_from_folder(
         networks["image_encoder"],
         networks.get("condition_encoder"),
         {name: value for name, value in index.items() if name in PIPELINE_SETTINGS},
+        new_controlnet=weights and trained is None,
     )
 
 

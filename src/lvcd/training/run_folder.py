@@ -14,8 +14,9 @@ from lvcd.errors import InputError
 
 from .checkpoint import PART, saved_weights
 
-CHECKPOINT_FOLDER, MODEL_FOLDER = "checkpoints", "model"
-"""Folders within a run's folder; the model is exported after the last step."""
+CHECKPOINT_FOLDER, MODEL_FOLDER, ADAPTER_FOLDER = "checkpoints", "model", "adapter"
+"""Folders within a run's folder; the model, and the adapters of a run that trained these, are exported after the last
+step."""
 BEST = f"{CHECKPOINT_FOLDER}/best.ckpt"
 """File in a run's folder with the weights that were best in validation."""
 Weights = Literal["last", "best"]

@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lvcd.data.batch import Batch
 from lvcd.errors import InputError
 from lvcd.nn.condition import encode_mode
+from lvcd.nn.lora import has_lora
 
 from ..correspondence import correspondence_loss
 from ..finetune import HALF_DTYPES, FineTuneModule, cast_frozen_weights
@@ -230,6 +231,8 @@ def _count_parameters(network: nn.Module) -> tuple[int, int]:
 
 def _trained_part(unet: nn.Module) -> str:
     trained, frozen = _count_parameters(unet)
+    if has_lora(unet):
+        return "lora"
     return "none" if not trained else "all" if trained > frozen else "self_attention"
 
 

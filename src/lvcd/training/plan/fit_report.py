@@ -35,7 +35,7 @@ CARD_GIB = {
     "B200": 180,
 }
 """Name of a GPU -> its memory in GiB."""
-USUAL_GIB = (24, 48, 80)
+USUAL_GIB = (12, 16, 24, 48, 80)
 
 PEAK_FLOPS = {"RTX 3090": 71e12, "RTX 4090": 165e12, "A10": 125e12, "A6000": 155e12, "L40S": 362e12, "H200": 989e12}
 """Name of a GPU -> dense half-precision FLOP/s of its tensor cores with float32 sums, from NVIDIA's documents: the
@@ -213,8 +213,11 @@ def ways_to_save_memory(plan: TrainingPlan) -> list[tuple[str, str]]:
         ways.append((f"'{words}'", _about(plan.buckets)))
     if plan.bits == 32 and plan.optimizer_name == "AdamW":
         ways.append(("module.optimization.bits=8", _about(plan.optimizer * 3 // 4)))
-    if plan.unet != "none":
-        each = 8 + (8 if plan.bits == 32 else 2) + (4 if plan.buckets else 0)  # bytes: weight, gradient, state, bucket
+    each = 8 + (8 if plan.bits == 32 else 2) + (4 if plan.buckets else 0)  # bytes: weight, gradient, state, bucket
+    if plan.unet in ("self_attention", "all"):
+        ways.append(
+            ("module.unet=lora", f"about {each * sum(plan.trainable.values()) / GIB:.1f} GiB, but trains adapters")
+        )
         ways.append(("module.unet=none", f"{_about(plan.trainable['unet'] * each)}, but trains the ControlNet alone"))
     if s.width * s.height > 576 * 320:
         ways.append(("stage=320p", "memory in proportion to the pixels"))
