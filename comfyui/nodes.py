@@ -245,6 +245,7 @@ class Colorize:
                 "seed": ("INT", {"default": 0, "min": 0, "max": 2**64 - 1}),
                 "width": ("INT", {"default": 0, "min": 0, "max": 8192, "tooltip": "To paint at; 0 = the drawings'"}),
                 "height": ("INT", {"default": 0, "min": 0, "max": 8192}),
+                "steady": ("BOOLEAN", {"default": False, "tooltip": "Keep the reference where lines stand still"}),
             },
             "optional": {
                 "reference": ("IMAGE", {"tooltip": "A colored frame of the same shape"}),
@@ -255,14 +256,14 @@ class Colorize:
 
     def paint(
         self, model: Model, drawings: Drawings, steps: int, overlap: int, seed: int, width: int, height: int,
-        reference: Tensor | None = None, keys: Colors | None = None, flats: Flats | None = None,
+        steady: bool, reference: Tensor | None = None, keys: Colors | None = None, flats: Flats | None = None,
     ) -> tuple[Tensor, Tensor, Path, str]:  # fmt: skip
         if bool(width) != bool(height):
             raise InputError("give both width and height, or 0 for both")
         keys, read = keys or Colors(), drawings.settings
         settings = replace(
             flats.settings if flats else RenderSettings(), lines=read.lines, paper=read.paper, traces=read.traces,
-            steps=steps or None, overlap=overlap, seed=seed, size=(height, width) if width else None,
+            steps=steps or None, overlap=overlap, seed=seed, size=(height, width) if width else None, steady=steady,
             dtype=model.dtype, offload=model.offload, storage=model.storage,
         )  # fmt: skip
         palette = None

@@ -19,7 +19,7 @@ from tests.helpers.paths import ROOT
 
 WORKFLOWS = sorted((ROOT / "comfyui" / "example_workflows").glob("*.json"))
 READ = {"lines": "auto", "paper": "auto", "traces": True}
-SAMPLE = {"steps": 1, "overlap": 0, "seed": 3, "width": 0, "height": 0}
+SAMPLE = {"steps": 1, "overlap": 0, "seed": 3, "width": 0, "height": 0, "steady": False}
 CPU = {"model": "mini (bundled)", "device": "cpu", "dtype": "auto", "offload": "none", "storage": "as computed"}
 
 

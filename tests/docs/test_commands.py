@@ -163,6 +163,7 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "pip wheel . --no-deps": Pip(),
     # colorize
     "lvcd colorize --sketches shot/ --reference key.png --output painted.mp4": Run(add=PAINT),
+    "lvcd colorize --sketches shot/ --reference key.png --steady --output steady.mp4": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --key 0=key.png --key 3=late.png --sheet model.png --output keyed/": Run(
         add=PAINT, before=draw_keys
     ),

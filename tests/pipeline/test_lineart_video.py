@@ -730,3 +730,21 @@ def test_in_half_the_reference_is_encoded_in_float32_and_the_rest_stays_half(apa
     for hook in hooks:
         hook.remove()
     assert pipe.vae.config.force_upcast and seen == {"encoder": torch.float32, "decoder": torch.float16}
+
+
+def test_steady_keeps_the_reference_where_nothing_moves(pipeline):
+    """Lines and reference are those of each frame, and paint that is near the reference becomes it."""
+    frames = torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(0)) * 0.1 + 0.45
+    lines = torch.zeros(3, 1, 24, 32)
+    lines[..., 4:20, 6] = 1
+    plain, steady = (
+        pipeline(
+            frames, lines, num_inference_steps=1, reference_sketch=lines[0], steady=steady, output_type="pt",
+            generator=torch.Generator().manual_seed(0),
+        ).frames[0]
+        for steady in (False, True)
+    )  # fmt: skip
+    assert steady.shape == plain.shape == (3, 3, 24, 32)
+    assert (steady - frames).abs().mean() <= (plain - frames).abs().mean()
+    with pytest.raises(InputError, match="only sheets"):
+        pipeline(None, lines, sheets=[frames], num_inference_steps=1, steady=True)

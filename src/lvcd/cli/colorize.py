@@ -87,6 +87,9 @@ def arguments(c: argparse.ArgumentParser) -> None:
     )
     c.add_argument("--steps", type=int, help="denoising steps of each segment (default: the model's own)")
     c.add_argument("--overlap", type=int, default=4, help="frames that segments share (default: 4)")
+    c.add_argument("--steady", action="store_true",
+                   help="where lines stand still keep the reference's pixels, and fit colors to it there: for film and "
+                        "painted grounds")  # fmt: skip
     c.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     c.add_argument("--fps", type=float, help="of the output movie (default: the sketches')")
     c.add_argument("--device", default="auto", help=DEVICES)
@@ -180,6 +183,7 @@ def run(a: argparse.Namespace) -> None:
         format=a.format,
         steps=a.steps,
         overlap=a.overlap,
+        steady=a.steady,
         seed=a.seed,
         dtype=a.dtype,
         offload=a.offload,

@@ -41,6 +41,7 @@ from .call_noise import Generators, initial_noise, noise_levels_of
 from .image_forms import Image
 from .inputs import Padding, batch_of_clips, color, keys_of_clips, sheet, sheets_of_clips, single_drawings, sketch
 from .lora_loader import LoraLoader
+from .steady import SteadyFrames
 from .streaming import FramePlacement, PaintingInterruptedError, StepReporter, chunk_of, pack_state, unpack_state
 
 logger = logging.get_logger(__name__)
@@ -161,6 +162,7 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
         timesteps: Sequence[float] | None = None,  # the same as what the networks are told: ln(sigma) / 4
         num_videos_per_prompt: int = 1,  # paint each clip so often, with other noise
         latents: Tensor | None = None,  # unit noise (b slots c h w) to begin with, in place of the generator's
+        steady: bool = False,  # where lines stand still keep the reference's pixels, and calibrate colors there
         decode_chunk_size: int | None = None,  # frames decoded at once; None = 10, as the original
         callback_on_step_end: Callable[[Any, int, Tensor, dict], dict] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -211,7 +213,10 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
             None if references is None else torch.stack([color(references[n], size) for n in again]),
             sketch_of,
             len(clips[0]),
-            sampling or self.sampling_config(num_inference_steps, overlap, guidance=guidance_scale, sigmas=levels),
+            sampling
+            or self.sampling_config(
+                num_inference_steps, overlap, guidance=guidance_scale, sigmas=levels, steady=steady
+            ),
             generator=generator,
             latents=latents,
             decode_chunk_size=decode_chunk_size,
@@ -279,7 +284,8 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
                 raise InputError(f"sketch {reference_frame} has two colored versions: give one")
             own[reference_frame] = reference
         own = dict(sorted(own.items()))
-        free = [*([reference] if reference is not None and reference_frame is None else []), *sheets]
+        unplaced = [reference] if reference is not None and reference_frame is None else []
+        free = [*unplaced, *sheets]
         pictures = [*own.values(), *free]
         if not pictures:
             raise InputError("there is nothing to take colors from: give a reference, a key or a sheet")
@@ -324,7 +330,11 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
         # 5. Sample segment after segment, and decode what is complete.
         given = own if decode else {frame: modes[:, i].float() * scale for i, frame in enumerate(own)}
         empty = (pictures[0] if decode else leading.float())[:, None][:, :0]
-        place = FramePlacement(padding.crop, given, first, empty)
+        finish = None
+        if sampling.steady and decode:
+            frames_of_clip = [*own, *[None] * len(unplaced)]  # a sheet shows no drawing of the clip
+            finish = SteadyFrames(frames_of_clip, pictures[: len(frames_of_clip)], drawn[: len(frames_of_clip)], sketch)
+        place = FramePlacement(padding.crop, given, first, empty, finish)
         total = len(segments) * (len(levels) - 1)
         with self.progress_bar(total=total) as bar:
             steps = StepReporter(self, levels, total, bar.update, on_step, callback_on_step_end)

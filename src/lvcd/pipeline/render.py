@@ -245,15 +245,15 @@ class _Painter:
         own = inputs.reference_lines(settings.drawing)
         shown = [(of, color(pixels, inputs.size, str(of.path))[None]) for of, pixels in inputs.pictures]
         for chunk in pipeline.stream(
-            None,
+            next((picture for of, picture in shown if of.index is None and not of.sheet), None),
             lambda frame: resize(self._drawing(frame).sketch, inputs.size)[None],
             len(self.exposures.drawings),
-            pipeline.sampling_config(settings.steps, settings.overlap),
+            pipeline.sampling_config(settings.steps, settings.overlap, steady=settings.steady),
             generator=torch.Generator().manual_seed(settings.seed),
             decode_chunk_size=settings.decode_chunk,
             reference_sketch=None if own is None else own[None],
             keys={of.index: picture for of, picture in shown if of.index is not None},
-            sheets=[picture for of, picture in shown if of.index is None],
+            sheets=[picture for of, picture in shown if of.sheet],
             on_step=self._on_step,
             state=state,
         ):

@@ -176,7 +176,7 @@ def job_record(
 def _recorded(settings: RenderSettings) -> dict[str, Any]:
     """Return the settings that change frames; those that came later only where they do, so that older jobs go on."""
     later = {"format": (None, "png"), "alpha": (False,), "layers": (False,), "aliased": (False,), "storage": (None,),
-             "decode_chunk": (None,)}  # fmt: skip
+             "decode_chunk": (None,), "steady": (False,)}  # fmt: skip
     found = {name: value for name, value in asdict(settings).items() if value not in later.get(name, ())}
     del found["offload"]  # where weights wait changes nothing
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}

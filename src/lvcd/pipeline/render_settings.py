@@ -50,6 +50,8 @@ class RenderSettings:
     """Denoising steps of each segment; None = the model's own."""
     overlap: int = 4
     """Frames that segments share, 0 .. window - 1."""
+    steady: bool = False
+    """Where lines stand still keep the pixels of the reference, and calibrate colors there."""
     seed: int = 0
     dtype: str = "auto"
     """float32, float16, bfloat16; auto = float16 on a GPU, float32 on a CPU."""

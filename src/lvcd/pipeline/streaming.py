@@ -17,10 +17,21 @@ if TYPE_CHECKING:
 
 
 class FramePlacement:
-    """Knows which frame of the clip a decoded slot is. A frame that is given in color is that very picture."""
+    """Knows which frame of the clip a decoded slot is. A frame that is given in color is that very picture.
 
-    def __init__(self, crop: Callable[[Tensor], Tensor], given: Mapping[int, Tensor], first: int, empty: Tensor):
+    finish   gets each other frame (b 3 H W) and its number in the clip, and returns what comes out
+    """
+
+    def __init__(
+        self,
+        crop: Callable[[Tensor], Tensor],
+        given: Mapping[int, Tensor],
+        first: int,
+        empty: Tensor,
+        finish: Callable[[Tensor, int], Tensor] | None = None,
+    ):
         self.crop, self.given, self.first, self.empty = crop, given, first, empty
+        self.finish = finish or (lambda frame, number: frame)
 
     def __call__(self, chunks: list[Tensor], end: int) -> Tensor:
         """Turn decoded slots, chunks of (b n 3 H W) up to slot `end`, into frames of the clip (b n' 3 H W).
@@ -33,7 +44,8 @@ class FramePlacement:
         frames = []
         for number, frame in enumerate(slots.unbind(1), end - slots.shape[1] - 1 + self.first):
             if number >= 0:
-                frames.append(self.given[number].to(frame) if number in self.given else self.crop(frame))
+                given = self.given.get(number)
+                frames.append(self.finish(self.crop(frame), number) if given is None else given.to(frame))
         return torch.stack(frames, dim=1) if frames else self.empty
 
 

@@ -80,6 +80,8 @@ class SamplingConfig:
     """A segment holds its nearest so many references of those with a place in time; None = all."""
     prev_sample: bool = False
     """Ablation: each segment is painted from the last frame of the one before, in place of these schemes (Table 2)."""
+    steady: bool = False
+    """Where lines stand still keep the reference's pixels, and calibrate colors there (not in the paper)."""
 
     def __post_init__(self) -> None:
         for name, known in (("solver", SOLVERS), ("schedule", SCHEDULES)):
@@ -104,8 +106,9 @@ class SamplingConfig:
         low_high = self.guidance if isinstance(self.guidance, tuple) else (self.guidance,)
         if len(low_high) not in (1, 2) or not all(map(_is_number, low_high)):
             raise InputError(f"sampling.guidance={self.guidance}: give a number, 1 for none")
-        if not isinstance(self.prev_sample, bool):
-            raise InputError(f"sampling.prev_sample={self.prev_sample}: give true or false")
+        for name in ("prev_sample", "steady"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"sampling.{name}={getattr(self, name)}: give true or false")
 
     def complete(self, model: Mapping[str, Any] = PAPER_MODEL) -> SamplingConfig:
         """Return this configuration with the model's own values where it has none.
