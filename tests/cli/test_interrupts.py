@@ -76,3 +76,26 @@ def test_signals_are_given_back():
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     assert interruptible(lambda: interruptible(lambda: 3)) == 3
     assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+
+SWALLOWED = """
+import os, signal, sys
+from pathlib import Path
+import lvcd.checkpoints.hub
+from lvcd.errors import InputError
+def find_model(name):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise {error} from None  # as libraries do that call Python from C
+import lvcd.cli.palette as palette
+palette.run = find_model
+from lvcd.cli import main
+sys.exit(main(["palette", "key.png", "--out", "p.gpl"]))
+"""
+
+
+@pytest.mark.parametrize("error", ["InputError('no model')", "RuntimeError('no model')", "OSError(28, 'no space')"])
+def test_what_a_library_makes_of_a_signal_is_still_one(error):
+    done = run(SWALLOWED.format(error=error))
+    assert (done.returncode, done.stderr) == (130, "stopped\n")

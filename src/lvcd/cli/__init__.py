@@ -7,7 +7,7 @@ and `main(words)`.
 from __future__ import annotations
 
 # isort: off
-from .interrupts import finish_imports, interruptible  # first: from here on, Ctrl-C is no traceback
+from .interrupts import check_interrupt, finish_imports, interruptible  # first: from here on, Ctrl-C is no traceback
 # isort: on
 
 import argparse
@@ -80,12 +80,14 @@ def _run(words: list[str]) -> int:
         code = COMMANDS[arguments.command].run(arguments)
         sys.stdout.flush()
     except InputError as error:
+        check_interrupt(error)
         print(f"lvcd {arguments.command.replace('-', ' ')}: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # who reads, `head` say, has seen enough
         drop_unprintable()
         return 1
     except Exception as error:
+        check_interrupt(error)
         if (refusal := system_refusal(error)) is None:
             raise
         drop_unprintable()

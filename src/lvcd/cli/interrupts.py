@@ -59,6 +59,12 @@ def interruptible(command: Callable[[], int]) -> int:
                 signal.signal(number, handler)
 
 
+def check_interrupt(error: BaseException) -> None:
+    """Raise KeyboardInterrupt if a signal has come: what a library made of it is no error of the input."""
+    if _received:
+        raise KeyboardInterrupt from error
+
+
 def _interrupt(number: int, frame: Any) -> None:
     global _received
     if _received:

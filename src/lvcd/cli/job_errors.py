@@ -32,11 +32,13 @@ def one_line(name: str, folder: Path | None = None) -> Iterator[None]:
     folder   of Hydra's job: it is removed if nothing but Hydra's notes is in it
     """
     from . import drop_unprintable
+    from .interrupts import check_interrupt
 
     try:
         yield
         sys.stdout.flush()
     except Exception as error:
+        check_interrupt(error)
         if (message := user_message(error)) is None:
             raise
         drop_unprintable()
