@@ -49,6 +49,8 @@ class Model:
     dtype: str
     offload: str | None
     storage: str | None
+    adapters: tuple[tuple[Path, float], ...] = ()
+    """Folders or files of adapters, each with its weight."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,29 @@ class LoadModel:
         choose_device(device)  # a device that is not there is told here
         weights = offload if offload in OFFLOAD else None, storage if storage in STORAGE else None
         return (Model(folder, device, dtype, *weights),)
+
+
+class LoadAdapter:
+    """Add an adapter of the model, a folder or file in `models/loras`. Several can be added one after the other."""
+
+    TITLE: ClassVar[str] = "Load adapter (LVCD)"
+    CATEGORY, FUNCTION = CATEGORY, "load"
+    RETURN_TYPES, RETURN_NAMES = ("LVCD_MODEL",), ("model",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Inputs:
+        known = [e.name for e in _entries(_adapters()) if e.is_dir() or e.suffix == ".safetensors"]
+        weight = {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.05, "tooltip": "What it adds is times this"}
+        return {
+            "required": {
+                "model": ("LVCD_MODEL",),
+                "adapter": (known, {"tooltip": "Of lvcd export --adapter or lvcd adapt, in ComfyUI's models/loras"}),
+                "weight": ("FLOAT", weight),
+            }
+        }
+
+    def load(self, model: Model, adapter: str, weight: float) -> tuple[Model]:
+        return (replace(model, adapters=(*model.adapters, (_inside(_adapters(), adapter), weight))),)
 
 
 class LoadDrawings:
@@ -278,7 +303,7 @@ class Colorize:
             render_clip(
                 drawings.path, colored, out, model.folder, settings=settings, device=model.device, palette=palette,
                 keys=keys.keys, sheets=keys.sheets, on_warning=notes.append, on_progress=_Progress(),
-                is_cancelled=_interrupted,
+                is_cancelled=_interrupted, adapters=model.adapters,
             )  # fmt: skip
         except RenderCancelled:
             _stop()
@@ -356,7 +381,8 @@ class SaveFrames:
 
 
 NODES = (
-    LoadModel, LoadDrawings, ReadDrawings, Key, Sheet, PaletteNode, FlatsNode, Colorize, Review, Recolor, SaveFrames,
+    LoadModel, LoadAdapter, LoadDrawings, ReadDrawings, Key, Sheet, PaletteNode, FlatsNode, Colorize, Review, Recolor,
+    SaveFrames,
 )  # fmt: skip
 """All nodes, in the order of the menu."""
 
@@ -401,6 +427,12 @@ def _models() -> Path:
     import folder_paths
 
     return Path(folder_paths.models_dir) / "lvcd"
+
+
+def _adapters() -> Path:
+    import folder_paths
+
+    return Path(folder_paths.models_dir) / "loras"
 
 
 def _input() -> Path:

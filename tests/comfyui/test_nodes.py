@@ -155,6 +155,14 @@ def test_clear_paper_is_a_mask(host):
     assert mask[0, 0, 0] == 1 and mask[0, 16, 18] == 0
 
 
+def test_an_adapter_is_added_to_the_model(host):
+    (host.models / "loras" / "show").mkdir(parents=True)
+    workflow = painting(model=["8", 0])
+    workflow["8"] = {"class_type": "LVCDLoadAdapter", "inputs": {"model": ["1", 0], "adapter": "show", "weight": 0.5}}
+    with pytest.raises(InputError, match="show"):  # it reaches the loader, which says that the folder holds none
+        host.run(workflow)
+
+
 def test_interrupting_ends_the_workflow(host):
     host.interrupt = lambda: bool(host.bar)
     with pytest.raises(WorkflowInterruptedError):
