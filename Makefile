@@ -50,7 +50,7 @@ LOWEST := .venv-lowest/bin/python
 	test -x $(LOWEST) || $(PYTHON) -m venv .venv-lowest
 	sed -nE 's/^    ([A-Za-z0-9_-]+)(\[[a-z]+\])?>=([0-9.]+).*/\1==\3/p' setup.cfg > .venv-lowest/constraints.txt
 	$(LOWEST) -m pip install --quiet --disable-pip-version-check --no-compile --progress-bar off \
-	  -c .venv-lowest/constraints.txt -e .[tensorboard] torchvision pytest hypothesis
+	  -c .venv-lowest/constraints.txt -e .[tensorboard,8bit] torchvision pytest hypothesis
 	touch $@
 
 test-lowest: .venv-lowest/ready
