@@ -12,7 +12,9 @@ from lvcd.metrics import paper
 from lvcd.training.combinations import SCORES, check_combination, check_machine
 from tests.helpers.configs import composed
 
-FSDP = ["experiment=mini_cpu", "trainer=fsdp", "module.optimization.muon=null"]
+FSDP = [
+    "experiment=mini_cpu", "trainer=fsdp", "module.optimization.muon=null", "module.correspondence_weight=0",
+]  # fmt: skip
 
 
 def settings(*words: str) -> dict:
@@ -26,9 +28,9 @@ def settings(*words: str) -> dict:
         ([*FSDP, "trainer.precision=16-mixed"], "trainer.precision=bf16-mixed"),
         ([*FSDP, "trainer.gradient_clip_val=1.0"], "trainer.gradient_clip_val=null"),
         ([*FSDP, "module.frozen_half=true"], "module.frozen_half=false"),
+        ([*FSDP, "module.compile=true"], "module.compile=false"),
+        ([*FSDP, "module.correspondence_weight=0.3"], "module.correspondence_weight=0"),
         (["experiment=mini_cpu", "trainer=fsdp"], "module.optimization.muon=null"),
-        ([*FSDP, "callbacks.ema={_target_: lvcd.training.callbacks.Ema}"], "callbacks.ema=null"),
-        ([*FSDP, "callbacks.samples={_target_: lvcd.training.callbacks.Samples, folder: x}"], "callbacks.samples=null"),
         (["experiment=mini_cpu", "trainer.strategy=fsdp"], "trainer=fsdp"),
         (["experiment=mini_cpu", "monitor=val/los"], "val/loss"),
         (["experiment=mini_cpu", "monitor=val/fvd"], "val/FVD"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.strategies import ModelParallelStrategy
+from PIL import Image
+from safetensors.torch import load_file
 
 from lvcd.training import AtomicCheckpointIO
 from tests.helpers.configs import composed
@@ -23,11 +26,10 @@ pytestmark = pytest.mark.slow
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
     train(1, 2, str(folder / "1ddp.pt"))
-    for kind in ("ddp", "fsdp"):
-        words = ["2", "1", str(folder / f"2{kind}.pt"), kind]
-        command = [sys.executable, "-m", "tests.helpers.two_ranks", *words]
+    for name, kind in (("2ddp.pt", "ddp"), ("killed", "killed"), ("2fsdp.pt", "fsdp")):
+        command = [sys.executable, "-m", "tests.helpers.two_ranks", "2", "1", str(folder / name), kind]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CEILING)
-        assert done.returncode == 0, done.stderr[-2000:]
+        assert (done.returncode == 0) == (kind != "killed"), done.stderr[-2000:]
     return folder
 
 
@@ -69,6 +71,29 @@ def test_a_checkpoint_of_shards_is_that_of_any_run(runs):
     assert len(saved["optimizer_states"][0]["state"]) == len(saved["state_dict"])
 
 
+def test_stopped_and_killed_is_uninterrupted(runs):
+    """Shards stopped by SIGTERM at step 1 and killed in step 2: who goes on has every bit of a run never stopped."""
+    assert torch.load(runs / "killed.run" / "last.ckpt", weights_only=True)["global_step"] == 1
+    two = torch.load(runs / "2fsdp.pt", weights_only=True)
+    assert all(torch.equal(p, two["rested"][name]) for name, p in two["after"].items())
+
+
+def test_the_average_of_shards_is_exported(runs):
+    """The module ends with the average of both steps, which a checkpoint holds whole and a model in half precision."""
+    two = torch.load(runs / "2fsdp.pt", weights_only=True)
+    saved = torch.load(runs / "2fsdp.pt.ckpt", weights_only=True)["callbacks"]["Ema"]
+    assert saved["steps"] == 2
+    assert all(torch.equal(x, two["after"][name]) for name, x in saved["average"].items())
+    for network in ("unet", "controlnet"):
+        weights = load_file(runs / "2fsdp.pt.model" / network / "diffusion_pytorch_model.safetensors")
+        assert all(torch.equal(x, two["after"][f"{network}.{name}"].half()) for name, x in weights.items())
+
+
+def test_samples_of_shards_are_those_of_one(runs):
+    one, two = (np.asarray(Image.open(runs / f"{run}.pt.run" / "step-00000002-0.png")) for run in ("1ddp", "2fsdp"))
+    assert one.std() > 5 and np.abs(one.astype(int) - two).max() <= 1  # rounding to bytes
+
+
 def test_a_checkpoint_of_shards_that_is_torn_leaves_nothing(runs):
     """The test above reads the one before it."""
     assert not list(runs.glob(".*.part"))
@@ -81,7 +106,7 @@ def test_fsdp_brings_what_it_requires_whatever_the_experiment(experiment):
     config = composed("train", *words)
     assert (config.trainer.precision, config.trainer.gradient_clip_val) == ("bf16-mixed", None)
     assert not config.module.frozen_half
-    assert not any(config.callbacks[name] for name in ("ema", "samples", "scores"))
+    assert all(config.callbacks[name] for name in ("samples", "scores"))
     assert isinstance(instantiate(config.trainer, logger=False).strategy, ModelParallelStrategy)
     assert composed("train", *words, "trainer.precision=32-true").trainer.precision == "32-true"
 

@@ -61,17 +61,13 @@ def _check_sharded(config: Config, kind: Any) -> None:
         raise InputError(
             f"trainer=fsdp shards U-Net and ControlNet, and {kind.__name__} has neither: give trainer=ddp4"
         )
-    callbacks = config.get("callbacks") or {}
-    for key, entry in callbacks.items() if isinstance(callbacks, Mapping) else ():
-        target = str(entry.get("_target_")) if isinstance(entry, Mapping) else ""
-        if target.rpartition(".")[2] in ("Ema", "Samples"):
-            raise InputError(f"callbacks.{key} needs whole weights, trainer=fsdp shards them: set callbacks.{key}=null")
     optimization = module.get("optimization") or {}
     problems = {
         "trainer.precision=bf16-mixed": str(trainer.get("precision")).startswith("16"),
         "trainer.gradient_clip_val=null": bool(trainer.get("gradient_clip_val")),
         "module.frozen_half=false": bool(module.get("frozen_half")),
         "module.compile=false": bool(module.get("compile")),
+        "module.correspondence_weight=0": bool(module.get("correspondence_weight")),
         "module.optimization.muon=null": optimization.get("muon") is not None,
         "module.optimization.bits=32": optimization.get("bits", 32) != 32,
     }

@@ -6,10 +6,11 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
 from lvcd.errors import InputError
+
+from ..fsdp import local_part, placed_like, whole
 
 Weights = dict[str, Tensor]
 
@@ -19,9 +20,10 @@ class Ema(lightning.Callback):
 
     d = min(decay, (1 + n) / (10 + n)) after n optimizer steps, so that the first weights are soon forgotten.
     Validation, samples and the exported model use the average. A checkpoint holds it in this callback's state. It is
-    kept in float32 on the weights' device. Lightning's WeightAveraging copies the whole module, the frozen U-Net too.
+    kept in float32 on the weights' device, and sharded as they are (FSDP); in a checkpoint it is whole. Lightning's
+    WeightAveraging copies the whole module, the frozen U-Net too.
 
-    InputError: decay outside of 0 .. 1, or sharded weights (FSDP).
+    InputError: decay outside of 0 .. 1.
     """
 
     def __init__(self, decay: float = 0.999):
@@ -34,19 +36,21 @@ class Ema(lightning.Callback):
         self._weights: Weights = {}
         """The trained weights, while the average stands in for them."""
 
-    def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        """InputError: the strategy shards weights."""
-        if stage == "fit" and isinstance(trainer.strategy, ModelParallelStrategy):
-            raise InputError("sharded weights cannot be averaged: set callbacks=paint, or trainer=ddp4")
+    def on_sanity_check_start(self, trainer: Any, module: Any) -> None:
+        """Begin the average before a validation that comes before training."""
+        self.on_train_start(trainer, module)
 
-    def on_fit_start(self, trainer: Any, module: Any) -> None:
-        """Begin the average, or go on with a checkpoint's. InputError: the checkpoint averages other weights."""
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Begin the average, or go on with a checkpoint's. InputError: the checkpoint averages other weights.
+
+        Not in on_fit_start: with sharded weights, Lightning loads a checkpoint after that.
+        """
         weights = _trained(module)
         if not self.average:
             self.average = {name: p.detach().clone() for name, p in weights.items()}
         elif set(self.average) != set(weights):
             raise InputError("the checkpoint averages other weights than this run trains: use its module")
-        self.average = {name: x.to(weights[name].device) for name, x in self.average.items()}
+        self.average = {name: placed_like(x, weights[name]) for name, x in self.average.items()}
         self._last_step = trainer.global_step
 
     @torch.no_grad()
@@ -58,7 +62,8 @@ class Ema(lightning.Callback):
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         weights = _trained(module)
-        torch._foreach_lerp_([self.average[name] for name in weights], [*weights.values()], 1 - decay)
+        averages, news = ([local_part(x) for x in (named[n] for n in weights)] for named in (self.average, weights))
+        torch._foreach_lerp_(averages, news, 1 - decay)
 
     def on_validation_start(self, trainer: Any, module: Any) -> None:
         """Validate with the average."""
@@ -80,7 +85,7 @@ class Ema(lightning.Callback):
         _swap(module, self.average)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "average": self.average}
+        return {"steps": self.steps, "average": {name: whole(x) for name, x in self.average.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.steps, self.average = state["steps"], dict(state["average"])

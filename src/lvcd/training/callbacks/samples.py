@@ -11,7 +11,6 @@ from typing import Any
 
 import lightning
 import numpy as np
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from lvcd.data.batch import Batch
@@ -24,6 +23,7 @@ from lvcd.report.sheets import contact_sheet
 from lvcd.spacing import evenly_spaced
 
 from .. import FineTuneModule
+from ..fsdp import whole_weights
 from .painting import ValidationClip, clips_of_batch, paint, training_pipeline
 
 MIN_SHEET_WIDTH = 256
@@ -35,9 +35,10 @@ class Samples(lightning.Callback):
 
     Writes FOLDER/step-00000100-0.png, a contact sheet of reference, line art, result and original, and .mp4, the four
     side by side. Gives both to W&B and the sheet to TensorBoard, and logs `samples/psnr` in dB. With Ema in the run,
-    the average paints. There are no samples of modules that do not colorize, or where validation has no pixels.
+    the average paints. There are no samples of modules that do not colorize, or where validation has no pixels. The
+    first rank paints; sharded weights (FSDP) are whole on every rank meanwhile.
 
-    InputError: less than one clip, column or step, or sharded weights (FSDP).
+    InputError: less than one clip, column or step.
     """
 
     def __init__(
@@ -54,11 +55,6 @@ class Samples(lightning.Callback):
         self.clips: list[ValidationClip] = []
         self._has_all = False
 
-    def setup(self, trainer: Any, module: Any, stage: str) -> None:
-        """InputError: the strategy shards weights."""
-        if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise InputError("sharded weights cannot paint samples: set callbacks.samples=null, or trainer=ddp4")
-
     def on_validation_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Batch, index: int, loader: int = 0
     ) -> None:
@@ -73,9 +69,15 @@ class Samples(lightning.Callback):
     def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
         """Paint and show. This is before on_validation_end, in which Ema puts the trained weights back."""
         self._has_all = bool(self.clips) and not trainer.sanity_checking
-        has_samples = isinstance(module, FineTuneModule) and self.clips and not trainer.sanity_checking
-        if not has_samples or not trainer.is_global_zero:
+        if not isinstance(module, FineTuneModule) or trainer.sanity_checking:
             return
+        if not trainer.strategy.broadcast(bool(self.clips)):  # the first rank's
+            return
+        with whole_weights(module):
+            if trainer.is_global_zero:
+                self._paint_and_show(trainer, module)
+
+    def _paint_and_show(self, trainer: Any, module: FineTuneModule) -> None:
         try:
             advice = "lower data.batch_size, or set callbacks.samples=null"
             with on_out_of_memory(f"there are no samples, the GPU has no memory left for them: {advice}"):

@@ -12,12 +12,12 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy
 
 from lvcd.errors import DeviceMemoryError, InputError, on_out_of_memory
 from lvcd.metrics import Suite, paper
 
 from .. import FineTuneModule
+from ..fsdp import whole_weights
 from .painting import SEGMENT_OVERLAP, ValidationClip, clips_of_batch, paint, training_pipeline
 
 
@@ -32,8 +32,8 @@ class Scores(lightning.Callback):
     the number of validations without scores, each of which prints a line. The metrics' notes are printed once, as that
     so few clips make a distance too large.
 
-    There are no scores of modules that do not colorize, with data modules without fixed clips, with sharded weights
-    (FSDP), or without the packages that hold the metrics' weights; a line says so of the last.
+    There are no scores of modules that do not colorize, with data modules without fixed clips, or without the packages
+    that hold the metrics' weights; a line says so of the last. Sharded weights (FSDP) are whole during painting.
 
     InputError: less than one frame or step, a fraction outside 0 .. 1, a file of weights that is not the published one.
     """
@@ -71,8 +71,7 @@ class Scores(lightning.Callback):
 
     def setup(self, trainer: Any, module: Any, stage: str) -> None:
         """Load the metrics: here and not at the first validation, so that a wrong file ends a run before it starts."""
-        paints = isinstance(module, FineTuneModule) and not isinstance(trainer.strategy, ModelParallelStrategy)
-        if not paints or not self.count or not hasattr(trainer.datamodule, "fixed_clips"):
+        if not isinstance(module, FineTuneModule) or not self.count or not hasattr(trainer.datamodule, "fixed_clips"):
             return
         try:
             usual = paper(*self.weights, size=self.size)
@@ -124,7 +123,7 @@ class Scores(lightning.Callback):
         message, failed = "there are no scores, a GPU has no memory left for them: set callbacks.scores=null", 0.0
         pipeline = training_pipeline(module, trainer.precision_plugin.forward_context)
         try:
-            with on_out_of_memory(message):
+            with on_out_of_memory(message), whole_weights(module):
                 for i, clip in self.clips:
                     painted = paint(pipeline, clip, self.seed + i, self.steps, self.overlap)
                     suite.update_clip(painted, clip.frames[1:], clip.sketches[1:], i)

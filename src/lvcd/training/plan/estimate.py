@@ -75,7 +75,7 @@ class TrainingPlan:
     def checkpoint(self) -> int:
         """Bytes of a checkpoint: trained weights, their average and the optimizer's state."""
         shards = self.step.ranks if "fsdp" in self.step.strategy else 1
-        return 4 * sum(self.trainable.values()) + self.average + self.optimizer * shards
+        return 4 * sum(self.trainable.values()) + (self.average + self.optimizer) * shards
 
     @property
     def model(self) -> int:
@@ -152,7 +152,7 @@ def measure_step(module: FineTuneModule, step: StepConfig) -> TrainingPlan:
         gradients=gradients // shards,
         buckets=gradients if has_buckets else 0,
         optimizer=sum(optimizer_state_bytes(p, bits, muon) for p in trainable) // shards,
-        average=_num_bytes(trainable) if step.average else 0,
+        average=_num_bytes(trainable) // shards if step.average else 0,
         activations=activations,
         correspondence=correspondence,
         encoding=encoding,
