@@ -31,7 +31,7 @@ def test_killed_stopped_and_gone_on_with(tmp_path, typed, capfd):
     while "FineTuneModule: steps" not in out:
         out = process.stdout.readline()
     assert at and f"steps {at} to 100000" in out  # nothing is lost but the steps since then
-    os.killpg(process.pid, signal.SIGTERM)  # the processes that read hear it too, as with Ctrl-C
+    os.killpg(process.pid, signal.SIGHUP)  # its terminal was closed: the processes that read hear it too
     out, err = process.communicate(timeout=CEILING)
     assert process.returncode == 0, err
     assert "python train.py experiment=mini_cpu" in out and "resume=true" in out

@@ -111,14 +111,14 @@ def test_a_run_that_is_told_to_stop_does_not_validate_first(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [True, False])
-def test_interrupted_is_uninterrupted_wherever_the_callback_is(first, tmp_path):
+@pytest.mark.parametrize(("first", "number"), [(True, signal.SIGTERM), (False, signal.SIGHUP)])
+def test_interrupted_is_uninterrupted_wherever_the_callback_is(first, number, tmp_path):
     """What is saved has seen the step as a whole: the average of weights too, which another callback updates."""
 
     class Interrupts(lightning.Callback):
         def on_before_optimizer_step(self, trainer, module, optimizer):
             if trainer.global_step == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
 
     stop = StopOnSignal(str(tmp_path / CHECKPOINT_FOLDER))
     places = {"first": [stop], "more": [Interrupts()]} if first else {"more": [Interrupts(), stop]}
