@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.distributed.tensor import DTensor
 
 from lvcd.data.batch import Batch
+from lvcd.errors import InputError
 from lvcd.training import AtomicCheckpointIO, FineTuneModule, Optimization
 from lvcd.training.callbacks import Ema, Samples, StopOnSignal
 from lvcd.training.fsdp import with_full_weights
@@ -90,7 +91,7 @@ def die_while_saving(trainer: lightning.Trainer, file: str) -> None:
     torch.save = half
     try:
         trainer.save_checkpoint(file)
-    except OSError:
+    except InputError:
         trainer.strategy.barrier()  # where the other rank waits
     torch.save = save
 
