@@ -122,13 +122,17 @@ def prepare_shards() -> None:
 
 
 def draw_keys() -> None:
-    """Drawing 3 in color, and a sheet of another aspect ratio."""
+    """Drawing 3 in color, a sheet of another aspect ratio, a corrected drawing, and strokes over another."""
     from lvcd.data.cartoons import draw
     from lvcd.io.images import write_png
 
     drawn = draw(3, 8, HEIGHT, WIDTH)
     write_png(Path("late.png"), drawn.frames[3])
     write_png(Path("model.png"), np.concatenate([drawn.frames[0], drawn.frames[2]], 1))
+    write_png(Path("fixed.png"), 255 - drawn.frames[1])
+    strokes = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    strokes[HEIGHT // 4 : HEIGHT // 2, WIDTH // 4 : WIDTH // 2] = (200, 30, 40, 255)
+    write_png(Path("strokes.png"), strokes)
 
 
 CORPUS = {"--clips": "2", "--val-clips": "1", "--test-clips": "2"}
@@ -165,6 +169,15 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --sketches shot/ --reference key.png --output painted.mp4": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --reference key.png --steady --output steady.mp4": Run(add=PAINT),
     "lvcd colorize --sketches shot/ --key 0=key.png --key 3=late.png --sheet model.png --output keyed/": Run(
+        add=PAINT, before=draw_keys
+    ),
+    "lvcd colorize --sketches shot/ --key 0=key.png --key 3=late.png --output retaken/ --flat": Run(
+        add=PAINT, before=draw_keys
+    ),
+    "lvcd colorize --sketches shot/ --key 0=key.png --key 3=late.png --output retaken/ --flat --correct 1=fixed.png": Run(
+        add=PAINT, before=draw_keys
+    ),
+    "lvcd colorize --sketches shot/ --key 0=key.png --key 3=late.png --output retaken/ --flat --scribble 2=strokes.png": Run(
         add=PAINT, before=draw_keys
     ),
     "lvcd colorize --sketches cut012/ --level A --reference key.png --output cut012_A/": Run(add=PAINT),

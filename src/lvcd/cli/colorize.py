@@ -29,6 +29,12 @@ def arguments(c: argparse.ArgumentParser) -> None:
                         "repeated")  # fmt: skip
     c.add_argument("--sheet", type=Path, action="append", default=[], metavar="FILE",
                    help="a colored picture of any size that is no frame, as a model sheet; repeatable")  # fmt: skip
+    c.add_argument("--correct", type=_key, action="append", default=[], metavar="N=FILE",
+                   help="of a finished output, which the same command painted: drawing N in color, as it should be; "
+                        "what it reaches is painted again, up to the next key; repeatable")  # fmt: skip
+    c.add_argument("--scribble", type=_key, action="append", default=[], metavar="N=FILE",
+                   help="the same with --flat: strokes of color over drawing N, on a transparent picture; each region "
+                        "that they touch takes their color; repeatable")  # fmt: skip
     c.add_argument(
         "--output", required=True, type=Path, help="folder for frames, or a movie, or for one sketch an image"
     )
@@ -162,9 +168,12 @@ def _gap(text: str) -> float | Literal["auto"]:
 def run(a: argparse.Namespace) -> None:
     from lvcd.pipeline.render import RenderSettings, render_clip
 
-    if len({number for number, _ in a.key}) < len(a.key):
-        number, _ = next(key for key in a.key if [other for other, _ in a.key].count(key[0]) > 1)
-        raise InputError(f"there are several keys for drawing {number}: give one")
+    for what, given in (("keys", a.key), ("corrections", a.correct), ("scribbles", a.scribble)):
+        numbers = [number for number, _ in given]
+        if twice := [number for number in numbers if numbers.count(number) > 1]:
+            raise InputError(f"there are several {what} for drawing {twice[0]}: give one")
+    if a.show_regions and (a.correct or a.scribble):
+        raise InputError("--show-regions paints nothing: leave --correct and --scribble out")
     if a.reference is None and a.reference_sketch is not None:
         raise InputError(f"{a.reference_sketch} is the line art of no reference: give --reference with it")
     settings = RenderSettings(
@@ -198,7 +207,7 @@ def run(a: argparse.Namespace) -> None:
                                    on_warning=lambda line: print(line, file=sys.stderr))  # fmt: skip
         print(f"{path}: {words}")
         return
-    terminal = _Terminal(a.sketches, a.model == MINI)
+    terminal = _Terminal(a.sketches, a.model == MINI, bool(a.correct or a.scribble))
     try:
         result = render_clip(
             a.sketches,
@@ -219,6 +228,8 @@ def run(a: argparse.Namespace) -> None:
             keys=dict(a.key),
             sheets=a.sheet,
             adapters=weighted_adapters(a.adapter),
+            corrections=dict(a.correct),
+            scribbles=dict(a.scribble),
         )
     except KeyboardInterrupt:
         terminal.interrupted()
@@ -228,6 +239,8 @@ def run(a: argparse.Namespace) -> None:
     if result.already_finished:
         print(f"{result.path} is finished already, with {result.frames} frames; --overwrite would paint it again, "
               "with other settings say")  # fmt: skip
+    elif result.painted_again:
+        print(f"{result.path}: {result.painted_again} of {result.frames} frames painted again")
     else:
         print(result.path)
 
@@ -235,8 +248,9 @@ def run(a: argparse.Namespace) -> None:
 class _Terminal:
     """Shows on stderr what a rendering does."""
 
-    def __init__(self, sketches: Path, bundled: bool):
-        self.sketches, self.bundled = sketches, bundled
+    def __init__(self, sketches: Path, bundled: bool, again: bool):
+        """again: frames of a finished output are painted again."""
+        self.sketches, self.bundled, self.again = sketches, bundled, again
         self.bar: Any = None
         self.last: RenderProgress | None = None
 
@@ -253,6 +267,7 @@ class _Terminal:
         self.last = progress
         if self.bar is None:
             self.bar = tqdm(total=progress.total_steps, desc="denoising steps", unit="step", file=sys.stderr)
+        self.bar.total = progress.total_steps  # one correction after the other adds its steps
         self.bar.update(progress.steps - self.bar.n)
 
     def warn(self, message: str) -> None:
@@ -264,7 +279,7 @@ class _Terminal:
         if self.last is not None:
             self.close()
             print(f"{self.last.frames} of {self.last.total_frames} frames are finished, in {self.last.partial}: "
-                  "the same command with --resume goes on", file=sys.stderr)  # fmt: skip
+                  f"the same command{'' if self.again else ' with --resume'} goes on", file=sys.stderr)  # fmt: skip
 
     def close(self) -> None:
         if self.bar is not None:

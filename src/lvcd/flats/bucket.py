@@ -43,6 +43,8 @@ AGREES = 0.35
 """Distance of two colors that agree, Euclidean over RGB in [0, 1]."""
 LARGE_REGION = 0.1
 """Area, of the frame's, of a region whose fill the model's paint may overrule."""
+SAME_REGION = 0.8
+"""Score of a region with a pinned one, as a fraction of the best that this one has, from which it is pinned itself."""
 SAME_PLACE = 0.5
 """Overlap of two regions, of their union, from which they are at one place."""
 
@@ -119,6 +121,8 @@ class PaintBucket:
         drawing before; none, if that is the reference."""
         self.was = self.colors
         """(r 3): the colors of the regions at their places in the drawing before."""
+        self.pinned = np.zeros(len(fills), bool)
+        """(r): which regions of the drawing filled last hand their color on by place and shape alone; see `pin`."""
         self.drawn = drawn
         """(H W): ink and trace lines of the drawing filled last."""
         self._is_first = True
@@ -133,6 +137,17 @@ class PaintBucket:
         """Match the drawings to be filled with a further colored frame's regions, too; see `__init__`."""
         of = PaintBucket(reference, ink, self.gap, trace, self.trace_fill, self._ink_color, self.palette, ground)
         self._more.append((of.first, of._first))
+
+    def pin(self, changed: Array) -> None:
+        """Let regions of the reference hand their color on to those that match them by place and shape, from drawing to
+        drawing, whatever a model paints and other references show: a person set it.
+
+        changed: (H W) bool, where it was set; regions count of whose paper that is more than half.
+        """
+        clear = self.drawn <= PAPER_MAX
+        count = len(self.before.area)
+        inside, part = (np.bincount(self.before.map[where], minlength=count) for where in (clear, clear & changed))
+        self.pinned = part > inside / 2
 
     @property
     def palette_of_reference(self) -> Array:
@@ -153,7 +168,8 @@ class PaintBucket:
         self.drawn = drawn = _union(ink, trace)
         regions = Regions.from_lines(drawn, self.gap, painted, by_color=self._by_color)
         known = [(self.first, self._first), *self._more]
-        found = [match_scores(regions, self.before), *(REFERENCE_WEIGHT * match_scores(regions, of) for of, _ in known)]
+        by_shape = match_scores(regions, self.before)
+        found = [by_shape, *(REFERENCE_WEIGHT * match_scores(regions, of) for of, _ in known)]
         scores = np.concatenate(found, 1)
         matches = np.concatenate([self.matched, *(colors for _, colors in known)])
         if painted is not None:
@@ -162,13 +178,20 @@ class PaintBucket:
             weight = PAINTED_WEIGHT * regions.area / (regions.area + SMALL_REGION * ink.size)
             scores = scores + weight[:, None] * np.exp(-distance / (2 * COLOR_SCALE**2))
         chosen = scores.argmax(1)
+        pinned = np.zeros(len(chosen), bool)
+        if self.pinned.any():
+            same = by_shape.argmax(1)
+            close = by_shape[np.arange(len(same)), same] >= SAME_REGION * by_shape.max(0)[same]
+            pinned = self.pinned[same] & close
+            chosen[pinned] = same[pinned]
+        self.pinned = pinned
         place, share = overlaps(regions, self.before)
         self.was, was_first, self._is_first = self.colors[place], self._is_first, False
         self.doubt = _doubt(scores, chosen, matches[:, :3])
         self.before, self.matched = regions, matches[chosen]
         self.changed = (share >= SAME_PLACE) & (np.abs(self.was - self.colors) > 1 / 512).any(1) & (not was_first)
         fill = self.colors[regions.map]
-        self.kept = self._doubtful(regions, fill, painted, drawn)
+        self.kept = self._doubtful(regions, fill, painted, drawn) & ~pinned
         instead = self.reference if painted is None else painted
         if self.palette is not None:
             self.indexed = indexed = self._in_palette(self.palette, instead, ink, trace)

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,29 @@ class ResumableOutput:
     def name(self, index: int) -> str:
         """Return what the file of a frame is called, without its ending."""
         return self.names[index]
+
+    def keep(self, indices: Iterable[int]) -> None:
+        """Take frames of the result that is to be replaced, byte for byte, with all that lies beside its frames.
+
+        Of a movie pixels are taken: it has to be lossless. What was written already stays.
+        InputError: a frame is gone, or damaged, or the disk.
+        """
+        missing = [index for index in indices if not self.is_written(index)]
+        if is_movie(self.path):
+            with open_frames(self.path) as old:
+                for index in missing:
+                    self.write(index, old[index])
+            return
+        files = [path for index in missing for path in frame_paths(self.names[index], self.kind, self.layered)]
+        beside = self.path / BESIDE
+        files += [file.relative_to(self.path).as_posix() for file in sorted(beside.rglob("*")) if file.is_file()]
+        for name in files:
+            old_file, new_file = self.path / name, self.partial / name
+            if not old_file.exists():
+                raise InputError(f"{printable(old_file)} is gone: paint {printable(self.path)} again with --overwrite")
+            if not new_file.exists():
+                self._write_file(new_file, old_file.read_bytes())
+                os.utime(new_file, ns=(old_file.stat().st_atime_ns, old_file.stat().st_mtime_ns))
 
     def checkpoint(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         """Save the state that `restore` returns after a stop, in place of the last one. InputError: the disk."""
@@ -386,6 +409,13 @@ class ResumableOutput:
 
     def _write_bytes(self, name: str, data: bytes) -> None:
         self._write_file(self.partial / name, data)
+
+
+def finished_job(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the job that made a result, as it is recorded beside it; None if there is no result or no record."""
+    target = output_path(path)
+    record = read_record(target.with_name(f".{target.name}.lvcd.json"), FINISHED) if _is_taken(target) else None
+    return None if record is None else record["job"]
 
 
 def _is_taken(path: Path) -> bool:

@@ -22,7 +22,8 @@ def write_colors(out: ResumableOutput, bucket: PaintBucket, palette: Palette | N
         return out.write_beside("palette.json", encode_json(palette))
     own = np.rint(np.concatenate([bucket.colors, bucket.matched[:, 3:6]]) * 255).astype(int)
     pixels = np.rint(bucket.reference * 255).astype(np.uint8)
-    colors = np.concatenate([own, flat_colors(pixels, np.ones(pixels.shape[:2], bool))[0]])
+    of_all = np.rint(bucket.palette_of_reference * 255).astype(int)
+    colors = np.concatenate([own, flat_colors(pixels, np.ones(pixels.shape[:2], bool))[0], of_all])
     first = np.sort(np.unique(colors, axis=0, return_index=True)[1])[:MAX_COLORS]
     found = colors[first].astype(np.uint8)
     out.write_beside("reference.json", encode_json(Palette(found, tuple(hex_names(found)))))

@@ -260,11 +260,13 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
         callback_on_step_end: Callable | None = None,
         on_step: Callable[[int, int], object] | None = None,  # gets the denoising steps done, and all of them
         state: dict[str, Tensor] | None = None,  # of the last chunk of an earlier, interrupted stream
+        frames: range | None = None,  # paint these of the sketches alone; None = all
     ) -> Iterator[PaintedChunk]:
         """Paint clips of any length, yielding frames as they are finished; memory does not grow with the length.
 
         Every frame 0 .. num_frames - 1 comes exactly once, in order. The arguments are those of `__call__`, as
-        tensors. A stream that goes on from a state yields what one that was never interrupted would have.
+        tensors. Of a part of a clip (`frames`) each frame comes; keys outside it are references all the same. A stream
+        that goes on from a state yields what one that was never interrupted would have.
         """
         sampling = sampling.complete(self.config)
         levels = sampling.noise_levels
@@ -302,8 +304,9 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
             drawn[len(own)] = reference_sketch
 
         # 3. Plan segments over all frames but those that are given, if they are the first or the last.
-        first = 1 if 0 in own else 0
-        last = num_frames - 1 if num_frames - 1 in own and num_frames > 1 else num_frames
+        begin, end = (0, num_frames) if frames is None else (frames.start, frames.stop)
+        first = begin + 1 if begin in own else begin
+        last = end - 1 if end - 1 in own and end - begin > 1 else end
         segments = plan_segments(last - first, sampling.slots - 1 - sampling.overlap, sampling.overlap)
         places = [*(frame - first for frame in own), *[None] * len(free)]
         refs = len(nearest_references(places, (0,), sampling.max_keys))
@@ -334,7 +337,7 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
         if sampling.steady and decode:
             frames_of_clip = [*own, *[None] * len(unplaced)]  # a sheet shows no drawing of the clip
             finish = SteadyFrames(frames_of_clip, pictures[: len(frames_of_clip)], drawn[: len(frames_of_clip)], sketch)
-        place = FramePlacement(padding.crop, given, first, empty, finish)
+        place = FramePlacement(padding.crop, given, first, empty, finish, begin)
         total = len(segments) * (len(levels) - 1)
         with self.progress_bar(total=total) as bar:
             steps = StepReporter(self, levels, total, bar.update, on_step, callback_on_step_end)
@@ -346,14 +349,13 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
                 ):  # fmt: skip
                     steps.start_segment()
                     done += 1
-                    frames = place(chunks.push(finished), chunks.decoded)
-                    yield PaintedChunk(frames, pack_state(after, chunks, done))
+                    yield PaintedChunk(place(chunks.push(finished), chunks.decoded), pack_state(after, chunks, done))
             except PaintingInterruptedError:
-                last = num_frames  # what is finished is returned, without a last frame that is the reference
-            frames = place(chunks.flush(), chunks.decoded)
-        if last < num_frames:
-            frames = torch.cat([frames, given[last][:, None].to(frames)], dim=1)
-        yield PaintedChunk(frames, None)
+                last = end  # what is finished is returned, without a last frame that is the reference
+            rest = place(chunks.flush(), chunks.decoded)
+        if last < end:
+            rest = torch.cat([rest, given[last][:, None].to(rest)], dim=1)
+        yield PaintedChunk(rest, None)
 
     def _encode_reference(self, reference: Tensor, padding: Padding) -> tuple[Tensor, Tensor]:
         """Encode references (b 3 H W) in [-1, 1] => CLIP token (b 1 d) and latent (b c h w), unscaled."""

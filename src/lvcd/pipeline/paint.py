@@ -155,7 +155,7 @@ class FlatFiller:
     @property
     def regions(self) -> int:
         """The number of regions of the last drawing."""
-        return len(self.bucket.kept)
+        return len(self.bucket.before.area)
 
     @property
     def kept(self) -> int:
@@ -164,7 +164,8 @@ class FlatFiller:
 
     def state(self) -> dict[str, Tensor]:
         """Return what `resume` needs to go on after the last frame: what each region and each part of one matched."""
-        return {
+        pinned = {"flat_pinned": torch.from_numpy(self.bucket.pinned)} if self.bucket.pinned.any() else {}
+        return pinned | {
             "flats": torch.from_numpy(self.bucket.matched).float().contiguous(),
             "flat_parts": torch.from_numpy(self.bucket.before.parts).long().contiguous(),
         }
@@ -173,6 +174,8 @@ class FlatFiller:
         """Go on as after filling this drawing, with the `state` of then."""
         ink, traces = _lines(drawing)
         self.bucket.resume_after(ink, state["flats"].numpy(), state["flat_parts"].numpy(), traces)
+        pinned = state.get("flat_pinned")
+        self.bucket.pinned = np.zeros(self.regions, bool) if pinned is None else pinned.numpy()
 
 
 def _lines(drawing: Tensor | Drawing) -> tuple[Array, Array | None]:

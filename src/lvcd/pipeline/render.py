@@ -23,6 +23,7 @@ from lvcd.lineart.xdog import xdog
 from lvcd.palettes.palette_files import Palette
 from lvcd.weights import MINI
 
+from .corrections import Retake, Stretch
 from .exposures import Exposures
 from .flat_records import write_blank_record, write_colors, write_records
 from .image_forms import array
@@ -69,6 +70,8 @@ class RenderResult:
     frames: int
     already_finished: bool
     """The output was there before, from the same job, and nothing was painted."""
+    painted_again: int = 0
+    """Frames of a finished output that were painted again, because corrections or scribbles reach them."""
 
 
 class RenderCancelled(Exception):  # noqa: N818  # it is no error
@@ -111,8 +114,13 @@ def render_clip(
     keys: Mapping[int, Path] | None = None,  # number of a drawing, as its file has it -> it in color, as it comes out
     sheets: Sequence[Path] = (),  # colored pictures of any size that are no drawing of the clip, as model sheets
     adapters: Sequence[tuple[Path, float]] = (),  # folders or files of adapters of the model, each with its weight
+    corrections: Mapping[int, Path] | None = None,  # of a finished output: number of a drawing -> it in color
+    scribbles: Mapping[int, Path] | None = None,  # the same with flat -> strokes of color on a transparent picture
 ) -> RenderResult:
     """Paint a clip of line art from references; every sketch gets exactly one frame, equal sketches the same one.
+
+    With corrections or scribbles a finished output of the same inputs and settings is painted again where they reach:
+    from their drawing up to the next one that is given in color. All other frames keep their bytes.
 
     With a time sheet a folder gets the drawings that are on it, and a movie its frames.
 
@@ -125,7 +133,17 @@ def render_clip(
     settings, model = settings or RenderSettings(), find_model(model)
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"fps {fps:g}: give more than 0, up to 1000")
-    files = RenderFiles(sketches, reference, reference_sketch, palette, timesheet, keys or {}, sheets)
+    files = RenderFiles(
+        sketches,
+        reference,
+        reference_sketch,
+        palette,
+        timesheet,
+        keys or {},
+        sheets,
+        corrections or {},
+        scribbles or {},
+    )
     check_places(output, [*files.paths, *(path for path, _ in adapters)])
     movie = check_movie(output, settings)
     colors = None if palette is None else flat_palette(palette, settings)
@@ -145,6 +163,13 @@ def render_clip(
         sound, notes = find_sound(sketches, output, movie and timesheet is None, rate == clip.fps)
         if timesheet is not None and (left_out := exposures.left_out(clip, contents)):
             notes.append(f"{timesheet} does not show {left_out}: left out")
+        retake = None
+        if corrections or scribbles:
+            retake = Retake.of(output, {**job, "total": len(exposures.frames)}, files, settings, overwrite)
+            job = {name: value for name, value in retake.job.items() if name != "total"}
+            if retake.is_done:
+                return RenderResult(output, len(exposures.frames), already_finished=True)
+            resume = overwrite = True  # the old frames stay until the new ones are whole
         with ResumableOutput(
             output, job, len(exposures.frames), rate, resume, overwrite, names, settings.format or "png",
             settings.layers, sound,
@@ -155,12 +180,13 @@ def render_clip(
                                      "overwrite it (--overwrite) to paint it again")  # fmt: skip
                 return RenderResult(output, out.total, already_finished=True)
             inputs = replace(inputs, pictures=tuple(_placed(inputs.pictures, exposures, contents)))
+            if retake is not None:
+                inputs = replace(inputs, pictures=retake.plan(clip, contents, exposures, inputs, out, notes))
             painter = _Painter(
-                clip, exposures, inputs, files, settings, out, on_progress, on_warning, is_cancelled, colors
+                clip, exposures, inputs, files, settings, out, on_progress, on_warning, is_cancelled, colors, retake
             )
-            return RenderResult(
-                painter.run(model, device, on_start, notes, adapters), out.total, already_finished=False
-            )
+            path = painter.run(model, device, on_start, notes, adapters)
+            return RenderResult(path, out.total, already_finished=False, painted_again=painter.total if retake else 0)
 
 
 def _placed(
@@ -201,12 +227,17 @@ class _Painter:
         on_warning: Callable[[str], object] | None,
         is_cancelled: Callable[[], bool],
         palette: Palette | None,
+        retake: Retake | None,
     ):
-        self.palette = palette
+        self.palette, self.retake = palette, retake
         self.clip, self.exposures, self.inputs, self.settings, self.out = clip, exposures, inputs, settings, out
+        every = len(exposures.drawings)
+        self.stretches = [Stretch(0, every, every)] if retake is None else retake.stretches
+        self.total = out.total if retake is None else len(self._frames_before(every))
+        """Frames that are written, all of the output or those that are painted again."""
         self.on_progress, self.on_warning, self.is_cancelled = on_progress, on_warning, is_cancelled
         self.files = files
-        self.drawings = self.steps = self.total_steps = 0
+        self.drawings = self.steps = self.total_steps = self._steps_before = 0
         self._cels: CelMaker | None = None  # with settings.cels: makes frames of what the filler filled
         self._own: dict[int, Tensor] = {}  # place -> its given frame (3 H W) in [0, 1] at the sketches' size, with flat
         self._kept = {"kept": 0, "regions": 0, "kept_frames": 0}  # with flat, of what is painted so far
@@ -230,18 +261,39 @@ class _Painter:
                 f"overlap {settings.overlap}: this model's window allows 0 to {pipeline.config.window - 1}"
             )
         if on_start is not None:
-            on_start(RenderStart(self.out.total, inputs.size, inputs.reader.lines, str(pipeline.device)))
+            on_start(RenderStart(self.total, inputs.size, inputs.reader.lines, str(pipeline.device)))
         for note in [*notes, *clip.notes, *inputs.reader.notes]:
             self._warn(note)
         saved = self.out.restore()
         state, self.drawings = (saved[0], int(saved[1]["frames"])) if saved else (None, 0)
         if saved and settings.flat:
             self._kept = {name: int(saved[1].get(name, 0)) for name in self._kept}
-        filler = self._flat_filler(state) if settings.flat else None
         if self.palette is not None and (is_movie(self.out.path) or is_image(self.out.path)):
             self._warn(f"{self.out.path} is one file, which keeps no index maps: give a folder for lvcd recolor")
         elif self.palette is not None and (settings.alpha or settings.layers):
             self._warn("no index maps are kept of layers and of clear paper: leave them out for lvcd recolor")
+        done = int(saved[1].get("stretch", 0)) if saved else 0
+        for number, stretch in enumerate(self.stretches[done:], done):
+            self._paint(pipeline, number, stretch, state if number == done else None)
+        if self.retake is None:
+            self._write_blanks()
+        if self._kept["kept"]:
+            kept, regions, drawings = self._kept.values()
+            count = sum(stretch.stop - stretch.start for stretch in self.stretches)
+            self._warn(f"flat: {kept} of {regions} regions, in {drawings} of {count} drawings, keep what the "
+                       "model painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
+        if self.retake is not None:
+            config = pipeline.sampling_config(settings.steps, settings.overlap)
+            self.retake.write_log(self.clip, self.exposures, self.out, config)
+        return self.out.finish()
+
+    def _paint(self, pipeline: Any, number: int, stretch: Stretch, state: dict[str, Tensor] | None) -> None:
+        """Paint and write what is not written yet of one stretch; state: of an interrupted run."""
+        settings, inputs = self.settings, self.inputs
+        if state is None:
+            self.drawings = stretch.start
+        self._steps_before = self.steps
+        filler = self._flat_filler(stretch, state) if settings.flat else None
         own = inputs.reference_lines(settings.drawing)
         shown = [(of, color(pixels, inputs.size, str(of.path))[None]) for of, pixels in inputs.pictures]
         for chunk in pipeline.stream(
@@ -256,20 +308,17 @@ class _Painter:
             sheets=[picture for of, picture in shown if of.sheet],
             on_step=self._on_step,
             state=state,
+            frames=None if self.retake is None else range(stretch.start, stretch.end),
         ):
             for frame in chunk.frames[0]:
-                self._write((frame + 1) / 2, filler)
+                if self.drawings < stretch.stop:  # after it there may be the next key, which is written already
+                    self._write((frame + 1) / 2, filler)
             self.files.check_unchanged()  # before the frames count as finished
             if chunk.state is not None:
                 tensors = {k: v.cpu() for k, v in chunk.state.items()} | (filler.state() if filler else {})
                 counts = {name: str(count) for name, count in self._kept.items()} if filler else {}
-                self.out.checkpoint(tensors, {"frames": str(self.drawings), **counts})
-        self._write_blanks()
-        if self._kept["kept"]:
-            kept, regions, drawings = self._kept.values()
-            self._warn(f"flat: {kept} of {regions} regions, in {drawings} of {self.drawings} drawings, keep what the "
-                       "model painted: lines enclose nothing there, or nothing in the reference matches")  # fmt: skip
-        return self.out.finish()
+                part = {} if self.retake is None else {"stretch": str(number)}
+                self.out.checkpoint(tensors, {"frames": str(self.drawings), **counts, **part})
 
     def _write(self, frame: Tensor, filler: Any) -> None:
         """Write what the model painted of the next drawing (3 h w) in [0, 1], wherever it is shown."""
@@ -309,16 +358,19 @@ class _Painter:
                 value, channels = (0, 4) if self.settings.alpha else (255, 3)
                 self.out.write(index, np.full((*size, channels), value, np.uint8))
 
-    def _flat_filler(self, state: dict[str, Tensor] | None) -> FlatFiller:
+    def _flat_filler(self, stretch: Stretch, state: dict[str, Tensor] | None) -> FlatFiller:
         from .cels import CelMaker, find_ground
         from .paint import FlatFiller
 
         settings, size = self.settings, self.clip.size
         filler: FlatFiller | None = None
-        for of, pixels in self.inputs.pictures:
+        pictures = list(self.inputs.pictures)
+        if self.retake is not None:  # the first is what the first drawing is matched with as the one before
+            pictures.sort(key=lambda picture: picture[0].index != stretch.start)
+        for of, pixels in pictures:
             reference = color(pixels, size, str(of.path))
             exact = color(nearest(pixels, size), size, str(of.path)) / 2 + 0.5
-            lines = self._lines_of(of, reference, is_first=filler is None)
+            lines = self._lines_of(of, reference, is_first=of is self.inputs.pictures[0][0])
             if of.index is not None:
                 self._own[of.index] = reference / 2 + 0.5
             ground = ground_color = None
@@ -339,7 +391,9 @@ class _Painter:
                            "is painted")  # fmt: skip
         assert filler is not None
         write_colors(self.out, filler.bucket, self.palette)
-        if state and self.drawings:
+        if stretch.changed is not None:
+            filler.bucket.pin(stretch.changed)
+        if state and self.drawings > stretch.start:
             filler.resume(self._drawing(self.drawings - 1), state)
         return filler
 
@@ -363,15 +417,20 @@ class _Painter:
             self.on_warning(message)
 
     def _on_step(self, steps: int, total: int) -> None:
-        self.steps, self.total_steps = steps, total
+        self.steps, self.total_steps = self._steps_before + steps, self._steps_before + total
         self._report()
         if self.is_cancelled():
             raise RenderCancelled(self._progress())
+
+    def _frames_before(self, place: int) -> list[int]:
+        """Return the frames that show what is painted of the drawings before a place."""
+        painted = {p for stretch in self.stretches for p in range(stretch.start, min(stretch.stop, place))}
+        return [index for index, shown in enumerate(self.exposures.frames) if shown in painted]
 
     def _report(self) -> None:
         if self.on_progress is not None:
             self.on_progress(self._progress())
 
     def _progress(self) -> RenderProgress:
-        frames = sum(shown is not None and shown < self.drawings for shown in self.exposures.frames)
-        return RenderProgress(frames, self.out.total, self.steps, self.total_steps, self.out.partial)
+        frames = len(self._frames_before(self.drawings))
+        return RenderProgress(frames, self.total, self.steps, self.total_steps, self.out.partial)

@@ -25,9 +25,14 @@ class RenderFiles:
     keys: Mapping[int, Path] = field(default_factory=dict)
     """Number of a drawing, as its file has it -> the drawing in color."""
     sheets: Sequence[Path] = ()
+    corrections: Mapping[int, Path] = field(default_factory=dict)
+    """Number of a drawing -> it in color, in place of what a finished output has."""
+    scribbles: Mapping[int, Path] = field(default_factory=dict)
+    """Number of a drawing -> strokes of color over it, on a transparent picture."""
 
     def __post_init__(self) -> None:
-        self._guards = {path: InputGuard(path) for path in self.paths}
+        changed = [*self.corrections.values(), *self.scribbles.values()]
+        self._guards = {path: InputGuard(path) for path in [*self.paths, *changed]}
 
     @property
     def paths(self) -> list[Path]:
@@ -50,6 +55,15 @@ class RenderFiles:
         if self.sheets:
             record["sheets"] = [self._guards[path].digest for path in self.sheets]
         return record
+
+    @property
+    def changes(self) -> dict[str, dict[str, str]]:
+        """What is recorded of corrections and scribbles: number of the drawing -> digest. InputError as `record`."""
+        kinds = {"corrections": self.corrections, "scribbles": self.scribbles}
+        return {
+            kind: {str(number): self._guards[path].digest for number, path in sorted(given.items())}
+            for kind, given in kinds.items()
+        }
 
     def no_drawings(self, lines: str) -> tuple[Path, ...]:
         """Return the pictures that are no drawings where they lie among them; among colored frames, keys are."""

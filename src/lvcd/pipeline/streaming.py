@@ -20,6 +20,8 @@ class FramePlacement:
     """Knows which frame of the clip a decoded slot is. A frame that is given in color is that very picture.
 
     finish   gets each other frame (b 3 H W) and its number in the clip, and returns what comes out
+    first    the first frame that is painted
+    begin    the first frame that is wanted: the same, or the one before, which is given
     """
 
     def __init__(
@@ -29,21 +31,22 @@ class FramePlacement:
         first: int,
         empty: Tensor,
         finish: Callable[[Tensor, int], Tensor] | None = None,
+        begin: int = 0,
     ):
-        self.crop, self.given, self.first, self.empty = crop, given, first, empty
+        self.crop, self.given, self.first, self.empty, self.begin = crop, given, first, empty, begin
         self.finish = finish or (lambda frame, number: frame)
 
     def __call__(self, chunks: list[Tensor], end: int) -> Tensor:
         """Turn decoded slots, chunks of (b n 3 H W) up to slot `end`, into frames of the clip (b n' 3 H W).
 
-        Slot 0 is the reference: frame 0 of the clip if painting began at frame 1, and else no frame of the clip.
+        Slot 0 is the reference: the frame `begin` if painting began after it, and else no frame that is wanted.
         """
         if not chunks:
             return self.empty
         slots = torch.cat(chunks, dim=1)
         frames = []
         for number, frame in enumerate(slots.unbind(1), end - slots.shape[1] - 1 + self.first):
-            if number >= 0:
+            if number >= self.begin:
                 given = self.given.get(number)
                 frames.append(self.finish(self.crop(frame), number) if given is None else given.to(frame))
         return torch.stack(frames, dim=1) if frames else self.empty
