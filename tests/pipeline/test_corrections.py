@@ -144,6 +144,7 @@ def test_a_frame_that_was_retouched_in_place(render, shot):
     assert np.array_equal(frame(shot, 12), retouched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [PLAIN, FLAT])
 def test_interrupted_the_same_command_goes_on(render, shot, settings):
     for out in ("out", "once"):
@@ -171,6 +172,7 @@ def test_stopped_at_the_very_end(render, shot, monkeypatch):
     assert len(log_of(shot)) == 5 and render(**given).already_finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "tiff", "psd"])
 def test_layers(render, shot, kind):
     settings = RenderSettings(steps=1, overlap=2, flat=True, layers=True, format=kind)
