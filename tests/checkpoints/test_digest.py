@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from lvcd.checkpoints.digest import DIGEST_FILE, SKIP_DIGEST, check_digests, new_model_folder
 from lvcd.errors import InputError
 from lvcd.pipeline import load_pipeline
-from lvcd.training import FineTuneModule, networks_from_folder
+from lvcd.training import FineTuneModule, networks_from_config, networks_from_folder
 from lvcd.training.checkpoint import AtomicCheckpointIO
-from lvcd.training.run_folder import check_crc, is_complete
+from lvcd.training.run_folder import (
+    check_crc,
+    checkpoint_to_resume,
+    initialize_from,
+    is_complete,
+    load_trained_weights,
+)
 from lvcd.weights import BUNDLED
+from tests.helpers.configs import composed
 from tests.helpers.toys import toy_networks
 
 
@@ -49,6 +58,36 @@ def test_one_bit_of_a_model(exported, monkeypatch):
     flip(file, bit)
     monkeypatch.setenv(SKIP_DIGEST, "1")
     load_pipeline(exported, "cpu")
+
+
+def test_one_bit_of_an_autoencoder(tmp_path, monkeypatch):
+    """That training and evaluation load by itself."""
+    vae = tmp_path / "vae"
+    shutil.copytree(BUNDLED["mini_vae"], vae)
+    (file,) = vae.glob("*.safetensors")
+    flip(file, file.stat().st_size * 8 - 100)
+    config = composed("train", "experiment=mini_cpu", f"module.networks.vae={vae}").module.networks
+    settings = {name: value for name, value in OmegaConf.to_container(config, resolve=True).items() if name[0] != "_"}
+    with pytest.raises(InputError, match=f"{file.name} is damaged"):
+        networks_from_config(**settings)
+    monkeypatch.setenv(SKIP_DIGEST, "1")
+    networks_from_config(**settings)
+
+
+@pytest.mark.parametrize("how", ["resume", "init_from", "export"])
+def test_one_bit_of_a_checkpoint_wherever_it_is_read(how, tmp_path):
+    file, module = tmp_path / "best.ckpt", FineTuneModule(toy_networks(), "self_attention")
+    saved = {"state_dict": module.state_dict(), "global_step": 1}
+    module.on_save_checkpoint(saved)
+    AtomicCheckpointIO().save_checkpoint(saved, file)
+    flip(file, file.stat().st_size // 2 * 8)
+    read = {
+        "resume": lambda: checkpoint_to_resume(tmp_path, str(file)),
+        "init_from": lambda: initialize_from(module, file),
+        "export": lambda: load_trained_weights(module, file),
+    }
+    with pytest.raises(InputError, match="best.ckpt is damaged"):
+        read[how]()
 
 
 def test_one_bit_of_a_checkpoint(tmp_path):
