@@ -255,6 +255,10 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --model models/lvcd --sketches shot/ --reference key.png --output shown/ --adapter adapters/show --adapter-weight 0.8": Run(
         add=PAINT
     ),
+    "lvcd adapt shot/ --key 0=key.png --key 3=late.png --out adapters/shot --minutes 2": Run(
+        {"--minutes": "0.001"}, "--size 32x24 --device cpu", draw_keys
+    ),
+    "lvcd colorize --sketches shot/ --key 0=key.png --key 3=late.png --output adapted/ --adapter adapters/shot": Run(add=PAINT),
     "lvcd train experiment=mini_finetune data.shards=shards data.val_shards=null": Run(add=TRAIN, before=prepare_shards),
     "lvcd train experiment=mini_finetune data.shards=myshards data.val_shards=null": Run(add=TRAIN),
     "lvcd train -m experiment=lvcd_320p stage=320p,576p data.shards=shards module.networks.folder=models/svd": Run(

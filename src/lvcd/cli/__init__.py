@@ -22,6 +22,7 @@ from lvcd.errors import InputError, system_refusal
 from lvcd.system import keep_freed_memory
 
 from . import (
+    adapt,
     cartoons,
     colorize,
     compare,
@@ -42,6 +43,7 @@ from . import (
 
 # torch, diffusers and transformers take seconds to import: commands import them when they run.
 COMMANDS: dict[str, ModuleType] = {
+    "adapt": adapt,
     "colorize": colorize,
     "compare": compare,
     "convert": convert,

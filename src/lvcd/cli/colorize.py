@@ -24,7 +24,7 @@ BUNDLED = (
 def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--sketches", required=True, type=Path, help="folder of images, or a movie, with the line art")
     c.add_argument("--reference", type=Path, help="a colored frame")
-    c.add_argument("--key", type=_key, action="append", default=[], metavar="N=FILE",
+    c.add_argument("--key", type=picture_key, action="append", default=[], metavar="N=FILE",
                    help="the drawing of number N (as its file has it) in color, which comes out as it is; may be "
                         "repeated")  # fmt: skip
     c.add_argument("--sheet", type=Path, action="append", default=[], metavar="FILE",
@@ -57,7 +57,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--level", metavar="A", help="of a folder with several levels (A0001, B0001), the one to paint")
     c.add_argument("--psd-layer", metavar="NAME",
                    help="of sketches in Photoshop files, the layer with the lines (default: all layers)")  # fmt: skip
-    c.add_argument("--size", type=_size, help="paint at this size, as WIDTHxHEIGHT (default: the sketches')")
+    c.add_argument("--size", type=picture_size, help="paint at this size, as WIDTHxHEIGHT (default: the sketches')")
     c.add_argument("--flat", action="store_true",
                    help="one flat color of the reference between lines, at the sketches' own size: for cel animation "
                         "with closed lines, not for shading")  # fmt: skip
@@ -110,7 +110,7 @@ def arguments(c: argparse.ArgumentParser) -> None:
     c.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 
-def _key(text: str) -> tuple[int, Path]:
+def picture_key(text: str) -> tuple[int, Path]:
     """Read N=FILE."""
     number, _, file = text.partition("=")
     if not number.isdecimal() or not file:
@@ -144,7 +144,7 @@ def weighted_adapters(words: list[Path | float]) -> list[tuple[Path, float]]:
     return found
 
 
-def _size(text: str) -> tuple[int, int]:
+def picture_size(text: str) -> tuple[int, int]:
     """Read WIDTHxHEIGHT => (height, width)"""
     try:
         width, height = (int(n) for n in text.lower().split("x"))
