@@ -29,10 +29,10 @@ def arguments(c: argparse.ArgumentParser) -> None:
                         "repeated")  # fmt: skip
     c.add_argument("--sheet", type=Path, action="append", default=[], metavar="FILE",
                    help="a colored picture of any size that is no frame, as a model sheet; repeatable")  # fmt: skip
-    c.add_argument("--correct", type=_key, action="append", default=[], metavar="N=FILE",
+    c.add_argument("--correct", type=picture_key, action="append", default=[], metavar="N=FILE",
                    help="of a finished output, which the same command painted: drawing N in color, as it should be; "
                         "what it reaches is painted again, up to the next key; repeatable")  # fmt: skip
-    c.add_argument("--scribble", type=_key, action="append", default=[], metavar="N=FILE",
+    c.add_argument("--scribble", type=picture_key, action="append", default=[], metavar="N=FILE",
                    help="the same with --flat: strokes of color over drawing N, on a transparent picture; each region "
                         "that they touch takes their color; repeatable")  # fmt: skip
     c.add_argument(
