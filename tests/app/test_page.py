@@ -166,7 +166,7 @@ def test_it_is_cancelled_and_goes_on_after_a_restart(tmp_path, monkeypatch):
         page.until("document.querySelector('#said p').textContent.startsWith('stopping')")
         cancelled.set()
         page.until("/^cancelled: [1-9]/.test(document.querySelector('#progress p').textContent)")
-        assert page.run("document.querySelector('#resume').disabled") is False
+        page.until("!document.querySelector('#resume').disabled")
     server.stop()
     thread.join(60)
     shot = find_last_shot(tmp_path / "shots")
@@ -196,6 +196,98 @@ def test_it_is_cancelled_and_goes_on_after_a_restart(tmp_path, monkeypatch):
 def drop_folder(page: Browser, folder: Path) -> None:
     page.until("document.querySelector('input[webkitdirectory]') !== null")
     page.upload("input[webkitdirectory]", folder)
+
+
+def test_a_correction_is_painted_on_from_its_drawing(page, shots):
+    """A region that is clicked and colored, a drawing that is dropped, and what is before them keeps its bytes."""
+    shot = find_last_shot(shots)
+    before = {file.name: file.read_bytes() for file in shot.painted.glob("*.png")}
+    tab(page, "4 Look")
+    page.until("document.querySelector('[data-part=painted]')?.naturalWidth == 96")
+    for _ in range(2):
+        page.click("#player [data-part=on]")
+    page.until("document.querySelector('[data-part=where]').textContent.startsWith('drawing 3,')")
+    page.run("document.querySelector('#said p').textContent = ''")
+    page.click_at("#player [data-part=painted]", (27 + 12) / 96, 32 / 64)
+    assert said(page).startswith("drawing 3")
+    page.until("document.querySelector('#color input').value == '#3c5ac8'")  # what it has
+    page.click("#color [data-color='#e6783c']")
+    page.until("document.querySelector('#color output').textContent == '#e6783c'")
+    assert "drawing 3 has a stroke of #e6783c" in click(page, "#recolor")
+    page.until("document.querySelectorAll('#strip [data-mark=corrected]').length == 1")
+    click(page, "#repaint")
+    page.until("document.querySelector('#said p').textContent.includes('is painted: 2 frames')")
+    after = {file.name: file.read_bytes() for file in shot.painted.glob("*.png")}
+    assert [name for name in sorted(after) if after[name] != before[name]] == ["A0003.png", "A0006.png"]
+    for number in (3, 6):
+        frame = read_image(shot.painted / f"A{number:04d}.png")
+        assert tuple(frame[32, 27 + 4 * number]) == ORANGE and tuple(frame[20, 13 + 4 * number]) == ORANGE
+
+    write_png(shots / "fixed.png", np.where(read_image(shot.painted / "A0006.png") == ORANGE, BLUE, 0).astype(np.uint8))
+    page.click("#strip button", 3)
+    page.until("document.querySelector('[data-part=where]').textContent.startsWith('drawing 6,')")
+    drop(page, shots / "fixed.png", at="#corrected")
+    assert said(page).startswith("drawing 6 is corrected")
+    click(page, "#forget")
+    page.until("document.querySelector('#repaint').disabled")
+    drop(page, shots / "fixed.png", at="#corrected")
+    page.until("!document.querySelector('#repaint').disabled")
+    click(page, "#repaint")
+    page.until("document.querySelector('#said p').textContent.includes('is painted: 1 frames')")
+    assert (read_image(shot.painted / "A0006.png") == read_image(shots / "fixed.png")).all()
+
+
+def test_by_keyboard_alone(page):
+    """Tab reaches the strip and the tabs; arrows, Enter and Space do what a mouse does."""
+    reached = set()
+    for _ in range(12):
+        page.press("Tab")
+        reached.add(page.run("document.activeElement.getAttribute('role')"))
+    assert {"option", "tab"} <= reached
+    page.run("document.querySelector('#strip [tabindex=\"0\"]').focus()")
+    for key in ("ArrowRight", "ArrowRight", "Enter"):
+        page.press(key)
+    page.until("document.querySelectorAll('#strip button')[2].getAttribute('aria-selected') == 'true'")
+    tab(page, "4 Look")
+    page.until("document.querySelector('[data-part=painted]')?.naturalWidth == 96")
+    where = "document.querySelector('[data-part=where]').textContent"
+    page.until(f"{where}.startsWith('drawing 3,')")
+    page.run("document.querySelector('#player [type=range]').focus()")
+    page.press("ArrowRight")
+    page.until(f"{where}.startsWith('drawing 6,')")
+    page.press(" ")
+    page.until("document.querySelector('[data-part=play]').textContent == 'Stop'")
+    page.until(f"!{where}.startsWith('drawing 6,')")
+    page.press(" ")
+    page.until("document.querySelector('[data-part=play]').textContent == 'Play'")
+    page.run("document.querySelector('#said p').textContent = ''")
+    page.run("document.querySelector('[data-part=target]').focus()")
+    for key in ("ArrowLeft", "ArrowUp", "Enter"):
+        page.press(key)
+    assert "choose a color" in said(page)
+    page.run("document.querySelector('#color button').focus()")
+    page.press(" ")
+    page.until("document.querySelector('#color button').getAttribute('aria-pressed') == 'true'")
+
+
+USED = ("button", "checkbox", "ColorWell", "combobox", "link", "listbox", "option", "radio", "slider", "spinbutton",
+        "tab", "textbox")  # fmt: skip
+"""Roles, as screen readers know them, of what a person can use."""
+
+
+def test_all_that_can_be_used_has_a_name_for_screen_readers(page):
+    page.run("[...document.querySelectorAll('button')].find(e => e.textContent.includes('How drawings')).click()")
+    page.until("document.querySelector('#level') !== null")
+    page.call("Accessibility.enable")
+    for name, part in (("1 Drawings", "#drop"), ("2 Colors", "#key"), ("3 Paint", "#gap"), ("4 Look", "#take a")):
+        tab(page, name)
+        page.until(f"document.querySelector('{part}')?.checkVisibility() === true")
+        nodes = [node for node in page.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+        used = [(node["role"]["value"], node["name"]["value"]) for node in nodes if node["role"]["value"] in USED]
+        assert len(used) > 12 and [role for role, text in used if not text.strip()] == []
+        for width, height in ((768, 1024), (1280, 720)):
+            page.size(width, height)
+            assert page.run(f"document.documentElement.scrollWidth <= {width}")
 
 
 def test_every_kind_of_file_is_read(page, tmp_path):

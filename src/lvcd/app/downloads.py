@@ -11,7 +11,7 @@ from lvcd.io.frame_folder import BESIDE, frame_files
 from lvcd.io.images import read_image, write_png
 from lvcd.io.movies import write_movie
 from lvcd.palettes.of_picture import find_palette
-from lvcd.palettes.palette_files import read_palette, write_palette
+from lvcd.palettes.palette_files import Palette, read_palette, write_palette
 
 from .clip_facts import over_white
 from .shot_folder import Shot
@@ -56,18 +56,23 @@ def make_download(shot: Shot, what: str, fps: float = 24.0) -> Path:
     elif what == "movie.mp4":
         write_movie(file, (over_white(read_image(frame)) for frame in frames), fps)
     elif what.startswith("palette") and Path(what).suffix in PALETTES:
-        _write_palette(shot, file)
+        write_palette(file, shot_palette(shot))
     else:
         raise InputError(f"{what} is nothing to download")
     return file
 
 
-def _write_palette(shot: Shot, file: Path) -> None:
-    """Write the palette that frames were filled from; of frames that are not flat, that of the first key or sheet."""
+def shot_palette(shot: Shot) -> Palette:
+    """Return the palette that frames were filled from; of frames that are not flat, that of the first key or sheet."""
     beside = [shot.painted / BESIDE / name for name in ("palette.json", "reference.json")]
     found = next((path for path in beside if path.exists()), None)
     pictures = [*shot.keys.values(), *shot.sheets]
-    write_palette(file, read_palette(found) if found else find_palette(read_image(pictures[0])))
+    return read_palette(found) if found else find_palette(read_image(pictures[0]))
+
+
+def shot_colors(shot: Shot) -> list[str]:
+    """Return the colors of a painted shot, like #e0a080."""
+    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in shot_palette(shot).colors.tolist()]
 
 
 def _write_zip(file: Path, members: list[Path]) -> None:

@@ -8,10 +8,11 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import gradio as gr
+import numpy as np
 
 from lvcd.errors import InputError, system_refusal
 from lvcd.io.frame_formats import FRAME_FORMATS
@@ -28,9 +29,10 @@ from .clip_facts import (
     picture_of_regions,
     write_pictures,
 )
-from .downloads import PALETTES, painted_files, shown_file
+from .downloads import PALETTES, painted_files, shot_colors, shown_file
 from .example import make_example_shot
 from .paint_room import Painting, PaintRoom
+from .region_strokes import add_stroke, parse_color, region_at
 from .shot_folder import Shot, find_last_shot, make_shot
 from .uploads import named_uploads, plain_name, take_over
 
@@ -38,6 +40,8 @@ _HERE = Path(__file__).parent
 CSS = _HERE / "app_page.css"
 DRAWING, AS_READ, REGIONS, COLORED = "the drawing", "as it is read", "regions to fill", "in color"
 LAYERED = "psd with layers"
+TICK_S = 2.0
+"""Seconds between looks at a painting, which takes some of the machine that paints."""
 _STRIP = '<div role="listbox" aria-label="drawings" aria-orientation="horizontal"></div>'
 _EMPTY = "Drop drawings to begin, or try the walk cycle."
 
@@ -63,8 +67,8 @@ class _Page:
     # ---------------------------------------------------------------------------------------------- what is on it
 
     def build(self, page: gr.Blocks) -> None:
-        self.shot_name, self.place = gr.State(None), gr.State(0)
-        self.timer = gr.Timer(1.0, active=False)
+        self.shot_name, self.place, self.mark = gr.State(None), gr.State(0), gr.State(None)
+        self.timer, self.ended = gr.Timer(TICK_S, active=False), gr.State(0)
         with gr.Row(elem_id="top"):
             gr.HTML("<h1>Color drawings</h1>", elem_id="title")
             self.said = gr.HTML(_say(_EMPTY), elem_id="said")
@@ -144,6 +148,22 @@ class _Page:
             elem_id="player",
         )
         with gr.Row():
+            with gr.Column(scale=2):
+                self.color = gr.HTML(
+                    {"color": "#808080", "colors": []},
+                    html_template=_code("swatches.html"),
+                    js_on_load=_code("swatches.js"),
+                    elem_id="color",
+                )
+                self.recolor = gr.Button("Give the region this color", elem_id="recolor")
+            with gr.Column(scale=2):
+                self.corrected = gr.File(label="Or: this drawing as it should be", file_count="single", height=110,
+                                         elem_id="corrected")  # fmt: skip
+            with gr.Column(scale=2):
+                self.pending = gr.HTML("", elem_id="pending")
+                self.repaint = gr.Button("Paint what follows again", variant="primary", elem_id="repaint")
+                self.forget = gr.Button("Take corrections back", elem_id="forget")
+        with gr.Row():
             self.fps = gr.Number(12, label="Frames per second", minimum=1, maximum=120, elem_id="fps", min_width=120)
             self.take = gr.HTML("", elem_id="take", scale=4)
 
@@ -174,16 +194,23 @@ class _Page:
         on(self.paint.click, self.start, [shot, *choices])
         on(self.resume.click, self.go_on, [shot])
         on(self.cancel.click, self.stop, [shot])
-        on(self.timer.tick, self.tick, [shot, place, self.fps])
+        on(self.ended.change, self.end, [shot, place, self.fps])
+        self.timer.tick(self.tick, [shot, self.ended], [self.progress, self.ended], show_progress="hidden",
+                        api_visibility="private")  # fmt: skip
+        on(self.player.select, self.pick, [shot, self.look_at, self.fps])
+        on(self.recolor.click, self.color_region, [shot, self.mark, self.color, self.fps])
+        on(self.corrected.upload, self.take_corrected, [shot, self.place, self.fps, self.corrected])
+        on(self.repaint.click, self.correct, [shot])
+        on(self.forget.click, self.take_back, [shot, place, self.fps])
         on(self.fps.change, self.change_rate, [shot, place, self.fps])
 
     def _outputs(self) -> list[Any]:
         return [
             self.shot_name, self.place, self.timer, self.said, self.strip, self.tabs, self.drop, self.drop_folder,
-            self.facts,
-            self.lines, self.paper, self.level, self.psd_layer, self.look_at, self.picture, self.key, self.sheet,
-            self.sheets, self.flat, self.gap, self.trace, self.palette, self.size, self.steps, self.format, self.alpha,
-            self.aliased, self.paint, self.resume, self.cancel, self.progress, self.player, self.take,
+            self.facts, self.lines, self.paper, self.level, self.psd_layer, self.look_at, self.picture, self.key,
+            self.sheet, self.sheets, self.flat, self.gap, self.trace, self.palette, self.size, self.steps,
+            self.format, self.alpha, self.aliased, self.mark, self.color, self.corrected, self.pending, self.repaint,
+            self.forget, self.paint, self.resume, self.cancel, self.progress, self.player, self.take,
         ]  # fmt: skip
 
     def _told(self, handler: Callable[..., dict[Any, Any]], files: list[Any]) -> Callable[..., dict[Any, Any]]:
@@ -288,29 +315,101 @@ class _Page:
         shot = self._shot(name)
         shot.record.settings = _settings(*choices)
         shot.save()
-        return self._begin(shot, resume=False)
+        return self._begin(shot, "anew")
 
     def go_on(self, name: str | None) -> dict[Any, Any]:
         """Go on with what was stopped."""
-        return self._begin(self._shot(name), resume=True)
+        shot = self._shot(name)
+        return self._begin(shot, "correct" if _is_corrected(shot) else "resume")
+
+    def pick(self, event: gr.EventData, name: str | None, look: str, fps: float) -> dict[Any, Any]:
+        """Choose the region of a painted drawing that was clicked at."""
+        shot = self._shot(name)
+        place, x, y = self._checked(shot, event.place), float(event.x), float(event.y)
+        mark = {"place": place, "x": x, "y": y}
+        frame = read_image(self._painted(shot, place))
+        h, w = frame.shape[:2]
+        r, g, b = frame[min(int(y * h), h - 1), min(int(x * w), w - 1), :3].tolist()
+        number = self._read(shot).numbers[place]
+        said = f"drawing {number}: choose a color for this region, or drop the drawing as it should be"
+        return {
+            self.place: place, self.mark: mark, self.said: _say(said),
+            self.color: {"color": f"#{r:02x}{g:02x}{b:02x}", "colors": shot_colors(shot)},
+            self.player: {**self._player(shot, fps, place), "mark": mark}, self.strip: self._strip(shot, place),
+            self.picture: self._picture(shot, place, look, shot.record.settings.gap),
+        }  # fmt: skip
+
+    def color_region(
+        self, name: str | None, mark: dict[str, Any] | None, chosen: dict[str, Any], fps: float
+    ) -> dict[Any, Any]:
+        """Give the chosen region a color, by a stroke over it."""
+        shot, color = self._shot(name), str(chosen["color"])
+        if mark is None:
+            raise InputError("no region is chosen: click one in the painted picture")
+        place, settings = mark["place"], shot.record.settings
+        number = self._read(shot).numbers[place]
+        frame = read_image(self._painted(shot, place))
+        with shot.clip() as clip:
+            drawing = DrawingReader(clip, settings.drawing)(clip[place])
+        region = region_at(drawing, frame, settings.gap, mark["x"], mark["y"])
+        file = f"colors/strokes-{number}.png"
+        if number not in shot.record.strokes:
+            (shot.folder / file).unlink(missing_ok=True)  # of a correction that is painted
+        add_stroke(shot.folder / file, region, parse_color(color))
+        shot.record.corrections.pop(number, None)
+        shot.record.strokes[number] = file
+        shot.save()
+        said = _say(f"drawing {number} has a stroke of {color}: correct more, or paint what follows again")
+        return {self.said: said, **self._corrections(shot, place, fps)}
+
+    def take_corrected(self, name: str | None, place: int, fps: float, file: str | None) -> dict[Any, Any]:
+        """Take a file as the chosen drawing as it should be."""
+        shot = self._shot(name)
+        if file is None:
+            return {}
+        number = self._read(shot).numbers[place]
+        self._painted(shot, place)
+        shot.record.corrections[number] = _checked_picture(take_over(file, shot.folder / "colors"), shot)
+        shot.record.strokes.pop(number, None)
+        shot.save()
+        said = _say(f"drawing {number} is corrected: correct more, or paint what follows again")
+        return {self.said: said, self.corrected: None, **self._corrections(shot, place, fps)}
+
+    def correct(self, name: str | None) -> dict[Any, Any]:
+        """Paint again what corrections reach."""
+        shot = self._shot(name)
+        if not _is_corrected(shot):
+            raise InputError("nothing is corrected: click a region and give it a color, or drop a corrected drawing")
+        return {self.tabs: gr.Tabs(selected="paint"), **self._begin(shot, "correct")}
+
+    def take_back(self, name: str | None, place: int, fps: float) -> dict[Any, Any]:
+        """Forget the corrections that are not painted yet."""
+        shot = self._shot(name)
+        shot.forget_corrections()
+        return {self.said: _say("corrections are taken back"), **self._corrections(shot, place, fps)}
 
     def stop(self, name: str | None) -> dict[Any, Any]:
         """Stop after the present step."""
         self.room.cancel()
         return {self.cancel: gr.update(interactive=False), self.said: _say("stopping after this step ...")}
 
-    def tick(self, name: str | None, place: int, fps: float) -> dict[Any, Any]:
-        """Show how far the painting is."""
+    def tick(self, name: str | None, ended: int) -> tuple[str, int]:
+        """Show how far the painting is, and count it when it is at its end."""
+        painting = self.room.painting
+        if painting is None or painting.shot.name != name:
+            return "", ended + 1
+        return _progress(painting), ended + (not painting.running)
+
+    def end(self, name: str | None, place: int, fps: float) -> dict[Any, Any]:
+        """Show what was painted, or why it was not."""
         shot = self._shot(name)
         painting = self.room.of(shot)
-        changes = {**self._state(shot), self.strip: self._strip(shot, place)}
-        if painting is not None and not painting.running:
-            changes |= {self.player: self._player(shot, fps, place), self.take: self._take(shot, fps)}
-            if painting.state == "finished":
-                changes[self.tabs] = gr.Tabs(selected="look")
-                changes[self.said] = _say(f"{shot.name} is painted: {len(painted_files(shot))} frames")
-            if painting.state == "failed":
-                changes[self.said] = _say(painting.error, wrong=True)
+        changes = {**self._state(shot), self.take: self._take(shot, fps), **self._corrections(shot, place, fps)}
+        if painting is not None and painting.state == "finished":
+            changes[self.tabs] = gr.Tabs(selected="look")
+            changes[self.said] = _say(f"{shot.name} is painted: {painting.painted} frames")
+        if painting is not None and painting.state == "failed":
+            changes[self.said] = _say(painting.error, wrong=True)
         return changes
 
     def change_rate(self, name: str | None, place: int, fps: float | None) -> dict[Any, Any]:
@@ -343,7 +442,7 @@ class _Page:
         words = "".join(f"<li>{html.escape(line)}</li>" for line in facts.words)
         return {
             **changes, self.said: _say(f"{shot.name}: {facts.words[0]}"), self.facts: f"<ul>{words}</ul>",
-            self.player: self._player(shot, 12, 0), self.take: self._take(shot, 12), **self._colors(shot, 0, DRAWING),
+            self.take: self._take(shot, 12), **self._corrections(shot, 0, 12), **self._colors(shot, 0, DRAWING),
         }  # fmt: skip
 
     def _colors(self, shot: Shot, place: int, look: str) -> dict[Any, Any]:
@@ -352,6 +451,17 @@ class _Page:
         return {
             self.strip: self._strip(shot, place), self.sheets: f"<ul>{pictures}</ul>" if pictures else "",
             self.picture: self._picture(shot, place, look, shot.record.settings.gap),
+        }  # fmt: skip
+
+    def _corrections(self, shot: Shot, place: int, fps: float) -> dict[Any, Any]:
+        """What changes with corrections."""
+        words = [f"drawing {number}: strokes of color" for number in shot.strokes]
+        words += [f"drawing {number}: {file.name}" for number, file in shot.corrections.items()]
+        said = "".join(f"<li>{html.escape(line)}</li>" for line in words)
+        return {
+            self.pending: f"<p>To be painted again from here on:</p><ul>{said}</ul>" if said else "", self.mark: None,
+            self.repaint: gr.update(interactive=bool(said)), self.forget: gr.update(interactive=bool(said)),
+            self.player: self._player(shot, fps, place), self.strip: self._strip(shot, place),
         }  # fmt: skip
 
     def _state(self, shot: Shot) -> dict[Any, Any]:
@@ -363,7 +473,7 @@ class _Page:
             interactive=shot.partial.is_dir() and not runs, value=f"Resume ({left} finished)" if left else "Resume"
         )
         return {
-            self.timer: gr.Timer(1.0, active=runs), self.progress: _progress(painting), self.resume: resume,
+            self.timer: gr.Timer(TICK_S, active=runs), self.progress: _progress(painting), self.resume: resume,
             self.paint: gr.update(interactive=not runs), self.cancel: gr.update(interactive=runs),
         }  # fmt: skip
 
@@ -373,6 +483,7 @@ class _Page:
         drawings = []
         for index, (name, number) in enumerate(zip(facts.names, facts.numbers)):
             mark = "key" if number in shot.record.keys else "painted" if name in painted else ""
+            mark = "corrected" if number in {*shot.record.corrections, *shot.record.strokes} else mark
             picture = self._address(shot, shot.folder / "view" / "strip" / f"{index:05d}.png")
             drawings.append({"label": str(number), "picture": picture, "mark": mark, "width": width, "height": height})
         return {"drawings": drawings, "selected": place}
@@ -383,7 +494,7 @@ class _Page:
         for index, (name, number) in enumerate(zip(facts.names, facts.numbers)):
             drawing = self._address(shot, shot.folder / "view" / "drawings" / f"{index:05d}.png")
             file = painted.get(name)
-            shown = None if file is None else self._address(shot, shown_file(shot, file))
+            shown = None if file is None else self._address(shot, self._corrected(shot, number, file))
             frames.append({"label": str(number), "drawing": drawing, "painted": shown})
         return {"frames": frames, "fps": fps or 12, "place": place, "width": facts.size[1], "height": facts.size[0]}
 
@@ -413,6 +524,27 @@ class _Page:
         picture = f'<img style="{aspect}" src="{self._address(shot, file)}" alt="{caption}">'
         return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
+    def _corrected(self, shot: Shot, number: int, frame: Path) -> Path:
+        """Return a PNG of a painted frame, with the correction that is not painted yet."""
+        if (given := shot.corrections.get(number)) is not None:
+            return shown_file(shot, given)
+        if (strokes := shot.strokes.get(number)) is None:
+            return shown_file(shot, frame)
+        file = shot.folder / "view" / "painted" / f"{frame.stem}-corrected.png"
+        if not file.exists() or file.stat().st_mtime_ns < strokes.stat().st_mtime_ns:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels, over = over_white(read_image(frame)), read_image(strokes)
+            write_png(file, np.where(over[..., 3:] > 0, over[..., :3], pixels))
+        return file
+
+    def _painted(self, shot: Shot, place: int) -> Path:
+        """Return the frame of a drawing of a finished shot. InputError: it is not painted."""
+        facts = self._read(shot)
+        found = {file.stem: file for file in painted_files(shot)}.get(facts.names[place])
+        if found is None or shot.partial.is_dir():
+            raise InputError(f"drawing {facts.numbers[place]} is not painted to its end yet: paint first")
+        return found
+
     def _take(self, shot: Shot, fps: float) -> str:
         """Links to what can be downloaded."""
         if not shot.painted.is_dir():
@@ -426,11 +558,11 @@ class _Page:
 
     # ------------------------------------------------------------------------------------------------- the shot
 
-    def _begin(self, shot: Shot, resume: bool) -> dict[Any, Any]:
+    def _begin(self, shot: Shot, how: Literal["anew", "resume", "correct"]) -> dict[Any, Any]:
         self._read(shot)
         if not shot.keys and not shot.sheets:
             raise InputError("there is nothing to take colors from: give a key or a sheet (2 Colors)")
-        self.room.start(shot, resume)
+        self.room.start(shot, how)
         return {self.said: _say(f"painting {shot.name}"), **self._state(shot)}
 
     def _shot(self, name: str | None) -> Shot:
@@ -458,6 +590,10 @@ class _Page:
 
     def _address(self, shot: Shot, file: Path) -> str:
         return f"/shots/{shot.name}/{quote(file.relative_to(shot.folder).as_posix())}?v={file.stat().st_mtime_ns}"
+
+
+def _is_corrected(shot: Shot) -> bool:
+    return bool(shot.record.corrections or shot.record.strokes)
 
 
 def _checked_picture(name: str, shot: Shot) -> str:

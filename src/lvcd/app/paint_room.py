@@ -24,6 +24,8 @@ class Painting:
     progress: RenderProgress | None = None
     words: list[str] = field(default_factory=list)
     """What was said while it ran, one line each."""
+    painted: int = 0
+    """Frames that were painted, at the end."""
     error: str = ""
     """Why it failed: the line of an InputError."""
     began: tuple[float, float] | None = None
@@ -54,15 +56,21 @@ class Painting:
         if self.began is None:
             self.began = time.monotonic(), self.share
 
-    def run(self, model: str | Path, device: str, resume: bool) -> None:
+    def run(self, model: str | Path, device: str, how: Literal["anew", "resume", "correct"]) -> None:
         """Paint until the end, whichever it is, and say in `state` and `error` which it was."""
         shot = self.shot
+        correct = how == "correct"
         try:
-            render_clip(
-                shot.sketches, None, shot.painted, model, settings=shot.record.settings, device=device, resume=resume,
-                overwrite=True, on_progress=self._on_progress, on_warning=self.words.append,
-                is_cancelled=self.cancel.is_set, palette=shot.palette, keys=shot.keys, sheets=shot.sheets,
+            result = render_clip(
+                shot.sketches, None, shot.painted, model, settings=shot.record.settings, device=device,
+                resume=how == "resume", overwrite=not correct, on_progress=self._on_progress,
+                on_warning=self.words.append, is_cancelled=self.cancel.is_set, palette=shot.palette, keys=shot.keys,
+                sheets=shot.sheets, corrections=shot.corrections if correct else None,
+                scribbles=shot.strokes if correct else None,
             )  # fmt: skip
+            if correct:
+                Shot.open(shot.folder).forget_corrections()
+            self.painted = result.painted_again if correct else result.frames
             self.state = "finished"
         except RenderCancelled:
             self.state = "cancelled"
@@ -84,16 +92,16 @@ class PaintRoom:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
-    def start(self, shot: Shot, resume: bool) -> Painting:
-        """Begin to paint a shot, or go on with it. InputError: another is being painted."""
+    def start(self, shot: Shot, how: Literal["anew", "resume", "correct"]) -> Painting:
+        """Begin to paint a shot, go on with it, or paint what its corrections reach. InputError: another is painted."""
         with self._lock:
             if self.painting is not None and self.painting.running:
                 raise InputError(f"{self.painting.shot.name} is being painted: wait for it or cancel it")
-            if not resume:
+            if how == "anew":
                 shot.forget_partial()
             self.painting = Painting(shot)
             self._thread = threading.Thread(
-                target=self.painting.run, args=(self.model, self.device, resume), name="painting", daemon=True
+                target=self.painting.run, args=(self.model, self.device, how), name="painting", daemon=True
             )
             self._thread.start()
             return self.painting

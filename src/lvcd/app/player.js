@@ -3,7 +3,7 @@
 const find = (name) => element.querySelector(`[data-part=${name}]`);
 const [drawn, painted, cross, where, range, play, stage] =
   ["drawn", "painted", "cross", "where", "range", "play", "stage"].map(find);
-let place = 0, timer = null, at = [0.5, 0.5];
+let place = props.value?.place ?? 0, wanted = place, timer = null, at = [0.5, 0.5];
 const frames = () => props.value?.frames || [];
 const sharpen = (picture) => { // enlarged pixels stay pixels; what is made smaller is smoothed
   picture.style.imageRendering = picture.clientWidth > picture.naturalWidth ? "pixelated" : "auto";
@@ -79,7 +79,6 @@ element.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-let wanted = -1;
 watch("value", () => {
   const asked = props.value?.place;
   if (asked !== undefined && asked !== wanted) place = wanted = asked;

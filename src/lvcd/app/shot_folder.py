@@ -2,7 +2,7 @@
 
 shot-0001/shot.json         what was chosen, so that a restart forgets nothing
           drawings/         as uploaded: images, or one movie
-          colors/           keys, sheets, corrections and a palette
+          colors/           keys, sheets, corrections, strokes and a palette
           painted/          what `render_clip` made; `painted.partial/` while it is unfinished
           view/, take/      pictures for the page, and files for downloads: both can be made again
 """
@@ -37,6 +37,10 @@ class ShotRecord:
     """Number of a drawing -> it in color."""
     sheets: list[str] = field(default_factory=list)
     palette: str | None = None
+    corrections: dict[int, str] = field(default_factory=dict)
+    """Number of a painted drawing -> it in color as it should be. Only those that are not painted yet."""
+    strokes: dict[int, str] = field(default_factory=dict)
+    """Number of a painted drawing -> strokes of color over it, on a transparent picture. The same."""
     settings: RenderSettings = field(default_factory=lambda: RenderSettings(flat=True))
     format: str = _FORMAT
 
@@ -60,7 +64,8 @@ class Shot:
         if not known:
             raise InputError(f"{printable(file)} is damaged or of another version: drop the drawings again")
         shot = cls(folder, record)
-        for name in [record.sketches, *record.keys.values(), *record.sheets, *filter(None, [record.palette])]:
+        changed = [*record.corrections.values(), *record.strokes.values(), *filter(None, [record.palette])]
+        for name in [record.sketches, *record.keys.values(), *record.sheets, *changed]:
             if not (folder / name).resolve().is_relative_to(folder.resolve()):
                 raise InputError(f"{printable(file)} names {printable(name)}, outside its folder: delete it")
         return shot
@@ -87,6 +92,14 @@ class Shot:
         return [self.folder / name for name in self.record.sheets]
 
     @property
+    def corrections(self) -> dict[int, Path]:
+        return {number: self.folder / name for number, name in sorted(self.record.corrections.items())}
+
+    @property
+    def strokes(self) -> dict[int, Path]:
+        return {number: self.folder / name for number, name in sorted(self.record.strokes.items())}
+
+    @property
     def palette(self) -> Path | None:
         return None if self.record.palette is None else self.folder / self.record.palette
 
@@ -106,6 +119,11 @@ class Shot:
         colors = () if settings.lines == "extract" else tuple(self.keys.values())
         selection = FrameSelection(settings.level, settings.psd_layer, (*colors, *self.sheets))
         return open_frames(self.sketches, selection)
+
+    def forget_corrections(self) -> None:
+        """Take back the corrections that are not painted yet. InputError: the disk."""
+        self.record.corrections, self.record.strokes = {}, {}
+        self.save()
 
     def forget_partial(self) -> None:
         """Remove the frames of a rendering that was stopped, to begin again."""
