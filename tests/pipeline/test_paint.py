@@ -40,7 +40,7 @@ def test_flat_is_the_paint_bucket_on_what_is_painted(pipeline, clip):
     painted, flat = (paint_clip(pipeline, *clip, SAMPLING, flat=flat) for flat in (False, True))
     assert torch.equal(flat, fill_flat(*clip, painted))
     reference, own, sketches = clip
-    bucket = PaintBucket(reference.movedim(0, -1).numpy(), own[0].numpy())
+    bucket = PaintBucket(reference.movedim(0, -1).numpy(), own[0].numpy(), ink_color=torch.zeros(3).numpy())
     for sketch, frame, filled in zip(sketches, painted, flat, strict=True):
         rounded = (frame * 255).round() / 255
         expected = bucket(sketch[0].numpy(), rounded.movedim(0, -1).numpy())

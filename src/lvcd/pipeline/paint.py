@@ -13,10 +13,11 @@ from torch import Tensor
 from lvcd.errors import InputError
 from lvcd.flats import PAPER_MAX, Gap, IndexedFrame, PaintBucket, Trace, draw_lines_over, nearest_entries
 from lvcd.lineart.reading import Drawing
-from lvcd.lineart.sketch import Array
+from lvcd.lineart.sketch import Array, png_from_sketch
 from lvcd.sampling.config import SamplingConfig
 
 from .lineart_video import LineartVideoPipeline
+from .render_inputs import find_ink_color
 
 
 def paint_clip(
@@ -81,13 +82,13 @@ def fill_flat(
 ) -> Tensor:
     """Fill the regions of sketches (n 1 H W) with colors of the reference (3 H W) that fit the painted frames.
 
-    painted: (n 3 H W) in [0, 1]; its values are rounded to those of an 8-bit file first. keys: number of a sketch ->
+    painted: (n 3 H W) in [0, 1]. keys: number of a sketch ->
     its colored frame (3 H W), whose colors count, too. => frames (n 3 H W)
     """
-    filler = FlatFiller(reference, reference_sketch)
+    drawing = png_from_sketch(reference_sketch)[0].numpy()
+    filler = FlatFiller(reference, reference_sketch, ink_color=find_ink_color(drawing, reference_sketch[0].numpy()))
     for key, frame in (keys or {}).items():
         filler.add_reference(frame.cpu(), sketches[key].cpu())
-    painted = (painted.float().clamp(0, 1) * 255).round() / 255
     return torch.stack([filler(sketch, frame) for sketch, frame in zip(sketches, painted)])
 
 
@@ -120,9 +121,10 @@ class FlatFiller:
     def __call__(self, drawing: Tensor | Drawing, painted: Tensor, picture: Array | None = None) -> Tensor:
         """Fill a drawing by what the model painted of it (3 h w) in [0, 1] => (3 H W) in [0, 1].
 
+        What is painted is rounded to the levels of an 8-bit file first: so painted files can be filled again, equally.
         picture: the drawing as uint8 (H W 3) or more channels, whose trace lines are kept where `trace` says so.
         """
-        large = painted.float().cpu()
+        large = (painted.float().cpu().clamp(0, 1) * 255).round() / 255
         ink, traces = _lines(drawing)
         if large.shape[-2:] != ink.shape:
             large = F.interpolate(large[None], ink.shape, mode="bilinear")[0]
