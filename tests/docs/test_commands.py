@@ -207,6 +207,7 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
     "lvcd colorize --model models/lvcd --sketches shot/ --reference key.png --output painted_large.mp4 --size 576x320": Run(
         {"--size": "64x48"}, PAINT
     ),
+    "lvcd plan colorize --size 1024x576 --references 3": Run(replace={"--size": "64x48"}, add="--model mini"),
     "lvcd colorize --model models/lvcd --sketches shot/ --reference key.png --output small.mp4 --storage fp8 --decode-chunk 4": Run(
         add=PAINT
     ),
@@ -237,7 +238,7 @@ RUNS: dict[str, Run | Compose | Dry | Pip | Shell] = {
         {"--test-clips": "2", "--frames": "6"}, DRAWN
     ),
     "lvcd prepare cartoons --clips 1 --val-clips 0 --test-clips 12 --frames 82 --away 10-70 --shard-mb 32 --out outputs/cartoons_return": Run(
-        {"--test-clips": "2", "--frames": "13", "--away": "6-7"}, DRAWN
+        {"--test-clips": "2", "--frames": "13", "--away": "6-7"}, DRAWN.replace(" --frames 6", "")
     ),
     "lvcd prepare cartoons --clips 12 --val-clips 3 --test-clips 4 --size 128x72 --frames 16-24 --shard-mb 0.5 --out data/cartoons": Run(
         {**CORPUS, "--out": "outputs/cartoons"}, DRAWN

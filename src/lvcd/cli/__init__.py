@@ -34,6 +34,7 @@ from . import (
     leaderboard,
     palette,
     plan,
+    plan_colorize,
     prepare,
     recolor,
     review,
@@ -54,6 +55,7 @@ COMMANDS: dict[str, ModuleType] = {
     "leaderboard": leaderboard,
     "palette": palette,
     "plan": plan,
+    "plan-colorize": plan_colorize,
     "prepare": prepare,
     "prepare-cartoons": cartoons,
     "recolor": recolor,
@@ -76,6 +78,8 @@ def _run(words: list[str]) -> int:
         return OF_HYDRA[words[0]].main(words[1:])
     if words[:2] == ["prepare", "cartoons"]:
         words[:2] = ["prepare-cartoons"]
+    if words[:2] == ["plan", "colorize"]:
+        words[:2] = ["plan-colorize"]
     arguments = _parser().parse_args(words)
     keep_freed_memory()
     try:
