@@ -11,9 +11,10 @@ from lvcd.system import paused_garbage_collection
 if TYPE_CHECKING:
     from lvcd.sampling.config import SamplingConfig
 
+    from .flat_filler import FlatFiller
     from .lineart_video import LineartVideoOutput, LineartVideoPipeline, PaintedChunk
     from .load import load_pipeline, silence_libraries
-    from .paint import FlatFiller, fill_flat, paint_clip
+    from .paint import fill_flat, paint_clip
     from .render import RenderCancelled, RenderProgress, RenderResult, RenderSettings, RenderStart, render_clip
 
 # diffusers and transformers take seconds to import: files and settings are checked before that.
@@ -21,7 +22,8 @@ _HOMES = {
     "lvcd.sampling.config": ("SamplingConfig",),
     "lvcd.pipeline.lineart_video": ("LineartVideoOutput", "LineartVideoPipeline", "PaintedChunk"),
     "lvcd.pipeline.load": ("load_pipeline", "silence_libraries"),
-    "lvcd.pipeline.paint": ("FlatFiller", "fill_flat", "paint_clip"),
+    "lvcd.pipeline.flat_filler": ("FlatFiller",),
+    "lvcd.pipeline.paint": ("fill_flat", "paint_clip"),
     "lvcd.pipeline.render": (
         "RenderCancelled", "RenderProgress", "RenderResult", "RenderSettings", "RenderStart", "render_clip",
     ),

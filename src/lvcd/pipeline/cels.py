@@ -12,7 +12,7 @@ from lvcd.flats import Cel, ground_of, hard, nearest_entries
 from lvcd.io.frame_formats import LayeredFrame
 from lvcd.lineart.sketch import Array
 
-from .paint import FlatFiller
+from .flat_filler import FlatFiller
 from .render_settings import RenderSettings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from lvcd.diffusion.precondition import precondition
 from lvcd.errors import InputError
+from lvcd.flats import Gap
 from lvcd.frames import FrameLayout
 from lvcd.lineart.reading import DrawingSettings
 from lvcd.lineart.xdog import xdog
@@ -26,6 +28,7 @@ from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.network import conditioned_network
 from lvcd.nn.unet import ColorUNet
 from lvcd.nn.vae import ColorVAE
+from lvcd.palettes.palette_files import Palette
 from lvcd.sampling.config import SamplingConfig
 from lvcd.sampling.decode import ChunkDecoder
 from lvcd.sampling.segments import plan_segments
@@ -38,6 +41,7 @@ from lvcd.sampling.sequential import (
 )
 
 from .call_noise import Generators, initial_noise, noise_levels_of
+from .image_flats import fill_images, palette_colors
 from .image_forms import Image
 from .inputs import Padding, batch_of_clips, color, keys_of_clips, sheet, sheets_of_clips, single_drawings, sketch
 from .lora_loader import LoraLoader
@@ -163,6 +167,9 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
         num_videos_per_prompt: int = 1,  # paint each clip so often, with other noise
         latents: Tensor | None = None,  # unit noise (b slots c h w) to begin with, in place of the generator's
         steady: bool = False,  # where lines stand still keep the reference's pixels, and calibrate colors there
+        flat: bool = False,  # fill each region with one color of the references, at the sketches' own size
+        gap: Gap = "auto",  # with flat: gaps in lines that fills do not run through, px; auto = they are found
+        palette: Palette | str | os.PathLike | None = None,  # with flat: only its colors come out
         decode_chunk_size: int | None = None,  # frames decoded at once; None = 10, as the original
         callback_on_step_end: Callable[[Any, int, Tensor, dict], dict] | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -185,6 +192,11 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
             raise InputError(f"callback_on_step_end_tensor_inputs has {sorted(unknown)}: only latents can be had")
         if type(num_videos_per_prompt) is not int or num_videos_per_prompt < 1:
             raise InputError(f"num_videos_per_prompt={num_videos_per_prompt}: give a whole number from 1")
+        if (palette is not None or gap != "auto") and not flat:
+            raise InputError("palette and gap are of flats: give flat=True with them")
+        if flat and output_type == "latent":
+            raise InputError("flats are pictures, and output_type latent has none: choose pil, np or pt")
+        colors = palette_colors(palette)
         levels = noise_levels_of(sigmas, timesteps)
         if levels is not None and (sampling is not None or num_inference_steps not in (None, len(levels) - 1)):
             raise InputError("sigmas or timesteps stand for num_inference_steps, and sampling has its own: give one")
@@ -236,6 +248,16 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
         # 4. In the form asked for.
         if output_type != "latent":
             frames = frames / 2 + 0.5
+        if flat and frames.shape[1]:
+            frames = torch.stack(
+                [
+                    fill_images(
+                        clips[n], readers[n], painted, None if references is None else references[n], reference_frame,
+                        own[n], key_frames[n], sheet_lists[n], settings, gap, colors,
+                    )
+                    for n, painted in zip(again, frames)
+                ]
+            )  # fmt: skip
         if output_type in ("pil", "np"):
             array = frames.permute(0, 1, 3, 4, 2).numpy()
             bytes_ = (array * 255).round().astype(np.uint8)

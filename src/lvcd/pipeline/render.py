@@ -43,7 +43,7 @@ from .render_settings import RenderSettings
 
 if TYPE_CHECKING:
     from .cels import CelMaker
-    from .paint import FlatFiller
+    from .flat_filler import FlatFiller
 
 NO_MEMORY = "there is too little memory for frames of this size: give a smaller size, or dtype float16, or device cpu"
 
@@ -360,7 +360,7 @@ class _Painter:
 
     def _flat_filler(self, stretch: Stretch, state: dict[str, Tensor] | None) -> FlatFiller:
         from .cels import CelMaker, find_ground
-        from .paint import FlatFiller
+        from .flat_filler import FlatFiller
 
         settings, size = self.settings, self.clip.size
         filler: FlatFiller | None = None
