@@ -294,6 +294,18 @@ def test_a_shard_cut_short(made, capsys):
     assert re.search(r"film-1-\d .*shard-00001.tar .*\w+.png", text)
 
 
+def test_clips_that_are_there_twice_are_no_negative_loss(made, capsys):
+    file = made / "shard-00000.tar"
+    with tarfile.open(file) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar if member.isfile()]
+    with tarfile.open(file, "w") as tar:
+        for member, data in members * 2:
+            tar.addfile(member, io.BytesIO(data))
+    assert inspect(made) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"shard-00000.tar .*\d+ bytes.* \d+", text) and not re.search(r"(?<![\w-])-\d", text)
+
+
 def test_a_picture_that_cannot_be_decoded(made, tmp_path, capsys):
     file = made / "shard-00000.tar"
     with tarfile.open(file) as tar:
