@@ -33,7 +33,7 @@ class Browser:
                  f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
         ends = [(os.POSIX_SPAWN_DUP2, down[0], 3), (os.POSIX_SPAWN_DUP2, up[1], 4)]  # where it looks for the pipe
         quiet = [(os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)]
-        self.process = os.posix_spawn(words[0], words, os.environ, file_actions=ends + quiet)
+        self.process = os.posix_spawn(words[0], words, os.environ, file_actions=ends + quiet, setpgroup=0)
         os.close(down[0])
         os.close(up[1])
         self._to, self._from = os.fdopen(down[1], "wb", 0), os.fdopen(up[0], "rb", 0)
@@ -52,7 +52,7 @@ class Browser:
     def __exit__(self, *error: object) -> None:
         self._to.close()
         self._from.close()
-        os.kill(self.process, signal.SIGKILL)
+        os.killpg(self.process, signal.SIGKILL)  # Debian's command is a script that starts the browser
         os.waitpid(self.process, 0)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
