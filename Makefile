@@ -38,10 +38,10 @@ app-demo: setup
 	.venv/bin/lvcd serve --example --folder outputs/app
 
 test: setup browser
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 2 --dist loadfile
 
 test-fast: setup
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 
 # constraints.txt is the highest of each range, this the lowest; what was tried with both is between them
 LOWEST := .venv-lowest/bin/python

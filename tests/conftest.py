@@ -8,7 +8,6 @@ import runpy
 import shutil
 import signal
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,6 @@ import torch
 from tests.helpers.paths import GOLDEN, ROOT
 
 torch.set_num_threads(1)  # the suite runs on several processes
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long, so that no process is left alone with one of them at the end."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: (-slow[item.path], item.path))  # stable: within a file the order stays
 
 
 @pytest.fixture(autouse=True)
