@@ -2,7 +2,7 @@
 
 from .nodes import NODES
 
-NODE_CLASS_MAPPINGS = {f"LVCD{node.__name__}": node for node in NODES}
-NODE_DISPLAY_NAME_MAPPINGS = {f"LVCD{node.__name__}": node.TITLE for node in NODES}
+NODE_CLASS_MAPPINGS = {f"LVCD{node.__name__.removesuffix('Node')}": node for node in NODES}
+NODE_DISPLAY_NAME_MAPPINGS = {name: node.TITLE for name, node in NODE_CLASS_MAPPINGS.items()}
 
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

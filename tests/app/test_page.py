@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lvcd.app import paint_room
+from lvcd.app import shot_painter
 from lvcd.app.server import PageServer, make_server
 from lvcd.app.shot_folder import find_last_shot
 from lvcd.io.images import read_image, write_png
@@ -146,7 +146,7 @@ def test_it_is_cancelled_and_goes_on_after_a_restart(tmp_path, monkeypatch):
         return render_clip(*words, on_progress=progress, is_cancelled=is_cancelled, **more)
 
     cancelled = Event()
-    monkeypatch.setattr(paint_room, "render_clip", wait_in_the_middle)
+    monkeypatch.setattr(shot_painter, "render_clip", wait_in_the_middle)
     server = make_server(tmp_path / "shots", "mini", "cpu", port=0)
     thread = server.start_thread()
     with Browser(tmp_path / "profile", 768, 1024) as page:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from lvcd.data.cartoons import draw
 from lvcd.errors import InputError
 from lvcd.io.images import read_image, write_png
 from lvcd.training import FineTuneModule, networks_from_folder
+from tests.helpers.toys import write_run
 
 A, B = Path("a"), Path("b")
 
@@ -107,15 +107,6 @@ def test_what_is_no_adapter_of_the_model_is_one_line(shot, model_folder, tmp_pat
 
 
 def test_a_run_with_whole_weights_has_no_adapter(tmp_path, model_folder, capsys):
-    from lvcd.training.checkpoint import AtomicCheckpointIO
-
-    module = FineTuneModule(networks_from_folder(model_folder))
-    checkpoint = {"state_dict": dict(module.state_dict())}
-    module.on_save_checkpoint(checkpoint)
-    AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "run" / "checkpoints" / "best.ckpt")
-    (tmp_path / "run" / ".hydra").mkdir()
-    networks = {"_target_": "lvcd.training.networks_from_folder", "folder": str(model_folder)}
-    config = {"module": {"_target_": "lvcd.training.FineTuneModule", "networks": networks}}
-    (tmp_path / "run" / ".hydra" / "config.yaml").write_text(json.dumps(config))
+    write_run(tmp_path / "run", model_folder)
     assert main(["export", str(tmp_path / "run"), "--adapter", "--out", str(tmp_path / "out")]) == 2
     assert "more than adapters" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -17,18 +17,13 @@ from lvcd.cli import main
 from lvcd.pipeline import load_pipeline
 from lvcd.training import FineTuneModule, networks_from_folder
 from lvcd.training.checkpoint import AtomicCheckpointIO
+from tests.helpers.toys import write_run
 
 
 @pytest.fixture
 def run(model_folder, tmp_path) -> Path:
     """A run's folder, as far as export reads it."""
-    module = FineTuneModule(networks_from_folder(model_folder))
-    checkpoint = {"state_dict": dict(module.state_dict())}
-    module.on_save_checkpoint(checkpoint)
-    AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "run" / "checkpoints" / "best.ckpt")
-    (tmp_path / "run" / ".hydra").mkdir()
-    networks = {"_target_": "lvcd.training.networks_from_folder", "folder": str(model_folder)}
-    set_module(tmp_path / "run", {"_target_": "lvcd.training.FineTuneModule", "networks": networks})
+    write_run(tmp_path / "run", model_folder)
     return tmp_path / "run"
 
 

@@ -116,13 +116,13 @@ def test_flats_palette_review_recolor_and_saving(host):
     (host.input / "night.gpl").write_text("GIMP Palette\nName: night\n#\n255 255 255 paper\n0 0 90 coat\n9 9 9 ink\n")
     workflow = painting(flats=["8", 0])
     workflow |= {
-        "7": {"class_type": "LVCDPaletteNode", "inputs": {"file": "from the image", "image": ["3", 0]}},
+        "7": {"class_type": "LVCDPalette", "inputs": {"file": "from the image", "image": ["3", 0]}},
         "8": {
-            "class_type": "LVCDFlatsNode",
+            "class_type": "LVCDFlats",
             "inputs": {"gap": -1.0, "trace": "darker", "alpha": False, "aliased": True, "palette": ["7", 0]},
         },
         "9": {"class_type": "LVCDReview", "inputs": {"frames": ["5", 2], "doubt": 0.9, "speck": 12}},
-        "10": {"class_type": "LVCDPaletteNode", "inputs": {"file": "night.gpl"}},
+        "10": {"class_type": "LVCDPalette", "inputs": {"file": "night.gpl"}},
         "11": {"class_type": "LVCDRecolor", "inputs": {"frames": ["5", 2], "palette": ["10", 0]}},
         "12": {"class_type": "LVCDSaveFrames", "inputs": {"frames": ["11", 2], "name": "night"}},
         "13": {"class_type": "PreviewImage", "inputs": {"images": ["9", 2]}},
@@ -148,7 +148,7 @@ def test_flats_palette_review_recolor_and_saving(host):
 def test_clear_paper_is_a_mask(host):
     workflow = painting(flats=["8", 0])
     workflow["8"] = {
-        "class_type": "LVCDFlatsNode",
+        "class_type": "LVCDFlats",
         "inputs": {"gap": 0.0, "trace": "darker", "alpha": True, "aliased": True},
     }
     mask = host.run(workflow)["5"][1]

@@ -101,7 +101,6 @@ class ComfyHost:
                 cls = self.nodes[node["class_type"]]
                 inputs = {k: execute(v[0])[v[1]] if _is_link(v) else v for k, v in node["inputs"].items()}
                 result = getattr(cls(), cls.FUNCTION)(**inputs)
-                self.shown = result["ui"] if isinstance(result, dict) else None
                 done[number] = result["result"] if isinstance(result, dict) else result
                 if len(done[number]) != len(cls.RETURN_TYPES):
                     raise ValueError(f"{node['class_type']} returned {len(done[number])} values")

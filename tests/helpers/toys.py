@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -9,6 +12,8 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from lvcd.nn.controlnet import SketchControlNet
 from lvcd.nn.unet import ColorUNet
 from lvcd.pipeline import LineartVideoPipeline
+from lvcd.training import FineTuneModule, networks_from_folder
+from lvcd.training.checkpoint import AtomicCheckpointIO
 from lvcd.training.networks import Networks
 
 
@@ -51,3 +56,15 @@ def toy_networks(seed: int = 0) -> Networks:
     """Return the networks of such a pipeline, with a window of 3 frames, as training takes them."""
     p = toy_pipeline(window=3, seed=seed)
     return Networks(p.unet, p.controlnet, p.vae, p.image_encoder, settings={"window": 3})
+
+
+def write_run(folder: Path, model: Path) -> None:
+    """Write a run's folder, as far as export reads it: whole weights of the model's networks."""
+    module = FineTuneModule(networks_from_folder(model))
+    checkpoint = {"state_dict": dict(module.state_dict())}
+    module.on_save_checkpoint(checkpoint)
+    AtomicCheckpointIO().save_checkpoint(checkpoint, folder / "checkpoints" / "best.ckpt")
+    (folder / ".hydra").mkdir()
+    networks = {"_target_": "lvcd.training.networks_from_folder", "folder": str(model)}
+    config = {"module": {"_target_": "lvcd.training.FineTuneModule", "networks": networks}}
+    (folder / ".hydra" / "config.yaml").write_text(json.dumps(config))

@@ -8,7 +8,14 @@ import torch
 from lvcd.errors import InputError
 from lvcd.pipeline import load_pipeline
 from lvcd.training.plan.cost_counter import CostCounter
-from lvcd.training.plan.painting_plan import GIB, WAYS, PaintingSettings, Way, format_painting, plan_painting
+from lvcd.training.plan.painting_plan import (
+    GIB,
+    MEMORY_OPTIONS,
+    MemoryOptions,
+    PaintingSettings,
+    format_painting,
+    plan_painting,
+)
 
 SMALL = PaintingSettings((96, 160), frames=20, dtype=torch.float32)
 
@@ -42,10 +49,10 @@ def test_a_real_denoising_step_allocates_as_much(plan):
 
 
 def test_ways_save_memory(plan):
-    peaks = {str(way): plan.peak(way) for way in WAYS}
+    peaks = {str(options): plan.peak(options) for options in MEMORY_OPTIONS}
     assert peaks["--offload model"] < peaks[""] and peaks["--decode-chunk 4"] <= peaks[""]
     assert peaks["--offload sequential --decode-chunk 2"] <= peaks["--offload group --decode-chunk 2"]
-    assert plan.peak(Way("model", "fp8", 4)) <= plan.peak(Way("model", None, 4))
+    assert plan.peak(MemoryOptions("model", "fp8", 4)) <= plan.peak(MemoryOptions("model", None, 4))
 
 
 def test_more_references_and_pixels_cost_more(plan):
@@ -56,7 +63,7 @@ def test_more_references_and_pixels_cost_more(plan):
 
 
 def test_the_report_names_a_way_for_each_card(plan):
-    most, least = plan.peak(Way()) / GIB, min(map(plan.peak, WAYS)) / GIB
+    most, least = plan.peak(MemoryOptions()) / GIB, min(map(plan.peak, MEMORY_OPTIONS)) / GIB
     text = format_painting(plan, [("large", most + 2), ("small", least + 1.5), ("tiny", 1.0)])
     large, small, tiny, _ = text.splitlines()[-4:]
     assert large.startswith("large: fits,") and "small: fits with --" in small and "tiny: does not fit" in tiny

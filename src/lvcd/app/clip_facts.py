@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from lvcd.flats.region_picture import RegionColors
-from lvcd.io.images import write_png
+from lvcd.io.images import over_white, write_png
 from lvcd.io.reader import FrameReader
 from lvcd.lineart.paper import Paper
 from lvcd.lineart.reading import DRAWINGS_SAMPLED, Drawing, DrawingReader, DrawingSettings
@@ -97,14 +97,6 @@ def picture_of_regions(drawing: Drawing, gap: Any) -> tuple[Array, str]:
     """Draw the regions that would be filled, uint8 (H W 3), closed gaps in red => with a line on how many there are."""
     picture, regions, closed = RegionColors()(drawing.lines, gap)
     return picture, f"{regions} regions, {closed} gap{'s' * (closed != 1)} closed (red)"
-
-
-def over_white(picture: Array) -> Array:
-    """Lay a picture, uint8 (H W 3) or (H W 4), over white => (H W 3)."""
-    if picture.shape[2] == 3:
-        return picture
-    alpha = picture[..., 3:].astype(np.float32) / 255
-    return np.rint(picture[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def _span(numbers: Sequence[int]) -> str:

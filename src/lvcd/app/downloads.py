@@ -6,14 +6,14 @@ import zipfile
 from pathlib import Path
 
 from lvcd.errors import InputError
+from lvcd.flats.exact_colors import hex_names
 from lvcd.io.disk import atomic
 from lvcd.io.frame_folder import BESIDE, frame_files
-from lvcd.io.images import read_image, write_png
+from lvcd.io.images import over_white, read_image, write_png
 from lvcd.io.movies import write_movie
 from lvcd.palettes.of_picture import find_palette
 from lvcd.palettes.palette_files import Palette, read_palette, write_palette
 
-from .clip_facts import over_white
 from .shot_folder import Shot
 
 PALETTES = (".gpl", ".ase", ".aco")
@@ -72,7 +72,7 @@ def shot_palette(shot: Shot) -> Palette:
 
 def shot_colors(shot: Shot) -> list[str]:
     """Return the colors of a painted shot, like #e0a080."""
-    return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in shot_palette(shot).colors.tolist()]
+    return hex_names(shot_palette(shot).colors)
 
 
 def _write_zip(file: Path, members: list[Path]) -> None:

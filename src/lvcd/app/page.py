@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,24 +15,17 @@ import numpy as np
 
 from lvcd.errors import InputError, system_refusal
 from lvcd.io.frame_formats import FRAME_FORMATS
-from lvcd.io.images import read_image, write_png
+from lvcd.io.images import over_white, read_image, write_png
 from lvcd.lineart.reading import LINES, PAPERS, DrawingReader
 from lvcd.palettes.palette_files import read_palette
-from lvcd.pipeline.render_settings import TRACE_LINES, RenderSettings
+from lvcd.pipeline.render_settings import TRACE_LINES, RenderSettings, read_size
 
-from .clip_facts import (
-    ClipFacts,
-    find_facts,
-    over_white,
-    picture_as_read,
-    picture_of_regions,
-    write_pictures,
-)
+from .clip_facts import ClipFacts, find_facts, picture_as_read, picture_of_regions, write_pictures
 from .downloads import PALETTES, painted_files, shot_colors, shown_file
 from .example import make_example_shot
-from .paint_room import Painting, PaintRoom
 from .region_strokes import add_stroke, parse_color, region_at
 from .shot_folder import Shot, find_last_shot, make_shot
+from .shot_painter import Painting, ShotPainter
 from .uploads import named_uploads, plain_name, take_over
 
 _HERE = Path(__file__).parent
@@ -46,13 +38,13 @@ _STRIP = '<div role="listbox" aria-label="drawings" aria-orientation="horizontal
 _EMPTY = "Drop drawings to begin, or try the walk cycle."
 
 
-def build_page(folder: Path, room: PaintRoom, example: bool = False) -> gr.Blocks:
+def build_page(folder: Path, painter: ShotPainter, example: bool = False) -> gr.Blocks:
     """Build the page of the shots in a folder.
 
     example   begin with the walk cycle, unless it is the last shot
     """
     with gr.Blocks(title="lvcd: color drawings", analytics_enabled=False) as page:
-        _Page(folder, room, example).build(page)
+        _Page(folder, painter, example).build(page)
     page.queue(default_concurrency_limit=4)
     return page
 
@@ -60,8 +52,8 @@ def build_page(folder: Path, room: PaintRoom, example: bool = False) -> gr.Block
 class _Page:
     """The components, and their handlers. A handler returns what changes: component -> new value."""
 
-    def __init__(self, folder: Path, room: PaintRoom, example: bool):
-        self.folder, self.room, self.example = folder, room, example
+    def __init__(self, folder: Path, painter: ShotPainter, example: bool):
+        self.folder, self.painter, self.example = folder, painter, example
         self._facts: dict[str, tuple[Any, ClipFacts]] = {}  # shot -> how it was read last
 
     # ---------------------------------------------------------------------------------------------- what is on it
@@ -390,12 +382,12 @@ class _Page:
 
     def stop(self, name: str | None) -> dict[Any, Any]:
         """Stop after the present step."""
-        self.room.cancel()
+        self.painter.cancel()
         return {self.cancel: gr.update(interactive=False), self.said: _say("stopping after this step ...")}
 
     def tick(self, name: str | None, ended: int) -> tuple[str, int]:
         """Show how far the painting is, and count it when it is at its end."""
-        painting = self.room.painting
+        painting = self.painter.painting
         if painting is None or painting.shot.name != name:
             return "", ended + 1
         return _progress(painting), ended + (not painting.running)
@@ -403,7 +395,7 @@ class _Page:
     def end(self, name: str | None, place: int, fps: float) -> dict[Any, Any]:
         """Show what was painted, or why it was not."""
         shot = self._shot(name)
-        painting = self.room.of(shot)
+        painting = self.painter.of(shot)
         changes = {**self._state(shot), self.take: self._take(shot, fps), **self._corrections(shot, place, fps)}
         if painting is not None and painting.state == "finished":
             changes[self.tabs] = gr.Tabs(selected="look")
@@ -466,7 +458,7 @@ class _Page:
 
     def _state(self, shot: Shot) -> dict[Any, Any]:
         """How far the painting is, and which buttons mean something."""
-        painting = self.room.of(shot)
+        painting = self.painter.of(shot)
         runs = painting is not None and painting.running
         left = 0 if runs else len(painted_files(shot)) if shot.partial.is_dir() else 0
         resume = gr.update(
@@ -562,7 +554,7 @@ class _Page:
         self._read(shot)
         if not shot.keys and not shot.sheets:
             raise InputError("there is nothing to take colors from: give a key or a sheet (2 Colors)")
-        self.room.start(shot, how)
+        self.painter.start(shot, how)
         return {self.said: _say(f"painting {shot.name}"), **self._state(shot)}
 
     def _shot(self, name: str | None) -> Shot:
@@ -607,21 +599,11 @@ def _settings(lines: str, paper: str, level: str, psd_layer: str, flat: bool, ga
     """Return what was chosen on the page. InputError: a value that cannot be used."""
     return RenderSettings(
         lines=lines, paper=paper, level=level.strip() or None, psd_layer=psd_layer.strip() or None, flat=flat,
-        gap=_gap(gap) if flat else "auto", trace=trace if flat else "darker", size=_size(size),
+        gap=_gap(gap) if flat else "auto", trace=trace if flat else "darker",
+        size=read_size(size) if size.strip() else None,
         steps=None if steps is None else int(steps), format=None if form == "png" else form.split()[0],
         layers=form == LAYERED, alpha=alpha, aliased=aliased,
     )  # fmt: skip
-
-
-def _size(text: str) -> tuple[int, int] | None:
-    """Read WIDTHxHEIGHT => (height, width); None: as the drawings. InputError: it is not that."""
-    if not text.strip():
-        return None
-    found = re.fullmatch(r"\s*([0-9]{1,5})\s*[xX×]\s*([0-9]{1,5})\s*", text)
-    if found is None or min(int(n) for n in found.groups()) < 16:
-        raise InputError(f"size {text!r} is not WIDTHxHEIGHT of at least 16x16, such as 576x320")
-    width, height = (int(n) for n in found.groups())
-    return height, width
 
 
 def _gap(text: str) -> Any:

@@ -42,8 +42,8 @@ class PageServer:
 
     address: str
     """Where a browser finds the page."""
-    room: Any
-    """The `PaintRoom` that paints."""
+    painter: Any
+    """The `ShotPainter` that paints."""
     _uvicorn: Any
     _socket: socket.socket
     _lock: Lock
@@ -54,8 +54,8 @@ class PageServer:
         try:
             self._uvicorn.run(sockets=[self._socket])
         finally:
-            self.room.cancel()
-            self.room.wait(30)
+            self.painter.cancel()
+            self.painter.wait(30)
             self._socket.close()
             shutil.rmtree(self._temp, ignore_errors=True)
             self._lock.release()
@@ -100,7 +100,7 @@ def make_server(
     try:
         shutil.rmtree(temp, ignore_errors=True)
         listener = _listen(host, port)
-        application, room = _application(folder, model, device, host, example)
+        application, painter = _application(folder, model, device, host, example)
     except BaseException:
         lock.release()
         raise
@@ -110,7 +110,7 @@ def make_server(
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancel)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}/"
-    return PageServer(address, room, uvicorn.Server(config), listener, lock, temp)
+    return PageServer(address, painter, uvicorn.Server(config), listener, lock, temp)
 
 
 class _Guard:
@@ -167,10 +167,10 @@ def _application(folder: Path, model: str | Path, device: str, host: str, exampl
 
     from .downloads import make_download
     from .page import CSS, build_page
-    from .paint_room import PaintRoom
     from .shot_folder import Shot, find_shots
+    from .shot_painter import ShotPainter
 
-    room = PaintRoom(model, device)
+    painter = ShotPainter(model, device)
     web = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if is_loopback(host):  # else a foreign page could reach this one by a name of its own for this address
         web.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
@@ -189,11 +189,11 @@ def _application(folder: Path, model: str | Path, device: str, host: str, exampl
         return FileResponse(file, filename=file.name)
 
     web.mount("/shots", StaticFiles(directory=folder))
-    page = build_page(folder, room, example)
+    page = build_page(folder, painter, example)
     font = ["system-ui", "sans-serif"]
     theme = gradio.themes.Default(font=font, font_mono=["ui-monospace", "monospace"])
     application = gradio.mount_gradio_app(
         web, page, "/", server_name=host, max_file_size=MAX_UPLOAD, ssr_mode=False, footer_links=[], theme=theme,
         css_paths=CSS, pwa=False, enable_monitoring=False, mcp_server=False, show_error=True,
     )  # fmt: skip
-    return application, room
+    return application, painter

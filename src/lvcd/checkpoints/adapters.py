@@ -51,11 +51,11 @@ class LowRank:
     """The adapter of one layer: its weight W becomes W + scale B A."""
 
     down: Tensor
-    """A: (r in), or (r in k k) of a convolution."""
+    """The matrix A (r in); of a convolution (r in k k)."""
     up: Tensor
-    """B: (out r), or (out r 1 1)."""
+    """The matrix B (out r); of a convolution (out r 1 1)."""
     scale: float = 1.0
-    """alpha / r"""
+    """What B A is multiplied by: alpha / r."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ Layers = dict[str, LowRank]
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter, as it was read."""
+    """The adapter of a model, as it was read from files."""
 
     path: Path
     layers: dict[str, Layers]

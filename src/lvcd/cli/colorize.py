@@ -145,14 +145,13 @@ def weighted_adapters(words: list[Path | float]) -> list[tuple[Path, float]]:
 
 
 def picture_size(text: str) -> tuple[int, int]:
-    """Read WIDTHxHEIGHT => (height, width)"""
+    """Read WIDTHxHEIGHT => (height, width), for argparse."""
+    from lvcd.pipeline.render_settings import read_size
+
     try:
-        width, height = (int(n) for n in text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 576x320") from None
-    if min(width, height) < 16:
-        raise argparse.ArgumentTypeError(f"{text} is too small: at least 16x16")
-    return height, width
+        return read_size(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _gap(text: str) -> float | Literal["auto"]:

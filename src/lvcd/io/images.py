@@ -180,6 +180,14 @@ def write_png(path: str | os.PathLike, image: np.ndarray, advice: str = "run aga
         temp.write_bytes(data)
 
 
+def over_white(picture: np.ndarray) -> np.ndarray:
+    """Lay a picture, uint8 (H W 3) or (H W 4), over white => (H W 3)."""
+    if picture.shape[2] == 3:
+        return picture
+    alpha = picture[..., 3:].astype(np.float32) / 255
+    return np.rint(picture[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
 def encode_png(pixels: np.ndarray, compress_level: int = 6) -> bytes:
     """Encode uint8 (H W) grey, (H W 3) RGB or (H W 4) RGBA as a PNG with Pillow.
 

@@ -8,6 +8,7 @@ import torch
 from lvcd.flats.colors import line_colors
 from lvcd.flats.exact_colors import color_codes, colors_of_codes, even_pixels, hex_names
 from lvcd.flats.regions import Regions
+from lvcd.io.images import over_white
 from lvcd.lineart.xdog import xdog
 
 from .palette_files import MAX_COLORS, Array, Palette
@@ -25,11 +26,8 @@ def find_palette(picture: Array) -> Palette:
     A color counts where a pixel and all its neighbors have it, which soft edges never do; then the color of the lines
     is added. What is wholly transparent has no color.
     """
-    pixels, opaque = np.ascontiguousarray(picture[..., :3]), np.ones(picture.shape[:2], bool)
-    if picture.shape[2] == 4:
-        opaque = picture[..., 3] > 0
-        share = picture[..., 3:].astype(np.float32) / 255
-        pixels = np.rint(pixels * share + 255 * (1 - share)).astype(np.uint8)  # as a reference is read
+    opaque = picture[..., 3] > 0 if picture.shape[2] == 4 else np.ones(picture.shape[:2], bool)
+    pixels = np.ascontiguousarray(over_white(picture))  # as a reference is read
     found: list[Array] = []
     counts: list[int] = []
     for color, count in zip(*flat_colors(pixels, opaque)):

@@ -357,8 +357,8 @@ class LineartVideoPipeline(DiffusionPipeline, LoraLoader):
         empty = (pictures[0] if decode else leading.float())[:, None][:, :0]
         finish = None
         if sampling.steady and decode:
-            frames_of_clip = [*own, *[None] * len(unplaced)]  # a sheet shows no drawing of the clip
-            finish = SteadyFrames(frames_of_clip, pictures[: len(frames_of_clip)], drawn[: len(frames_of_clip)], sketch)
+            places_shown = [*own, *[None] * len(unplaced)]  # a sheet shows no drawing of the clip
+            finish = SteadyFrames(places_shown, pictures[: len(places_shown)], drawn[: len(places_shown)], sketch)
         place = FramePlacement(padding.crop, given, first, empty, finish, begin)
         total = len(segments) * (len(levels) - 1)
         with self.progress_bar(total=total) as bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,3 +93,14 @@ class RenderSettings:
             raise InputError(f"steps {self.steps}: give at least 1")
         if not -(2**63) <= self.seed < 2**64:
             raise InputError(f"seed {self.seed} is not a 64-bit number: give a smaller one")
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Read WIDTHxHEIGHT, in px => (height, width). InputError: it is not that, or smaller than 16x16."""
+    found = re.fullmatch(r"\s*([0-9]{1,5})\s*[xX×]\s*([0-9]{1,5})\s*", text)
+    if found is None:
+        raise InputError(f"{text!r} is not WIDTHxHEIGHT, such as 576x320")
+    width, height = int(found[1]), int(found[2])
+    if min(width, height) < 16:
+        raise InputError(f"{text} is too small: at least 16x16")
+    return height, width

@@ -42,7 +42,7 @@ class Still:
     place: int | None
     """Its place in the clip, from 0; None = it is before the clip, or anywhere."""
     frame: Array
-    """(H W 3)."""
+    """Its pixels (H W 3)."""
     lines: Array
     """Its line art (H W), 1 on a line."""
 

@@ -98,12 +98,12 @@ class AdaptResult:
 
 @dataclass(frozen=True)
 class Key:
-    """A drawing in color."""
+    """A key is a drawing of the shot, with its color."""
 
     frame: Tensor
-    """(3 H W) in [-1, 1]"""
+    """The drawing in color (3 H W) in [-1, 1]."""
     sketch: Tensor
-    """(1 H W) in [0, 1], line = 1"""
+    """Its line art (1 H W) in [0, 1], 1 on a line."""
 
 
 def adapt(

@@ -50,8 +50,8 @@ class PaintingSettings:
                 raise InputError(f"{name} {getattr(self, name)}: give at least {least}")
 
 
-class Way(NamedTuple):
-    """A way to paint, by options of `lvcd colorize`."""
+class MemoryOptions(NamedTuple):
+    """The options of `lvcd colorize` that save memory."""
 
     offload: str | None = None
     storage: str | None = None
@@ -63,8 +63,13 @@ class Way(NamedTuple):
         return " ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
-WAYS = (Way(), Way(decode_chunk=4), Way("model"), Way("model", decode_chunk=4), Way("model", "fp8", 4),
-        Way("group", decode_chunk=4), Way("group", decode_chunk=2), Way("sequential", decode_chunk=2))  # fmt: skip
+MEMORY_OPTIONS = tuple(
+    MemoryOptions(offload, storage, chunk)
+    for offload, storage, chunk in (
+        (None, None, DECODE_CHUNK), (None, None, 4), ("model", None, DECODE_CHUNK), ("model", None, 4),
+        ("model", "fp8", 4), ("group", None, 4), ("group", None, 2), ("sequential", None, 2),
+    )
+)  # fmt: skip
 """Those that cost least time, or change least, first."""
 
 
@@ -94,9 +99,9 @@ class PaintingPlan:
         """FLOP of the clip."""
         return self.step * self.steps + self.ends
 
-    def peak(self, way: Way) -> int:
+    def peak(self, options: MemoryOptions) -> int:
         """Return the most bytes that are on the GPU at once."""
-        offload, storage, decoding = way.offload, way.storage, self.decoding[way.decode_chunk]
+        offload, storage, decoding = options.offload, options.storage, self.decoding[options.decode_chunk]
         half = {"unet": 2, "controlnet": 2} if storage == "fp8" else {}
         weights = {name: size // half.get(name, 1) for name, size in self.weights.items()}
         denoiser = weights["unet"] + weights["controlnet"]
@@ -164,7 +169,7 @@ def _measure(pipeline: LineartVideoPipeline, s: PaintingSettings) -> PaintingPla
         denoise(torch.zeros(1, slots, c, h, w, dtype=s.dtype), torch.ones((), dtype=s.dtype), layout)
         step = denoising.flops.total() - before
     decoded = {}
-    for chunk in sorted({way.decode_chunk for way in WAYS}):
+    for chunk in sorted({options.decode_chunk for options in MEMORY_OPTIONS}):
         with CostCounter(persistent) as decoding:
             pipeline._decode(torch.zeros(1, min(chunk, s.frames + 1), c, h, w, dtype=s.dtype))
         decoded[chunk] = decoding.peak
@@ -215,9 +220,9 @@ def format_painting(plan: PaintingPlan, cards: list[tuple[str, float]]) -> str:
         "",
     ]
     for name, size in cards:
-        fitting = next((way for way in WAYS if plan.peak(way) / GIB + RESERVE_GIB <= size), None)
+        fitting = next((options for options in MEMORY_OPTIONS if plan.peak(options) / GIB + RESERVE_GIB <= size), None)
         if fitting is None:
-            least = min(plan.peak(way) for way in WAYS) / GIB + RESERVE_GIB
+            least = min(plan.peak(options) for options in MEMORY_OPTIONS) / GIB + RESERVE_GIB
             lines.append(f"{name}: does not fit, it needs {least:.1f} GiB: give a smaller size")
         else:
             needed = plan.peak(fitting) / GIB + RESERVE_GIB

@@ -83,7 +83,7 @@ class Painting:
             self.state = "failed"
 
 
-class PaintRoom:
+class ShotPainter:
     """Paints one shot at a time."""
 
     def __init__(self, model: str | Path, device: str = "auto"):
