@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import functools
 import html
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import gradio as gr
-import numpy as np
 
 from lvcd.errors import InputError, system_refusal
 from lvcd.io.frame_formats import FRAME_FORMATS
-from lvcd.io.images import over_white, read_image, write_png
+from lvcd.io.images import read_image
 from lvcd.lineart.reading import LINES, PAPERS, DrawingReader
 from lvcd.palettes.palette_files import read_palette
 from lvcd.pipeline.render_settings import TRACE_LINES, RenderSettings, read_size
 
-from .clip_facts import ClipFacts, find_facts, picture_as_read, picture_of_regions, write_pictures
-from .downloads import PALETTES, painted_files, shot_colors, shown_file
+from .clip_facts import ClipFacts, find_facts, write_pictures
+from .downloads import painted_files, shot_colors
 from .example import make_example_shot
 from .region_strokes import add_stroke, parse_color, region_at
 from .shot_folder import Shot, find_last_shot, make_shot
-from .shot_painter import Painting, ShotPainter
+from .shot_painter import ShotPainter
+from .shot_views import (
+    AS_READ,
+    COLORED,
+    DRAWING,
+    REGIONS,
+    download_links,
+    painted_frame,
+    picture_of,
+    player_of,
+    progress_of,
+    say,
+    strip_of,
+)  # fmt: skip
 from .uploads import named_uploads, plain_name, take_over
 
 _HERE = Path(__file__).parent
 CSS = _HERE / "app_page.css"
-DRAWING, AS_READ, REGIONS, COLORED = "the drawing", "as it is read", "regions to fill", "in color"
 LAYERED = "psd with layers"
 TICK_S = 2.0
 """Seconds between looks at a painting, which takes some of the machine that paints."""
@@ -63,7 +72,7 @@ class _Page:
         self.timer, self.ended = gr.Timer(TICK_S, active=False), gr.State(0)
         with gr.Row(elem_id="top"):
             gr.HTML("<h1>Color drawings</h1>", elem_id="title")
-            self.said = gr.HTML(_say(_EMPTY), elem_id="said")
+            self.said = gr.HTML(say(_EMPTY), elem_id="said")
         self.strip = gr.HTML(
             {"drawings": [], "selected": 0}, html_template=_STRIP, js_on_load=_code("strip.js"), elem_id="strip"
         )
@@ -213,11 +222,11 @@ class _Page:
             try:
                 return handler(*values)
             except InputError as error:
-                return {self.said: _say(str(error), wrong=True), **dict.fromkeys(files)}
+                return {self.said: say(str(error), wrong=True), **dict.fromkeys(files)}
             except (OSError, ValueError) as error:
                 if (refusal := system_refusal(error)) is None:
                     raise
-                return {self.said: _say(refusal, wrong=True), **dict.fromkeys(files)}
+                return {self.said: say(refusal, wrong=True), **dict.fromkeys(files)}
 
         return told
 
@@ -227,7 +236,7 @@ class _Page:
             self.example = False
             return self.take_example()
         shot = find_last_shot(self.folder)
-        return {self.said: _say(_EMPTY)} if shot is None else self._whole(shot)
+        return {self.said: say(_EMPTY)} if shot is None else self._whole(shot)
 
     def take_drawings(self, files: list[str] | None) -> dict[Any, Any]:
         """Make a shot of what was dropped."""
@@ -249,13 +258,17 @@ class _Page:
         shot = self._shot(name)
         place = self._checked(shot, event.place)
         return {
-            self.place: place, self.strip: self._strip(shot, place), self.player: self._player(shot, fps, place),
-            self.picture: self._picture(shot, place, look, shot.record.settings.gap), self.key: None,
-        }  # fmt: skip
+            self.place: place,
+            self.strip: strip_of(shot, self._read(shot), place),
+            self.player: player_of(shot, self._read(shot), fps, place),
+            self.picture: picture_of(shot, self._read(shot), place, look, shot.record.settings.gap),
+            self.key: None,
+        }
 
     def look(self, name: str | None, place: int, look: str, gap: str) -> dict[Any, Any]:
         """Show the chosen drawing in another way."""
-        return {self.picture: self._picture(self._shot(name), place, look, _gap(gap))}
+        shot = self._shot(name)
+        return {self.picture: picture_of(shot, self._read(shot), place, look, _gap(gap))}
 
     def take_key(self, name: str | None, place: int, file: str | None) -> dict[Any, Any]:
         """Take a file as the chosen drawing in color."""
@@ -266,7 +279,7 @@ class _Page:
         color = _checked_picture(take_over(file, shot.folder / "colors"), shot)
         shot.record.keys[number] = color
         shot.save()
-        said = _say(f"drawing {number} has a key: {Path(color).name}")
+        said = say(f"drawing {number} has a key: {Path(color).name}")
         return {self.said: said, self.key: None, self.look_at: COLORED, **self._colors(shot, place, COLORED)}
 
     def remove_key(self, name: str | None, place: int) -> dict[Any, Any]:
@@ -300,7 +313,7 @@ class _Page:
             words = f"a palette of {len(read_palette(shot.folder / palette).colors)} colors"
             shot.record.palette = palette
         shot.save()
-        return {self.said: _say(words if file else "no palette: the colors of keys and sheets")}
+        return {self.said: say(words if file else "no palette: the colors of keys and sheets")}
 
     def start(self, name: str | None, *choices: Any) -> dict[Any, Any]:
         """Paint from the beginning."""
@@ -319,17 +332,20 @@ class _Page:
         shot = self._shot(name)
         place, x, y = self._checked(shot, event.place), float(event.x), float(event.y)
         mark = {"place": place, "x": x, "y": y}
-        frame = read_image(self._painted(shot, place))
+        frame = read_image(painted_frame(shot, self._read(shot), place))
         h, w = frame.shape[:2]
         r, g, b = frame[min(int(y * h), h - 1), min(int(x * w), w - 1), :3].tolist()
         number = self._read(shot).numbers[place]
         said = f"drawing {number}: choose a color for this region, or drop the drawing as it should be"
         return {
-            self.place: place, self.mark: mark, self.said: _say(said),
+            self.place: place,
+            self.mark: mark,
+            self.said: say(said),
             self.color: {"color": f"#{r:02x}{g:02x}{b:02x}", "colors": shot_colors(shot)},
-            self.player: {**self._player(shot, fps, place), "mark": mark}, self.strip: self._strip(shot, place),
-            self.picture: self._picture(shot, place, look, shot.record.settings.gap),
-        }  # fmt: skip
+            self.player: {**player_of(shot, self._read(shot), fps, place), "mark": mark},
+            self.strip: strip_of(shot, self._read(shot), place),
+            self.picture: picture_of(shot, self._read(shot), place, look, shot.record.settings.gap),
+        }
 
     def color_region(
         self, name: str | None, mark: dict[str, Any] | None, chosen: dict[str, Any], fps: float
@@ -340,7 +356,7 @@ class _Page:
             raise InputError("no region is chosen: click one in the painted picture")
         place, settings = mark["place"], shot.record.settings
         number = self._read(shot).numbers[place]
-        frame = read_image(self._painted(shot, place))
+        frame = read_image(painted_frame(shot, self._read(shot), place))
         with shot.clip() as clip:
             drawing = DrawingReader(clip, settings.drawing)(clip[place])
         region = region_at(drawing, frame, settings.gap, mark["x"], mark["y"])
@@ -351,7 +367,7 @@ class _Page:
         shot.record.corrections.pop(number, None)
         shot.record.strokes[number] = file
         shot.save()
-        said = _say(f"drawing {number} has a stroke of {color}: correct more, or paint what follows again")
+        said = say(f"drawing {number} has a stroke of {color}: correct more, or paint what follows again")
         return {self.said: said, **self._corrections(shot, place, fps)}
 
     def take_corrected(self, name: str | None, place: int, fps: float, file: str | None) -> dict[Any, Any]:
@@ -360,11 +376,11 @@ class _Page:
         if file is None:
             return {}
         number = self._read(shot).numbers[place]
-        self._painted(shot, place)
+        painted_frame(shot, self._read(shot), place)
         shot.record.corrections[number] = _checked_picture(take_over(file, shot.folder / "colors"), shot)
         shot.record.strokes.pop(number, None)
         shot.save()
-        said = _say(f"drawing {number} is corrected: correct more, or paint what follows again")
+        said = say(f"drawing {number} is corrected: correct more, or paint what follows again")
         return {self.said: said, self.corrected: None, **self._corrections(shot, place, fps)}
 
     def correct(self, name: str | None) -> dict[Any, Any]:
@@ -378,30 +394,30 @@ class _Page:
         """Forget the corrections that are not painted yet."""
         shot = self._shot(name)
         shot.forget_corrections()
-        return {self.said: _say("corrections are taken back"), **self._corrections(shot, place, fps)}
+        return {self.said: say("corrections are taken back"), **self._corrections(shot, place, fps)}
 
     def stop(self, name: str | None) -> dict[Any, Any]:
         """Stop after the present step."""
         self.painter.cancel()
-        return {self.cancel: gr.update(interactive=False), self.said: _say("stopping after this step ...")}
+        return {self.cancel: gr.update(interactive=False), self.said: say("stopping after this step ...")}
 
     def tick(self, name: str | None, ended: int) -> tuple[str, int]:
         """Show how far the painting is, and count it when it is at its end."""
         painting = self.painter.painting
         if painting is None or painting.shot.name != name:
             return "", ended + 1
-        return _progress(painting), ended + (not painting.running)
+        return progress_of(painting), ended + (not painting.running)
 
     def end(self, name: str | None, place: int, fps: float) -> dict[Any, Any]:
         """Show what was painted, or why it was not."""
         shot = self._shot(name)
         painting = self.painter.of(shot)
-        changes = {**self._state(shot), self.take: self._take(shot, fps), **self._corrections(shot, place, fps)}
+        changes = {**self._state(shot), self.take: download_links(shot, fps), **self._corrections(shot, place, fps)}
         if painting is not None and painting.state == "finished":
             changes[self.tabs] = gr.Tabs(selected="look")
-            changes[self.said] = _say(f"{shot.name} is painted: {painting.painted} frames")
+            changes[self.said] = say(f"{shot.name} is painted: {painting.painted} frames")
         if painting is not None and painting.state == "failed":
-            changes[self.said] = _say(painting.error, wrong=True)
+            changes[self.said] = say(painting.error, wrong=True)
         return changes
 
     def change_rate(self, name: str | None, place: int, fps: float | None) -> dict[Any, Any]:
@@ -409,7 +425,7 @@ class _Page:
         if name is None or not fps:
             return {}
         shot = self._shot(name)
-        return {self.player: self._player(shot, fps, place), self.take: self._take(shot, fps)}
+        return {self.player: player_of(shot, self._read(shot), fps, place), self.take: download_links(shot, fps)}
 
     # ------------------------------------------------------------------------------------------- what is shown
 
@@ -429,21 +445,22 @@ class _Page:
         try:
             facts = self._read(shot)
         except InputError as error:  # a level to choose, say: the shot stays, to be read in another way
-            wrong = {self.said: _say(str(error), wrong=True), self.facts: "<p>nothing could be read</p>"}
+            wrong = {self.said: say(str(error), wrong=True), self.facts: "<p>nothing could be read</p>"}
             return {**changes, **wrong, self.strip: {"drawings": [], "selected": 0}, self.picture: ""}
         words = "".join(f"<li>{html.escape(line)}</li>" for line in facts.words)
         return {
-            **changes, self.said: _say(f"{shot.name}: {facts.words[0]}"), self.facts: f"<ul>{words}</ul>",
-            self.take: self._take(shot, 12), **self._corrections(shot, 0, 12), **self._colors(shot, 0, DRAWING),
+            **changes, self.said: say(f"{shot.name}: {facts.words[0]}"), self.facts: f"<ul>{words}</ul>",
+            self.take: download_links(shot, 12), **self._corrections(shot, 0, 12), **self._colors(shot, 0, DRAWING),
         }  # fmt: skip
 
     def _colors(self, shot: Shot, place: int, look: str) -> dict[Any, Any]:
         """What changes with keys and sheets."""
         pictures = "".join(f"<li>{html.escape(sheet.name)}</li>" for sheet in shot.sheets)
         return {
-            self.strip: self._strip(shot, place), self.sheets: f"<ul>{pictures}</ul>" if pictures else "",
-            self.picture: self._picture(shot, place, look, shot.record.settings.gap),
-        }  # fmt: skip
+            self.strip: strip_of(shot, self._read(shot), place),
+            self.sheets: f"<ul>{pictures}</ul>" if pictures else "",
+            self.picture: picture_of(shot, self._read(shot), place, look, shot.record.settings.gap),
+        }
 
     def _corrections(self, shot: Shot, place: int, fps: float) -> dict[Any, Any]:
         """What changes with corrections."""
@@ -451,10 +468,13 @@ class _Page:
         words += [f"drawing {number}: {file.name}" for number, file in shot.corrections.items()]
         said = "".join(f"<li>{html.escape(line)}</li>" for line in words)
         return {
-            self.pending: f"<p>To be painted again from here on:</p><ul>{said}</ul>" if said else "", self.mark: None,
-            self.repaint: gr.update(interactive=bool(said)), self.forget: gr.update(interactive=bool(said)),
-            self.player: self._player(shot, fps, place), self.strip: self._strip(shot, place),
-        }  # fmt: skip
+            self.pending: f"<p>To be painted again from here on:</p><ul>{said}</ul>" if said else "",
+            self.mark: None,
+            self.repaint: gr.update(interactive=bool(said)),
+            self.forget: gr.update(interactive=bool(said)),
+            self.player: player_of(shot, self._read(shot), fps, place),
+            self.strip: strip_of(shot, self._read(shot), place),
+        }
 
     def _state(self, shot: Shot) -> dict[Any, Any]:
         """How far the painting is, and which buttons mean something."""
@@ -465,88 +485,9 @@ class _Page:
             interactive=shot.partial.is_dir() and not runs, value=f"Resume ({left} finished)" if left else "Resume"
         )
         return {
-            self.timer: gr.Timer(TICK_S, active=runs), self.progress: _progress(painting), self.resume: resume,
+            self.timer: gr.Timer(TICK_S, active=runs), self.progress: progress_of(painting), self.resume: resume,
             self.paint: gr.update(interactive=not runs), self.cancel: gr.update(interactive=runs),
         }  # fmt: skip
-
-    def _strip(self, shot: Shot, place: int) -> dict[str, Any]:
-        facts, painted = self._read(shot), {file.stem for file in painted_files(shot)}
-        height, width = facts.size
-        drawings = []
-        for index, (name, number) in enumerate(zip(facts.names, facts.numbers)):
-            mark = "key" if number in shot.record.keys else "painted" if name in painted else ""
-            mark = "corrected" if number in {*shot.record.corrections, *shot.record.strokes} else mark
-            picture = self._address(shot, shot.folder / "view" / "strip" / f"{index:05d}.png")
-            drawings.append({"label": str(number), "picture": picture, "mark": mark, "width": width, "height": height})
-        return {"drawings": drawings, "selected": place}
-
-    def _player(self, shot: Shot, fps: float, place: int) -> dict[str, Any]:
-        facts, painted = self._read(shot), {file.stem: file for file in painted_files(shot)}
-        frames = []
-        for index, (name, number) in enumerate(zip(facts.names, facts.numbers)):
-            drawing = self._address(shot, shot.folder / "view" / "drawings" / f"{index:05d}.png")
-            file = painted.get(name)
-            shown = None if file is None else self._address(shot, self._corrected(shot, number, file))
-            frames.append({"label": str(number), "drawing": drawing, "painted": shown})
-        return {"frames": frames, "fps": fps or 12, "place": place, "width": facts.size[1], "height": facts.size[0]}
-
-    def _picture(self, shot: Shot, place: int, look: str, gap: Any) -> str:
-        """The chosen drawing as HTML: itself, as it is read, its regions, or in color."""
-        facts = self._read(shot)
-        number, words = facts.numbers[place], look
-        file = shot.folder / "view" / "drawings" / f"{place:05d}.png"
-        if look == COLORED:
-            painted = {one.stem: one for one in painted_files(shot)}
-            found = shot.keys.get(number) or painted.get(facts.names[place])
-            if found is None:
-                return f"<p>drawing {number} has no key and is not painted yet</p>"
-            words = "its key" if number in shot.keys else "painted"
-            file = shot.folder / "view" / "color.png"
-            write_png(file, over_white(read_image(found)))
-        elif look in (AS_READ, REGIONS):
-            with shot.clip() as clip:
-                drawing = DrawingReader(clip, shot.record.settings.drawing)(clip[place])
-            pixels = picture_as_read(drawing)
-            if look == REGIONS:
-                pixels, words = picture_of_regions(drawing, gap)
-            file = shot.folder / "view" / "read.png"
-            write_png(file, pixels)
-        caption = html.escape(f"drawing {number}: {words}")
-        aspect = f"--aspect: {facts.size[1] / facts.size[0]:.4f}"
-        picture = f'<img style="{aspect}" src="{self._address(shot, file)}" alt="{caption}">'
-        return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
-
-    def _corrected(self, shot: Shot, number: int, frame: Path) -> Path:
-        """Return a PNG of a painted frame, with the correction that is not painted yet."""
-        if (given := shot.corrections.get(number)) is not None:
-            return shown_file(shot, given)
-        if (strokes := shot.strokes.get(number)) is None:
-            return shown_file(shot, frame)
-        file = shot.folder / "view" / "painted" / f"{frame.stem}-corrected.png"
-        if not file.exists() or file.stat().st_mtime_ns < strokes.stat().st_mtime_ns:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            pixels, over = over_white(read_image(frame)), read_image(strokes)
-            write_png(file, np.where(over[..., 3:] > 0, over[..., :3], pixels))
-        return file
-
-    def _painted(self, shot: Shot, place: int) -> Path:
-        """Return the frame of a drawing of a finished shot. InputError: it is not painted."""
-        facts = self._read(shot)
-        found = {file.stem: file for file in painted_files(shot)}.get(facts.names[place])
-        if found is None or shot.partial.is_dir():
-            raise InputError(f"drawing {facts.numbers[place]} is not painted to its end yet: paint first")
-        return found
-
-    def _take(self, shot: Shot, fps: float) -> str:
-        """Links to what can be downloaded."""
-        if not shot.painted.is_dir():
-            return "<p>Downloads are here when all is painted.</p>"
-        whats = ["frames.zip", *["layers.zip"] * shot.record.settings.layers, "movie.mp4"]
-        whats += [f"palette{suffix}" for suffix in PALETTES]
-        return "<p>Download:</p>" + "".join(
-            f'<a href="/take/{shot.name}/{what}?fps={fps or 12:g}" download="{shot.name}-{what}">{what}</a>'
-            for what in whats
-        )
 
     # ------------------------------------------------------------------------------------------------- the shot
 
@@ -555,7 +496,7 @@ class _Page:
         if not shot.keys and not shot.sheets:
             raise InputError("there is nothing to take colors from: give a key or a sheet (2 Colors)")
         self.painter.start(shot, how)
-        return {self.said: _say(f"painting {shot.name}"), **self._state(shot)}
+        return {self.said: say(f"painting {shot.name}"), **self._state(shot)}
 
     def _shot(self, name: str | None) -> Shot:
         if name is None:
@@ -579,9 +520,6 @@ class _Page:
             self._facts[shot.name] = reading, facts
             return facts
         return known[1]
-
-    def _address(self, shot: Shot, file: Path) -> str:
-        return f"/shots/{shot.name}/{quote(file.relative_to(shot.folder).as_posix())}?v={file.stat().st_mtime_ns}"
 
 
 def _is_corrected(shot: Shot) -> bool:
@@ -614,39 +552,6 @@ def _gap(text: str) -> Any:
         return float(text)
     except ValueError:
         raise InputError(f"gaps {text!r}: give auto, or a number of pixels") from None
-
-
-def _say(words: str, wrong: bool = False) -> str:
-    role = 'role="alert" class="wrong"' if wrong else 'role="status"'
-    return f"<p {role}>{html.escape(words)}</p>"
-
-
-def _progress(painting: Painting | None) -> str:
-    if painting is None:
-        return ""
-    at = painting.progress
-    words = "reading drawings and loading the model ..." if at is None else (
-        f"{at.frames} of {at.total_frames} frames, step {at.steps} of {at.total_steps}"
-    )  # fmt: skip
-    if painting.running and (left := painting.seconds_left(time.monotonic())) is not None:
-        words += f", about {duration(left)} left"
-    if not painting.running:
-        words = f"{painting.state}: {words}" if at is not None else painting.state
-    said = "".join(f"<li>{html.escape(line)}</li>" for line in painting.words)
-    percent = round(100 * painting.share)
-    return (
-        f'<div class="bar" role="progressbar" aria-label="painting" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{percent}"><i style="width: {percent}%"></i></div><p>{html.escape(words)}</p>'
-        + (f"<ul>{said}</ul>" if said else "")
-    )
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: 40 s, 3 min, 2 h 5 min."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _code(name: str) -> str:
